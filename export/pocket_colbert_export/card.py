@@ -1,0 +1,109 @@
+"""The model card: what the folder is, how it was made, how near it is to its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pocket_colbert.config import ModelConfig
+
+
+def model_card(name: str, config: ModelConfig, report: Mapping[str, Any], command: str) -> str:
+    """Write the card.
+
+    Args:
+        name: Name of the model folder.
+        config: The recipe.
+        report: What `export_model` measured.
+        command: The command line that makes this folder again.
+
+    Returns:
+        Markdown.
+    """
+    source = report["source"]
+    lines = [
+        f"# {name}",
+        "",
+        f"A ColBERT model for pocket-colbert, exported from `{source['name']}` "
+        f"({source['layout']} layout, {source['architecture']}, licence: {source['licence']}).",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| token vectors | {config.embedding_dim} dimensions, unit length |",
+        f"| documents | up to {config.document_length} tokens{_marker(config.document_prefix)} |",
+        f"| queries | {_queries(config)}{_marker(config.query_prefix)} |",
+        f"| precision | {report['precision']} |",
+        f"| graph | `{report['model_file']}`, {report['bytes'] / 1e6:.1f} MB |",
+        "",
+        "Made by:",
+        "",
+        f"    {command}",
+        "",
+        "## Proof",
+        "",
+        f"Token ids equal transformers' on {report['tokens']['texts']} texts. torch against the "
+        f"float32 graph: largest difference {report['float']['max_abs_difference']:.1e} over "
+        f"{report['float']['texts']} texts (gate {report['float']['tolerance']:.0e}).",
+        "",
+    ]
+    if report["precision"] == "int8":
+        lines += _int8(report["int8"])
+    if report["notes"]:
+        lines += ["## Notes", "", *(f"- {note}" for note in report["notes"]), ""]
+    versions = ", ".join(f"{key} {value}" for key, value in report["versions"].items())
+    return "\n".join([*lines, f"Exported with {versions}.", ""])
+
+
+def _int8(report: Mapping[str, Any]) -> list[str]:
+    found, gate = report["fidelity"], report["gate"]
+    labels = {
+        "mean_cosine": "token cosine, mean",
+        "low_cosine": "token cosine, 1 % quantile",
+        "worst_cosine": "token cosine, worst",
+        "rank_correlation": "rank correlation of MaxSim (Spearman)",
+        "top_overlap": "overlap of the first 10",
+        "same_first": "same first document",
+    }
+    lines = [
+        f"int8 against float32, on {found['documents']} documents and {found['queries']} queries "
+        "that were not used to calibrate:",
+        "",
+        "| | measured | gate |",
+        "|---|---|---|",
+        *(f"| {label} | {found[key]:.4f} | {gate.get(key, '')} |" for key, label in labels.items()),
+        "",
+        f"Chosen: {report['chosen']}, the nearest to float32 of those tried:",
+        "",
+        "| recipe | mean cosine | 1 % quantile | first 10 | MB |",
+        "|---|---|---|---|---|",
+        *_tried(report["tried"]),
+        "",
+    ]
+    if report["forced"]:
+        lines += [
+            "**Degraded: the gate was overridden with --allow-degraded.** "
+            + "; ".join(report["failures"])
+            + ".",
+            "",
+        ]
+    return lines
+
+
+def _tried(tried: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"| {row['recipe']} | {row['mean_cosine']:.4f} | {row['low_cosine']:.4f} "
+        f"| {row['top_overlap']:.4f} | {row['bytes'] / 1e6:.1f} |"
+        for row in tried
+    ]
+
+
+def _marker(prefix: str) -> str:
+    return f", after `{prefix.strip()}`" if prefix.strip() else ""
+
+
+def _queries(config: ModelConfig) -> str:
+    if not config.do_query_expansion:
+        return f"up to {config.query_length} tokens, not expanded"
+    attended = "attended to" if config.attend_to_expansion_tokens else "not attended to"
+    longest = f", up to {config.query_max_length}" if config.query_max_length else ""
+    return f"expanded to {config.query_length} tokens{longest}, expansion {attended}"

@@ -1,0 +1,116 @@
+"""Proof that the exported graph computes what the checkpoint computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pocket_colbert.config import ModelConfig
+from pocket_colbert.session import Session, pad
+from pocket_colbert.tokenizer import TokenizedText, Tokenizer
+from pocket_colbert_export.checkpoint import Checkpoint
+from pocket_colbert_export.errors import ParityError
+from pocket_colbert_export.fidelity import Fidelity
+from pocket_colbert_export.graph import ColBERTForONNX
+
+TOLERANCE = 1e-4
+"""Largest difference of a component between torch and the float32 graph."""
+
+INT8_GATE = {
+    "mean_cosine": 0.98,
+    "low_cosine": 0.93,
+    "rank_correlation": 0.97,
+    "top_overlap": 0.85,
+    "same_first": 0.90,
+}
+"""Least fidelity of an int8 graph to its float32 one, on texts it was not calibrated on."""
+
+
+def passes(fidelity: Fidelity) -> bool:
+    """Say whether an int8 graph passes the gate."""
+    return not failures(fidelity)
+
+
+def failures(fidelity: Fidelity) -> list[str]:
+    """Say what of the gate an int8 graph fails."""
+    return [
+        f"{name} is {getattr(fidelity, name):.4f}, the gate is {least}"
+        for name, least in INT8_GATE.items()
+        if getattr(fidelity, name) < least
+    ]
+
+
+def check_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer, texts: Sequence[str]) -> int:
+    """Compare the runtime's token ids with those of transformers' own tokenizer.
+
+    Returns:
+        How many texts were compared, each as a query and as a document.
+
+    Raises:
+        ParityError: They differ on a text.
+    """
+    reference, recipe = checkpoint.tokenizer, checkpoint.recipe
+    for text in texts:
+        for task, tokenize, limit in (
+            (
+                "query",
+                tokenizer.tokenize_query,
+                recipe["query_max_length"] or recipe["query_length"],
+            ),
+            ("document", tokenizer.tokenize_document, recipe["document_length"]),
+        ):
+            wanted = reference(recipe[f"{task}_prefix"] + text, truncation=True, max_length=limit)[
+                "input_ids"
+            ]
+            found = tokenize(text).input_ids.tolist()
+            if task == "query" and recipe["do_query_expansion"]:
+                padding = max(recipe["query_length"] - len(wanted), 0)
+                wanted = wanted + [recipe["mask_token_id"]] * padding
+            if found != wanted:
+                raise ParityError(
+                    f"the runtime reads a {task} differently from transformers: {text[:60]!r} is "
+                    f"{found[:12]}..., not {wanted[:12]}..."
+                )
+    return len(texts)
+
+
+def check_float(
+    module: ColBERTForONNX,
+    graph: Path,
+    tokenizer: Tokenizer,
+    config: ModelConfig,
+    texts: Sequence[str],
+) -> Mapping[str, Any]:
+    """Compare torch with the float32 graph, text by text and in a padded batch.
+
+    Returns:
+        What was compared, and the largest difference.
+
+    Raises:
+        ParityError: A component differs by more than TOLERANCE.
+    """
+    session = Session(graph, config.embedding_dim)
+    items: list[TokenizedText] = [tokenizer.tokenize_document(text) for text in texts]
+    items += [tokenizer.tokenize_query(text) for text in texts]
+    batches = [[item] for item in items] + [items[: len(texts)][:8], items[len(texts) :][:8]]
+    worst = 0.0
+    for batch in batches:
+        ids = pad([item.input_ids for item in batch], 0)
+        mask = pad([item.attention_mask for item in batch], 0)
+        with torch.no_grad():
+            wanted = module(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+        found = session.run(ids, mask)
+        # Padding is no token of any text: what it becomes is nobody's business.
+        real = pad([np.ones_like(item.input_ids) for item in batch], 0).astype(bool)
+        difference = float(np.abs(wanted - found)[real].max())
+        if not difference <= TOLERANCE:
+            raise ParityError(
+                f"the float32 graph differs from torch by {difference:.2e} on a text of "
+                f"{ids.shape[1]} tokens; the gate is {TOLERANCE:.0e}."
+            )
+        worst = max(worst, difference)
+    return {"texts": len(items), "max_abs_difference": worst, "tolerance": TOLERANCE}

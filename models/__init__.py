@@ -1,0 +1,3 @@
+"""The models that ship with pocket-colbert, one folder each."""
+
+from __future__ import annotations

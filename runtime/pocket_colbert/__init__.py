@@ -1,0 +1,63 @@
+"""ColBERT search that fits in a pocket: late-interaction retrieval without torch."""
+
+from __future__ import annotations
+
+from pocket_colbert.config import IndexConfig, ModelConfig, SearchParameters
+from pocket_colbert.documents import Document
+from pocket_colbert.encoder import Encoder
+from pocket_colbert.errors import (
+    CorpusError,
+    DuplicateIdError,
+    IndexConflictError,
+    IndexExistsError,
+    IndexFolderError,
+    IndexFormatError,
+    IndexNotFoundError,
+    InvalidInputError,
+    ModelError,
+    ModelFormatError,
+    ModelNotFoundError,
+    OptionalDependencyError,
+    PocketColbertError,
+    ProviderError,
+    TruncationWarning,
+)
+from pocket_colbert.index import Index, IndexInfo
+from pocket_colbert.maxsim import maxsim, maxsim_pairwise
+from pocket_colbert.model_files import bundled_models
+from pocket_colbert.results import Hit, to_run
+from pocket_colbert.retriever import Retriever
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CorpusError",
+    "Document",
+    "DuplicateIdError",
+    "Encoder",
+    "Hit",
+    "Index",
+    "IndexConfig",
+    "IndexConflictError",
+    "IndexExistsError",
+    "IndexFolderError",
+    "IndexFormatError",
+    "IndexInfo",
+    "IndexNotFoundError",
+    "InvalidInputError",
+    "ModelConfig",
+    "ModelError",
+    "ModelFormatError",
+    "ModelNotFoundError",
+    "OptionalDependencyError",
+    "PocketColbertError",
+    "ProviderError",
+    "Retriever",
+    "SearchParameters",
+    "TruncationWarning",
+    "__version__",
+    "bundled_models",
+    "maxsim",
+    "maxsim_pairwise",
+    "to_run",
+]

@@ -1,0 +1,318 @@
+"""The settings of a model and of an index: frozen, checked, and round-tripping through JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from pocket_colbert.errors import InvalidInputError
+
+RECIPE_VERSION = 1
+"""Version of the `pocket_colbert` section of `onnx_config.json` that this release writes."""
+
+OWN_SECTION = "pocket_colbert"
+"""Key of `onnx_config.json` under which everything lies that other tools do not know."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InvalidInputError(message)
+
+
+def _is_int(value: object, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _strings(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+
+
+def _ids(value: object) -> bool:
+    return isinstance(value, tuple) and all(_is_int(item, 0) for item in value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The recipe: all that turning text into token vectors needs beside graph and tokenizer.
+
+    Field names are PyLate's where PyLate has one. `to_json` writes those at the top level of
+    `onnx_config.json`, where next-plaid looks for them, and the rest under `pocket_colbert`.
+
+    Attributes:
+        embedding_dim: Width of a token vector.
+        query_length: Tokens a query is padded to when it is expanded, and cut to when it is not
+            or when `query_expansion_strategy` is "fixed"; markers and special tokens included.
+        document_length: Tokens a document is cut to, markers and special tokens included.
+        query_prefix: Marker text before a query, "" for none.
+        document_prefix: Marker text before a document, "" for none.
+        query_prefix_id: Token id that is put behind the first special token for `query_prefix`;
+            None means that the prefix is put before the text instead and tokenised with it.
+        document_prefix_id: The same for documents.
+        do_query_expansion: Whether short queries are padded with `mask_token_id` to
+            `query_length` and the padding is scored (Khattab & Zaharia 2020, section 3.2).
+        query_expansion_strategy: "fixed" cuts longer queries to `query_length`, "min" lets them
+            grow to `query_max_length`.
+        query_max_length: The longest query under "min".
+        attend_to_expansion_tokens: Whether real tokens attend to the expansion tokens.
+        mask_token_id: Token id of the expansion tokens, None when there is no expansion.
+        skiplist_words: Words whose tokens are dropped, as the checkpoint lists them.
+        skiplist_ids: Their token ids.
+        skiplist_tasks: Which of "query" and "document" lose the skiplist tokens.
+        keep_only_token_ids: When not empty, documents keep no other tokens than these.
+        pool_factor: Pooling that is part of the model (1.0 is none); see `pruning.pool_tokens`.
+        num_protected_tokens: First tokens that this pooling leaves alone.
+        do_lower_case: Whether texts are lower-cased before the tokenizer sees them.
+        model_name: Where the model comes from, for people.
+    """
+
+    embedding_dim: int
+    query_length: int
+    document_length: int
+    query_prefix: str = ""
+    document_prefix: str = ""
+    query_prefix_id: int | None = None
+    document_prefix_id: int | None = None
+    do_query_expansion: bool = False
+    query_expansion_strategy: Literal["fixed", "min"] = "fixed"
+    query_max_length: int | None = None
+    attend_to_expansion_tokens: bool = False
+    mask_token_id: int | None = None
+    skiplist_words: tuple[str, ...] = ()
+    skiplist_ids: tuple[int, ...] = ()
+    skiplist_tasks: tuple[str, ...] = ("document",)
+    keep_only_token_ids: tuple[int, ...] = ()
+    pool_factor: float = 1.0
+    num_protected_tokens: int = 1
+    do_lower_case: bool = False
+    model_name: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_dim", "query_length", "document_length"):
+            value = getattr(self, name)
+            _require(_is_int(value, 1), f"{name} must be a whole number >= 1, got {value!r}.")
+        for name in ("query_prefix_id", "document_prefix_id", "mask_token_id"):
+            value = getattr(self, name)
+            _require(
+                value is None or _is_int(value, 0),
+                f"{name} must be a token id >= 0 or null, got {value!r}.",
+            )
+        for name in ("query_prefix", "document_prefix", "model_name"):
+            value = getattr(self, name)
+            _require(isinstance(value, str), f"{name} must be a text, got {value!r}.")
+        for name in ("do_query_expansion", "attend_to_expansion_tokens", "do_lower_case"):
+            value = getattr(self, name)
+            _require(isinstance(value, bool), f"{name} must be true or false, got {value!r}.")
+        for name, check in (
+            ("skiplist_words", _strings),
+            ("skiplist_tasks", _strings),
+            ("skiplist_ids", _ids),
+            ("keep_only_token_ids", _ids),
+        ):
+            value = getattr(self, name)
+            _require(check(value), f"{name} must be a list of the right kind, got {value!r}.")
+        _require(
+            set(self.skiplist_tasks) <= {"query", "document"},
+            f"skiplist_tasks may hold 'query' and 'document', got {list(self.skiplist_tasks)}.",
+        )
+        _require(
+            self.query_expansion_strategy in ("fixed", "min"),
+            "query_expansion_strategy must be 'fixed' or 'min', "
+            f"got {self.query_expansion_strategy!r}.",
+        )
+        _require(
+            not self.do_query_expansion or self.mask_token_id is not None,
+            "mask_token_id must be given when do_query_expansion is true, got null.",
+        )
+        _require(
+            self.query_max_length is None or _is_int(self.query_max_length, self.query_length),
+            f"query_max_length must be null or >= query_length ({self.query_length}), "
+            f"got {self.query_max_length!r}.",
+        )
+        _require(
+            isinstance(self.pool_factor, int | float)
+            and not isinstance(self.pool_factor, bool)
+            and 1 <= self.pool_factor < float("inf"),
+            f"pool_factor must be a finite number >= 1, got {self.pool_factor!r}.",
+        )
+        _require(
+            _is_int(self.num_protected_tokens, 0),
+            f"num_protected_tokens must be a whole number >= 0, got {self.num_protected_tokens!r}.",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as `onnx_config.json` holds it, ecosystem keys at the top."""
+        values = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+        top = {key: values.pop(key) for key in _ECOSYSTEM_KEYS}
+        top["model_type"] = "ColBERT"
+        top[OWN_SECTION] = {"format_version": RECIPE_VERSION, **values}
+        return top
+
+    @classmethod
+    def from_json(cls, recipe: Mapping[str, Any], own_keys: Mapping[str, Any]) -> ModelConfig:
+        """Read a recipe.
+
+        Args:
+            recipe: The whole of `onnx_config.json`. Keys at its top level that are not ours
+                belong to other tools and are left alone.
+            own_keys: The fields of the `pocket_colbert` section, or what stands in for it when
+                another tool wrote the folder. An unknown key here is an error.
+
+        Returns:
+            The checked recipe.
+
+        Raises:
+            InvalidInputError: A key is missing, unknown or of the wrong kind; the message names it.
+        """
+        names = {item.name for item in fields(cls)}
+        unknown = sorted(set(own_keys) - names)
+        _require(not unknown, f"{OWN_SECTION} has unknown keys {unknown}.")
+        values = {key: recipe[key] for key in _ECOSYSTEM_KEYS if key in recipe} | dict(own_keys)
+        for item in fields(cls):
+            if item.name in ("embedding_dim", "query_length", "document_length"):
+                _require(item.name in values, f"key {item.name!r} is missing.")
+        for key, value in values.items():
+            if isinstance(value, list):
+                values[key] = tuple(value)
+            if value is None and key in ("query_prefix", "document_prefix", "skiplist_words"):
+                values[key] = () if key == "skiplist_words" else ""
+        return cls(**values)
+
+
+_ECOSYSTEM_KEYS = (
+    "model_name",
+    "query_prefix",
+    "document_prefix",
+    "query_prefix_id",
+    "document_prefix_id",
+    "query_length",
+    "document_length",
+    "do_query_expansion",
+    "attend_to_expansion_tokens",
+    "skiplist_words",
+    "embedding_dim",
+    "mask_token_id",
+    "do_lower_case",
+)
+"""The keys of PyLate's and next-plaid's `onnx_config.json` that this package reads and writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """How an index stores its token vectors; fixed when the index is made.
+
+    Attributes:
+        dim: Width of a token vector.
+        codes: Name of the scheme the token vectors are stored in; "int8" is the only one yet.
+        pool_factor: Pooling of the stored documents, 1.0 for none. Kept so that documents
+            added later are pooled the same; the caller does the pooling when it encodes.
+        num_protected_tokens: First tokens of a document that the pooling leaves alone.
+        graph: When a segment gets a usearch graph for approximate search: "auto" from
+            `graph_min_tokens` token vectors on, "always" or "never".
+        graph_min_tokens: See `graph`. Exact search over fewer is as fast or faster.
+        connectivity: usearch's `connectivity`: links of a token vector in the graph.
+        expansion_add: usearch's `expansion_add`: how widely an insertion searches.
+        model: Fingerprint of the model that encoded the documents, "" when unknown.
+    """
+
+    dim: int
+    codes: str = "int8"
+    pool_factor: float = 1.0
+    num_protected_tokens: int = 1
+    graph: Literal["auto", "always", "never"] = "auto"
+    graph_min_tokens: int = 500_000
+    connectivity: int = 16
+    expansion_add: int = 64
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("dim", 1),
+            ("graph_min_tokens", 1),
+            ("connectivity", 2),
+            ("expansion_add", 1),
+            ("num_protected_tokens", 0),
+        ):
+            value = getattr(self, name)
+            _require(_is_int(value, low), f"{name} must be a whole number >= {low}, got {value!r}.")
+        _require(self.dim <= 1024, f"dim must be <= 1024, got {self.dim}.")
+        _require(
+            self.connectivity <= 512 and self.expansion_add <= 4096,
+            "connectivity must be <= 512 and expansion_add <= 4096, "
+            f"got {self.connectivity} and {self.expansion_add}.",
+        )
+        _require(self.codes == "int8", f"codes must be 'int8', got {self.codes!r}.")
+        _require(
+            self.graph in ("auto", "always", "never"),
+            f"graph must be 'auto', 'always' or 'never', got {self.graph!r}.",
+        )
+        _require(
+            isinstance(self.pool_factor, int | float)
+            and not isinstance(self.pool_factor, bool)
+            and 1 <= self.pool_factor < float("inf"),
+            f"pool_factor must be a finite number >= 1, got {self.pool_factor!r}.",
+        )
+        _require(isinstance(self.model, str), f"model must be a text, got {self.model!r}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> IndexConfig:
+        """Read the settings back; unknown or missing keys raise InvalidInputError."""
+        names = {item.name for item in fields(cls)}
+        _require(
+            set(values) == names,
+            f"index settings must have the keys {sorted(names)}, got {sorted(values)}.",
+        )
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchParameters:
+    """How one search is carried out.
+
+    Attributes:
+        mode: "exact" scores every document, "approximate" only the candidates that usearch
+            finds in segments that have a graph, "auto" is "approximate" where there is a graph.
+        tokens: Nearest token vectors that usearch fetches for every query token.
+        candidates: Documents whose exact MaxSim is computed, at least `k`.
+    """
+
+    mode: Literal["auto", "exact", "approximate"] = "auto"
+    tokens: int = 128
+    candidates: int = 1024
+
+    def __post_init__(self) -> None:
+        _require(
+            self.mode in ("auto", "exact", "approximate"),
+            f"mode must be 'auto', 'exact' or 'approximate', got {self.mode!r}.",
+        )
+        for name in ("tokens", "candidates"):
+            value = getattr(self, name)
+            _require(_is_int(value, 1), f"{name} must be a whole number >= 1, got {value!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What the `pocket_colbert` section says about a model beside its recipe.
+
+    Attributes:
+        precision: "int8" or "fp32".
+        model_file: Name of the ONNX file in the folder.
+        source: Where the weights came from.
+        licence: SPDX expression of the weights, or "unknown".
+        fingerprint: sha256 of the recipe file, which holds the sha256 of all others.
+        quantization: What was chosen and measured, empty for fp32.
+    """
+
+    precision: str
+    model_file: str
+    source: str = ""
+    licence: str = "unknown"
+    fingerprint: str = ""
+    quantization: Mapping[str, Any] = field(default_factory=dict)

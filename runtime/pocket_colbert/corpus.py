@@ -1,0 +1,299 @@
+"""Documents from files: folders of text, JSON lines, BEIR folders; nothing is skipped."""
+
+from __future__ import annotations
+
+import gzip
+import html.parser
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pocket_colbert.documents import Document
+from pocket_colbert.errors import CorpusError
+
+TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".html", ".htm")
+_SILENT_TAGS = {"script", "style", "template", "noscript", "head"}
+_BLOCK_TAGS = {
+    "address", "article", "blockquote", "br", "dd", "div", "dl", "dt", "figcaption", "footer",
+    "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p",
+    "pre", "section", "table", "td", "th", "title", "tr", "ul",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names of the keys of a JSON line.
+
+    Attributes:
+        document_id: Key of the id; a number is taken as its digits.
+        text: Key of the text.
+        title: Key of the title, which may be absent.
+    """
+
+    document_id: str = "_id"
+    text: str = "text"
+    title: str = "title"
+
+
+def read_documents(paths: Iterable[Path], fields: Fields | None = None) -> Iterator[Document]:
+    """Read documents one after the other.
+
+    Args:
+        paths: Files, or folders that are searched for files of TEXT_SUFFIXES, .jsonl and
+            .jsonl.gz in the order of their names; hidden files and folders are left out.
+        fields: Names of the keys of JSON lines.
+
+    Yields:
+        The documents. A text file's id is its path below the folder given, with slashes, or its
+        name; all other keys of a JSON line become metadata.
+
+    Raises:
+        CorpusError: A path is missing, empty of documents, unreadable, not UTF-8, of an unknown
+            kind, or a line is not as `fields` says; the message names file and line.
+    """
+    fields = fields or Fields()
+    for path in paths:
+        if path.is_dir():
+            found = 0
+            for file in _files(path):
+                name = file.relative_to(path).as_posix()
+                for document in _read_file(file, name, fields):
+                    found += 1
+                    yield document
+            if not found:
+                raise CorpusError(
+                    f"{path} holds no documents; files of {', '.join(TEXT_SUFFIXES)}, .jsonl and "
+                    ".jsonl.gz are read."
+                )
+        elif path.is_file():
+            yield from _read_file(path, path.name, fields)
+        else:
+            raise CorpusError(f"there is no file or folder {path}.")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise CorpusError(f"{folder} cannot be read: {error.strerror}.") from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(path)
+        elif entry.is_file() and (path.suffix.lower() in TEXT_SUFFIXES or is_json_lines(path)):
+            yield path
+
+
+def is_json_lines(path: Path) -> bool:
+    """Say whether a file's name ends in .jsonl or .jsonl.gz."""
+    return path.name.lower().endswith((".jsonl", ".jsonl.gz"))
+
+
+def _read_file(path: Path, name: str, fields: Fields) -> Iterator[Document]:
+    if is_json_lines(path):
+        for number, row in read_json_lines(path):
+            yield _document(path, number, row, fields)
+        return
+    if path.suffix.lower() not in TEXT_SUFFIXES:
+        raise CorpusError(
+            f"{path} is of an unknown kind; files of {', '.join(TEXT_SUFFIXES)}, .jsonl and "
+            ".jsonl.gz are read."
+        )
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path} is not UTF-8 (byte {error.start}).") from error
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
+    title = None
+    if path.suffix.lower() in (".html", ".htm"):
+        title, text = html_text(text)
+    yield Document(name, text.strip(), title)
+
+
+def _document(path: Path, number: int, row: Mapping[str, Any], fields: Fields) -> Document:
+    for key in (fields.document_id, fields.text):
+        if key not in row:
+            raise CorpusError(
+                f"{path}, line {number}: no key {key!r}, got {sorted(row)}; name the keys with "
+                "--id-field and --text-field."
+            )
+    document_id, text, title = row[fields.document_id], row[fields.text], row.get(fields.title)
+    if isinstance(document_id, int) and not isinstance(document_id, bool):
+        document_id = str(document_id)
+    for key, value in ((fields.document_id, document_id), (fields.text, text)):
+        if not isinstance(value, str):
+            raise CorpusError(f"{path}, line {number}: {key!r} must be a text, got {value!r}.")
+    if not document_id:
+        raise CorpusError(f"{path}, line {number}: {fields.document_id!r} must not be empty.")
+    if title is not None and not isinstance(title, str):
+        raise CorpusError(f"{path}, line {number}: {fields.title!r} must be a text, got {title!r}.")
+    known = {fields.document_id, fields.text, fields.title}
+    return Document(
+        document_id, text, title or None, {k: v for k, v in row.items() if k not in known}
+    )
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Read a .jsonl or .jsonl.gz file.
+
+    Yields:
+        Line numbers, from 1, and JSON objects; blank lines are passed over.
+
+    Raises:
+        CorpusError: The file cannot be read, or a line is not a JSON object in UTF-8.
+    """
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                if not line.strip():
+                    continue
+                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                if not isinstance(row, dict):
+                    raise CorpusError(f"{path}, line {number}: not a JSON object.")
+                yield number, row
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}, line {number}: not UTF-8 (byte {error.start}).") from error
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{path}, line {number}: not JSON ({error}).") from error
+    except (OSError, EOFError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}.") from error
+
+
+class _TextOf(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self.title: list[str] = []
+        self._silent = 0
+        self._in_title = False
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        if tag == "title":
+            self._in_title = True
+        elif tag in _SILENT_TAGS:
+            self._silent += 1
+        if tag in _BLOCK_TAGS:
+            self.parts.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "title":
+            self._in_title = False
+        elif tag in _SILENT_TAGS:
+            self._silent = max(self._silent - 1, 0)
+        if tag in _BLOCK_TAGS:
+            self.parts.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.title.append(data)
+        elif not self._silent:
+            self.parts.append(data)
+
+
+def html_text(source: str) -> tuple[str | None, str]:
+    """Return title, None when there is none, and readable text of an HTML page."""
+    reader = _TextOf()
+    reader.feed(source)
+    reader.close()
+    lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in "".join(reader.parts).split("\n"))
+    title = " ".join("".join(reader.title).split())
+    return title or None, "\n".join(line for line in lines if line)
+
+
+def text_to_encode(document: Document) -> str:
+    """Return what the encoder gets for a document: title, a space, text, as BEIR does."""
+    return f"{document.title or ''} {document.text or ''}".strip()
+
+
+@dataclass(frozen=True)
+class BeirFolder:
+    """A retrieval set in BEIR form.
+
+    Attributes:
+        documents: The corpus.
+        queries: Texts by id, those with judgements only.
+        qrels: Grades by query id and document id.
+        split: The split the judgements are from.
+    """
+
+    documents: Sequence[Document]
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    split: str = field(default="test")
+
+
+def read_beir(folder: Path, split: str | None = None) -> BeirFolder:
+    """Read corpus.jsonl, queries.jsonl (either may end in .gz) and qrels/SPLIT.tsv.
+
+    Args:
+        folder: The folder.
+        split: Which judgements; by default "test", or the only one there is.
+
+    Raises:
+        CorpusError: A file is missing, empty or malformed, ids repeat, or judgements name
+            queries that are not there.
+    """
+    if not folder.is_dir():
+        raise CorpusError(f"there is no folder {folder}.")
+    documents = list(read_documents([_plain_or_gz(folder, "corpus.jsonl")]))
+    if not documents:
+        raise CorpusError(f"{folder} has an empty corpus.")
+    seen: set[str] = set()
+    for document in documents:
+        if document.document_id in seen:
+            raise CorpusError(f"{folder} has two documents with the id {document.document_id!r}.")
+        seen.add(document.document_id)
+    queries = {
+        item.document_id: item.text or ""
+        for item in read_documents([_plain_or_gz(folder, "queries.jsonl")])
+    }
+    splits = sorted(path.stem for path in (folder / "qrels").glob("*.tsv"))
+    if split is None:
+        split = "test" if "test" in splits or len(splits) != 1 else splits[0]
+    if split not in splits:
+        raise CorpusError(
+            f"{folder} has no judgements qrels/{split}.tsv; it has {', '.join(splits) or 'none'}."
+        )
+    qrels = _read_qrels(folder / "qrels" / f"{split}.tsv")
+    missing = [query_id for query_id in qrels if query_id not in queries]
+    if missing:
+        raise CorpusError(f"judgements name query {missing[0]!r}, which is not in the queries.")
+    return BeirFolder(documents, {query_id: queries[query_id] for query_id in qrels}, qrels, split)
+
+
+def _plain_or_gz(folder: Path, name: str) -> Path:
+    path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+    if path is None:
+        raise CorpusError(f"{folder} has no {name} and no {name}.gz.")
+    return path
+
+
+def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}.") from error
+    for number, line in enumerate(lines, start=1):
+        parts = line.split("\t")
+        if number == 1 and len(parts) == 3 and not parts[2].strip().lstrip("-").isdigit():
+            continue  # the header
+        if not line.strip():
+            continue
+        if len(parts) != 3 or not parts[2].strip().lstrip("-").isdigit():
+            raise CorpusError(
+                f"{path}, line {number}: expected query-id, corpus-id and score between tabs, "
+                f"got {line[:80]!r}."
+            )
+        qrels.setdefault(parts[0], {})[parts[1]] = int(parts[2])
+    if not qrels:
+        raise CorpusError(f"{path} has no judgements.")
+    return qrels

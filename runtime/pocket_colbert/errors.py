@@ -1,0 +1,86 @@
+"""Every error this package raises on purpose.
+
+    PocketColbertError
+    ├── InvalidInputError (also a ValueError)
+    │   └── DuplicateIdError
+    ├── CorpusError
+    ├── ModelError
+    │   ├── ModelNotFoundError
+    │   └── ModelFormatError
+    ├── ProviderError
+    ├── IndexFolderError
+    │   ├── IndexNotFoundError
+    │   ├── IndexExistsError
+    │   ├── IndexFormatError
+    │   └── IndexConflictError
+    └── OptionalDependencyError (also an ImportError)
+
+Catch `PocketColbertError` to catch them all. `TruncationWarning` is the one warning.
+"""
+
+from __future__ import annotations
+
+
+class PocketColbertError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidInputError(PocketColbertError, ValueError):
+    """An argument breaks a rule; the message gives the rule, the value and the next step."""
+
+
+class DuplicateIdError(InvalidInputError):
+    """A document id is given twice, or is already in the index."""
+
+
+class CorpusError(PocketColbertError):
+    """A file or folder of documents, queries or judgements cannot be read."""
+
+
+class ModelError(PocketColbertError):
+    """A model folder cannot be used."""
+
+
+class ModelNotFoundError(ModelError):
+    """No model folder is at that path, under that bundled name or at that hub id."""
+
+
+class ModelFormatError(ModelError):
+    """A model folder is incomplete, damaged, of another version, or not what its recipe says."""
+
+
+class ProviderError(PocketColbertError):
+    """An onnxruntime execution provider was asked for that is not available or does not start."""
+
+
+class IndexFolderError(PocketColbertError):
+    """An index folder cannot be used."""
+
+
+class IndexNotFoundError(IndexFolderError):
+    """No index is at that path."""
+
+
+class IndexExistsError(IndexFolderError):
+    """Something is already at the path a new index was to be written to."""
+
+
+class IndexFormatError(IndexFolderError):
+    """An index folder is incomplete, damaged, of another version, or not what it says it is."""
+
+
+class IndexConflictError(IndexFolderError):
+    """The index changed on disk under a writer, or it was opened read-only."""
+
+
+class OptionalDependencyError(PocketColbertError, ImportError):
+    """A feature needs an extra that is not installed; the message has the pip line."""
+
+    @classmethod
+    def of(cls, what: str, extra: str) -> OptionalDependencyError:
+        """Build the error for feature `what`, which `extra` brings."""
+        return cls(f"{what} needs the {extra!r} extra: pip install 'pocket-colbert[{extra}]'.")
+
+
+class TruncationWarning(UserWarning):
+    """A text was longer than the model's window and its end was not encoded."""

@@ -1,0 +1,126 @@
+"""Quality and speed of a model on a retrieval set, through the same path users take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pocket_colbert.config import IndexConfig, SearchParameters
+from pocket_colbert.corpus import BeirFolder, text_to_encode
+from pocket_colbert.encoder import Encoder
+from pocket_colbert.errors import OptionalDependencyError
+from pocket_colbert.index import Index
+from pocket_colbert.results import Hit, to_run
+
+DEPTH = 100
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        metrics: "nDCG@10", "Recall@100" and "MRR@10" by a standard evaluator, means over the
+            judged queries.
+        documents: Documents indexed.
+        queries: Queries judged.
+        documents_per_second: Documents encoded and added a second.
+        tokens_per_document: Token vectors kept of a document, mean.
+        bytes_per_document: Codes, offsets and scales of a document, without text, mean.
+        query_ms_p50: Median milliseconds from query text to hits, one query at a time.
+        query_ms_p95: The 95 % quantile of the same.
+        threads: Threads used.
+        mode: How was searched.
+        truncated_documents: Documents longer than the window.
+    """
+
+    metrics: Mapping[str, float]
+    documents: int
+    queries: int
+    documents_per_second: float
+    tokens_per_document: float
+    bytes_per_document: float
+    query_ms_p50: float
+    query_ms_p95: float
+    threads: int
+    mode: str
+    truncated_documents: int
+
+
+def evaluate(
+    encoder: Encoder,
+    data: BeirFolder,
+    *,
+    pool_factor: float = 1.0,
+    parameters: SearchParameters | None = None,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Evaluation:
+    """Index a retrieval set, search it with all its queries, and judge the answers.
+
+    Args:
+        encoder: The model.
+        data: The set.
+        pool_factor: Pooling of the documents.
+        parameters: How to search; exact by default, as the index in memory has no graph.
+        progress: Told "documents" or "queries", how many are done, and how many there are.
+
+    Returns:
+        The figures.
+
+    Raises:
+        OptionalDependencyError: The evaluator (extra "eval") is not installed.
+    """
+    try:
+        import ir_measures
+    except ImportError as error:
+        raise OptionalDependencyError.of("evaluate", "eval") from error
+    index = Index(
+        encoder.dim,
+        config=IndexConfig(dim=encoder.dim, pool_factor=pool_factor),
+        threads=encoder.threads,
+    )
+    truncated = encoder.truncated
+    started = time.perf_counter()
+    index.add(
+        [document.document_id for document in data.documents],
+        encoder.encode_document(
+            [text_to_encode(document) for document in data.documents],
+            pool_factor=pool_factor,
+            progress=lambda done, total: progress("documents", done, total),
+        ),
+    )
+    index.commit()
+    seconds = time.perf_counter() - started
+    truncated = encoder.truncated - truncated
+    hits: list[list[Hit]] = []
+    times: list[float] = []
+    for number, text in enumerate(data.queries.values(), start=1):
+        started = time.perf_counter()
+        hits += index.search(encoder.encode_query([text]), DEPTH, parameters=parameters)
+        times.append(1000 * (time.perf_counter() - started))
+        progress("queries", number, len(data.queries))
+    wanted = {
+        "nDCG@10": ir_measures.nDCG @ 10,
+        "Recall@100": ir_measures.R @ 100,
+        "MRR@10": ir_measures.RR @ 10,
+    }
+    run = to_run(data.queries, hits)
+    found = ir_measures.calc_aggregate(list(wanted.values()), data.qrels, run)
+    info = index.info()
+    index.close()
+    return Evaluation(
+        metrics={name: float(found[measure]) for name, measure in wanted.items()},
+        documents=info.documents,
+        queries=len(data.queries),
+        documents_per_second=info.documents / seconds,
+        tokens_per_document=info.tokens / info.documents,
+        bytes_per_document=sum(info.bytes.values()) / info.documents,
+        query_ms_p50=float(np.quantile(times, 0.5)),
+        query_ms_p95=float(np.quantile(times, 0.95)),
+        threads=encoder.threads,
+        mode="exact" if parameters is None else parameters.mode,
+        truncated_documents=truncated,
+    )

@@ -1,0 +1,190 @@
+"""The one file of an index folder that changes: which segments there are, and their checksums.
+
+DIR/manifest.json           this file, replaced in one step by every commit
+DIR/segments/NAME/          written once, never changed
+    codes.i8                int8 token vectors, document after document
+    offsets.i64             where each document starts, little-endian, one more than documents
+    scales.f32              one scale a document, little-endian
+    documents.sqlite        ids, titles, texts, metadata
+    graph.usearch           optional, for approximate search
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pocket_colbert.config import IndexConfig
+from pocket_colbert.errors import IndexFormatError, IndexNotFoundError, InvalidInputError
+
+FORMAT = "pocket-colbert-index"
+VERSION = 1
+MANIFEST_FILE = "manifest.json"
+SEGMENTS_FOLDER = "segments"
+GRAPH_FILE = "graph.usearch"
+REQUIRED_FILES = ("codes.i8", "offsets.i64", "scales.f32", "documents.sqlite")
+
+_NAME = re.compile(r"[0-9]{6}-[0-9a-f]{8}")
+_MANIFEST_LIMIT = 64 << 20
+_MAX_COUNT = 1 << 48
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size and sha256 of a file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SegmentEntry:
+    """What the manifest says of a segment.
+
+    Attributes:
+        name: Its folder under `segments`.
+        num_documents: Documents in it.
+        num_tokens: Token vectors in it.
+        files: Its files by name.
+    """
+
+    name: str
+    num_documents: int
+    num_tokens: int
+    files: Mapping[str, FileEntry]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The state of an index after a commit.
+
+    Attributes:
+        generation: Counts commits.
+        config: The index's settings.
+        segments: Its segments, oldest first; documents are ordered by them.
+    """
+
+    generation: int
+    config: IndexConfig
+    segments: tuple[SegmentEntry, ...] = ()
+
+    def save(self, folder: Path) -> None:
+        """Make this the state of the index at `folder`, in one step."""
+        body = {
+            "format": FORMAT,
+            "version": VERSION,
+            "generation": self.generation,
+            "config": self.config.to_json(),
+            "segments": [
+                {
+                    "name": segment.name,
+                    "num_documents": segment.num_documents,
+                    "num_tokens": segment.num_tokens,
+                    "files": {
+                        name: {"bytes": entry.bytes, "sha256": entry.sha256}
+                        for name, entry in segment.files.items()
+                    },
+                }
+                for segment in self.segments
+            ],
+        }
+        content = json.dumps(body | {"checksum": _checksum(body)}, indent=1) + "\n"
+        temporary = folder / (MANIFEST_FILE + ".new")
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, folder / MANIFEST_FILE)
+        sync_folder(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Read and check the manifest of the index at `folder`.
+
+        Raises:
+            IndexNotFoundError: There is none.
+            IndexFormatError: It is damaged, of another version, or says what cannot be.
+        """
+        path = folder / MANIFEST_FILE
+        if not path.is_file():
+            raise IndexNotFoundError(
+                f"no index at {folder}: it has no {MANIFEST_FILE}. "
+                "Make one with: pocket-colbert index PATH --into DIR."
+            )
+        if path.stat().st_size > _MANIFEST_LIMIT:
+            raise IndexFormatError(f"{path} is larger than {_MANIFEST_LIMIT} bytes.")
+        try:
+            content = json.loads(path.read_bytes().decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise IndexFormatError(f"{path} is damaged: not JSON ({error}).") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise IndexFormatError(f"{path} is not the manifest of a pocket-colbert index.")
+        if content.get("version") != VERSION:
+            raise IndexFormatError(
+                f"{path} has version {content.get('version')!r}, this release reads {VERSION}; "
+                "update pocket-colbert."
+            )
+        if content.pop("checksum", None) != _checksum(content):
+            raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
+        try:
+            return cls(
+                generation=_count(content["generation"]),
+                config=IndexConfig.from_json(content["config"]),
+                segments=tuple(_segment(item) for item in content["segments"]),
+            )
+        except (KeyError, TypeError, AttributeError, InvalidInputError) as error:
+            raise IndexFormatError(f"{path} is not a valid manifest: {error!r}.") from error
+
+
+def _segment(item: Mapping[str, Any]) -> SegmentEntry:
+    if not isinstance(item["name"], str) or not _NAME.fullmatch(item["name"]):
+        raise InvalidInputError(f"segment name {item['name']!r} is not allowed.")
+    files = {
+        name: FileEntry(_count(entry["bytes"]), str(entry["sha256"]))
+        for name, entry in item["files"].items()
+    }
+    if set(files) - {GRAPH_FILE} != set(REQUIRED_FILES):
+        raise InvalidInputError(f"segment {item['name']} lists the files {sorted(files)}.")
+    return SegmentEntry(
+        item["name"], _count(item["num_documents"]), _count(item["num_tokens"]), files
+    )
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_COUNT:
+        raise InvalidInputError(f"expected a count, got {value!r}.")
+    return value
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable, where the system can (Windows cannot, nor need it)."""
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):  # some network file systems refuse
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def hash_file(path: Path) -> FileEntry:
+    """Return size and sha256 of a file."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+            size += len(chunk)
+    return FileEntry(size, digest.hexdigest())

@@ -1,0 +1,42 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One document that matched, best first in the list it comes in.
+
+    Attributes:
+        document_id: The id the document was added under.
+        score: MaxSim: for every query token the best cosine over the document's tokens, summed.
+            Larger is better; at most the number of query tokens.
+        text: The document's text, None when the index holds none.
+        title: The document's title, None when it has none.
+    """
+
+    document_id: str
+    score: float
+    text: str | None = None
+    title: str | None = None
+
+
+def to_run(
+    query_ids: Iterable[str], hits: Iterable[Sequence[Hit]]
+) -> Mapping[str, Mapping[str, float]]:
+    """Turn hits into a BEIR run, `{query_id: {document_id: score}}`.
+
+    Args:
+        query_ids: One id a query, in the order the queries were searched in.
+        hits: One list of hits a query.
+
+    Returns:
+        The run, ready for a standard evaluator.
+    """
+    return {
+        query_id: {hit.document_id: hit.score for hit in query_hits}
+        for query_id, query_hits in zip(query_ids, hits, strict=True)
+    }
