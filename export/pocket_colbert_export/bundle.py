@@ -18,6 +18,7 @@ from pocket_colbert_export.errors import ExportError
 
 REPORT_FILE = "export_report.json"
 CARD_FILE = "README.md"
+NOTICE_FILE = "NOTICE"
 
 
 @contextlib.contextmanager

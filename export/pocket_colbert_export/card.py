@@ -54,6 +54,20 @@ def model_card(name: str, config: ModelConfig, report: Mapping[str, Any], comman
     return "\n".join([*lines, f"Exported with {versions}.", ""])
 
 
+def notice(name: str, report: Mapping[str, Any]) -> str:
+    """Write the NOTICE that travels with the weights: whose they are and what was changed."""
+    source = report["source"]
+    changes = "converted to one ONNX graph with projection and normalisation"
+    if report["precision"] == "int8":
+        changes += ", weights quantised to int8"
+    if source["layout"] == "dense":
+        changes += ", a fitted projection added and the pooling left out"
+    return (
+        f"{name}\n\nThis folder holds the weights of {source['name']} (licence: "
+        f"{source['licence']}),\nchanged by pocket-colbert-export: {changes}.\n"
+    )
+
+
 def _int8(report: Mapping[str, Any]) -> list[str]:
     found, gate = report["fidelity"], report["gate"]
     labels = {

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from pocket_colbert_export.errors import CheckpointError
+from pocket_colbert_export.quiet import quiet
 
 _UNUSED = ("pooler.", "embeddings.position_ids", "embeddings.token_type_ids")
 _ACTIVATIONS = (
@@ -163,15 +164,8 @@ def load_backbone(folder: Path, allowed_extra: tuple[str, ...] = ()) -> Any:
     """
     config = _config(folder)
     try:
-        model, report = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with quiet():
+            model, report = _read_weights(folder, config)
     except Exception as error:  # transformers raises many kinds for broken folders
         raise CheckpointError(f"transformers cannot load {folder}: {error}") from error
     missing = [key for key in report["missing_keys"] if not key.startswith(_UNUSED)]
@@ -198,8 +192,20 @@ def load_backbone(folder: Path, allowed_extra: tuple[str, ...] = ()) -> Any:
     return model.float().eval()
 
 
+def _read_weights(folder: Path, config: Any) -> tuple[Any, Any]:
+    return AutoModel.from_pretrained(  # type: ignore[no-any-return,unused-ignore]
+        folder,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+
+
 def _config(folder: Path) -> Any:
-    read_json(folder / "config.json")
+    raw = read_json(folder / "config.json")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
@@ -211,9 +217,37 @@ def _config(folder: Path) -> Any:
         raise CheckpointError(
             f"{folder / 'config.json'} is an encoder-decoder; only encoders work."
         )
+    if "rope_parameters" in raw:
+        _translate_rope(folder / "config.json", raw, config)
     if hasattr(config, "reference_compile"):
         config.reference_compile = False  # ModernBERT compiles itself otherwise
     return config
+
+
+def _translate_rope(config_file: Path, raw: Mapping[str, Any], config: Any) -> None:
+    """Carry over what transformers 5 writes in other keys than transformers 4 reads.
+
+    Without this, transformers 4 would take its defaults and encode wrongly without a word.
+    """
+    rope, layers = raw["rope_parameters"], raw.get("layer_types")
+    try:
+        kinds = {kind: rope[kind] for kind in ("full_attention", "sliding_attention")}
+        every = next(n for n in range(1, len(layers) + 1) if layers == _layer_types(len(layers), n))
+        supported = all(item["rope_type"] == "default" for item in kinds.values())
+    except (KeyError, TypeError, StopIteration):
+        supported = False
+    if config.model_type != "modernbert" or not supported:
+        raise CheckpointError(
+            f"{config_file}: keys 'rope_parameters' and 'layer_types' were written by a newer "
+            f"transformers and cannot be carried over for {config.model_type!r}: {rope!r}."
+        )
+    config.global_rope_theta = kinds["full_attention"]["rope_theta"]
+    config.local_rope_theta = kinds["sliding_attention"]["rope_theta"]
+    config.global_attn_every_n_layers = every
+
+
+def _layer_types(layers: int, every: int) -> list[str]:
+    return ["sliding_attention" if n % every else "full_attention" for n in range(layers)]
 
 
 def load_tokenizer(folder: Path, do_lower_case: bool) -> Any:
@@ -229,10 +263,14 @@ def load_tokenizer(folder: Path, do_lower_case: bool) -> Any:
     Raises:
         CheckpointError: It cannot be loaded, or has no fast (tokenizer.json) form.
     """
+    settings = read_json(folder / "tokenizer_config.json", required=False) or {}
+    # transformers 5 names its one class for all fast tokenizers so; transformers 4 lacks it.
+    generic = settings.get("tokenizer_class") == "TokenizersBackend"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, use_fast=True, local_files_only=True, trust_remote_code=False
-        )
+        with quiet():
+            tokenizer = (PreTrainedTokenizerFast if generic else AutoTokenizer).from_pretrained(
+                folder, use_fast=True, local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:
         raise CheckpointError(
             f"transformers cannot load the tokenizer of {folder}: {error}"

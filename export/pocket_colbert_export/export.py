@@ -17,12 +17,13 @@ from pocket_colbert.tokenizer import Tokenizer
 from pocket_colbert_export import parity
 from pocket_colbert_export.bundle import (
     CARD_FILE,
+    NOTICE_FILE,
     REPORT_FILE,
     new_folder,
     write_json,
     write_recipe,
 )
-from pocket_colbert_export.card import model_card
+from pocket_colbert_export.card import model_card, notice
 from pocket_colbert_export.checkpoint import Checkpoint, load_checkpoint
 from pocket_colbert_export.errors import CheckpointError, ExportError, ParityError
 from pocket_colbert_export.fidelity import Encoded, compare, encode
@@ -101,6 +102,7 @@ def export_model(
         (folder / CARD_FILE).write_text(
             model_card(target.name, config, report, command), encoding="utf-8"
         )
+        (folder / NOTICE_FILE).write_text(notice(target.name, report), encoding="utf-8")
         write_json(folder / REPORT_FILE, report)
         write_recipe(
             folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import ModelConfig
+from pocket_colbert.cpu import usable_cores
 from pocket_colbert.maxsim import maxsim_pairwise
 from pocket_colbert.session import Session
 from pocket_colbert.tokenizer import TokenizedText, Tokenizer
@@ -74,10 +76,11 @@ def encode(
         rows = session.run(item.input_ids[None], item.attention_mask[None])[0]
         return np.asarray(rows[item.keep])
 
-    return Encoded(
-        [vectors(texts.tokenize_query(text)) for text in queries],
-        [vectors(texts.tokenize_document(text)) for text in documents],
-    )
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return Encoded(
+            list(pool.map(lambda text: vectors(texts.tokenize_query(text)), queries)),
+            list(pool.map(lambda text: vectors(texts.tokenize_document(text)), documents)),
+        )
 
 
 def compare(reference: Encoded, other: Encoded) -> Fidelity:

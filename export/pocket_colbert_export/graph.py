@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +13,7 @@ from optimum.utils import NormalizedTextConfig
 
 from pocket_colbert_export.checkpoint import Checkpoint, Head
 from pocket_colbert_export.errors import ExportError
+from pocket_colbert_export.quiet import quiet
 
 OPSET = 17
 """LayerNormalization is one operator from 17 on; newer ones bring nothing to these graphs."""
@@ -74,7 +70,7 @@ def export_graph(module: ColBERTForONNX, path: Path) -> None:
     config = _onnx_config(module.config)
     module.eval()
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             optimum_export(module, config, path, opset=OPSET)
     except Exception as error:  # tracing fails in as many ways as there are architectures
         raise ExportError(
@@ -97,7 +93,7 @@ def _onnx_config(config: Any) -> Any:
     except Exception:  # optimum raises KeyError and ValueError for what it does not know
         base = _PlainConfig
 
-    class Config(base):  # type: ignore[misc,valid-type]
+    class Config(base):  # type: ignore[misc,valid-type,unused-ignore]
         @property
         def inputs(self) -> dict[str, dict[int, str]]:
             return {
@@ -114,23 +110,3 @@ def _onnx_config(config: Any) -> Any:
 
 class _PlainConfig(TextEncoderOnnxConfig):  # type: ignore[misc]
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence tracing, which prints to stdout and warns of what the parity test settles."""
-    loggers = [logging.getLogger(name) for name in ("optimum", "transformers", "torch.onnx")]
-    levels = [logger.level for logger in loggers]
-    with (
-        warnings.catch_warnings(),
-        open(os.devnull, "w", encoding="utf-8") as sink,
-        contextlib.redirect_stdout(sink),
-    ):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

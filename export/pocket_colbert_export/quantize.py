@@ -9,6 +9,7 @@ model, so several are tried.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ class Recipe:
     Attributes:
         smoothing: Share of the activations' range that moves into the weights, 0 for none.
         reduce_range: 7 instead of 8 bits for weights: x86 CPUs without VNNI add pairs of
-            products in 16 bits, which 8-bit weights can overflow.
+            products in 16 bits, which 8-bit weights can overflow. The runtime asks onnxruntime
+            for the slower exact addition there (`session.x64quantprecision`), so 7 bits are
+            chosen only where they happen to be nearer.
         keep_sensitive: Whether the tenth of the products with the largest error stays in float.
     """
 
@@ -123,10 +126,11 @@ def quantize_graph(
             work.replace(target)
 
     for smoothing in SMOOTHINGS:
-        attempt(Recipe(smoothing, reduce_range=True))
+        attempt(Recipe(smoothing, reduce_range=False))
     assert best is not None
+    attempt(Recipe(best[0].smoothing, reduce_range=True))
     if not good_enough(best[1]):
-        attempt(Recipe(best[0].smoothing, reduce_range=True, keep_sensitive=True))
+        attempt(dataclasses.replace(best[0], keep_sensitive=True))
     work.unlink(missing_ok=True)
     return Quantized(best[0], best[1], tried)
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import ModelCard, ModelConfig
+from pocket_colbert.cpu import usable_cores
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
 from pocket_colbert.model_files import DEFAULT_MODEL, ModelFiles, load_model_files
 from pocket_colbert.pruning import pool_tokens
 from pocket_colbert.session import Provider, Session, pad
-from pocket_colbert.threads import usable_cores
 from pocket_colbert.tokenizer import TokenizedText, Tokenizer
 
 Progress = Callable[[int, int], None]

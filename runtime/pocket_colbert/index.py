@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig, SearchParameters
+from pocket_colbert.cpu import usable_cores
 from pocket_colbert.documents import Document
 from pocket_colbert.errors import (
     DuplicateIdError,
@@ -26,7 +27,6 @@ from pocket_colbert.quantization import check_embedding, quantize_int8, quantize
 from pocket_colbert.results import Hit
 from pocket_colbert.segment import Segment, TokenRows
 from pocket_colbert.selection import top_k
-from pocket_colbert.threads import usable_cores
 
 _SEGMENTS_IN_MEMORY = 8
 

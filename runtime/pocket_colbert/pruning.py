@@ -36,7 +36,7 @@ def pool_tokens(
     2024, arXiv 2409.14683, section 2), as sentence-transformers' `HierarchicalTokenPooling`
     does it: the first tokens are left alone, the others are cut into
     `max(num_others // pool_factor, 1)` clusters, each cluster becomes the mean of its vectors,
-    normalised. Clusters stand in the order of their first token.
+    normalised.
 
     Pooling is not idempotent: pooling twice merges twice.
 
@@ -125,19 +125,50 @@ def cut_tree(merges: NDArray[np.float64], clusters: int) -> NDArray[np.int64]:
         clusters: How many are wanted, from 1 to n.
 
     Returns:
-        (n,) int64, the cluster of each point, numbered in the order of their first points.
+        (n,) int64, the cluster of each point, numbered as SciPy's `fcluster` numbers them: down
+        the tree from its root, larger groups before single points, so that pooled documents
+        compare with sentence-transformers' row by row.
     """
     n = len(merges) + 1
-    parents = list(range(n))
+    children = _tree(merges)
+    labels = np.zeros(n, dtype=np.int64)
+    if n == 1:
+        return labels
+    whole = 2 * n - clusters  # nodes from here on are cut apart
+    count = 0
+    stack: list[tuple[int, int, bool]] = [(2 * n - 2, -1, False)]
+    while stack:
+        node, leader, visited = stack.pop()
+        left, right = children[node - n]
+        if not visited:
+            if leader < 0 and node < whole:
+                leader, count = count, count + 1
+            stack.append((node, leader, True))
+            stack.extend((child, leader, False) for child in (right, left) if child >= n)
+            continue
+        for child in (left, right):
+            if child < n:
+                if leader < 0:
+                    labels[child], count = count, count + 1
+                else:
+                    labels[child] = leader
+    return labels
 
-    def root(point: int) -> int:
-        while parents[point] != point:
-            parents[point] = parents[parents[point]]
-            point = parents[point]
-        return point
 
-    for first, second, _ in merges[: n - clusters].tolist():
+def _tree(merges: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Return the two children of each merge: points below n, earlier merges from n on."""
+    n = len(merges) + 1
+    parents = list(range(2 * n - 1))
+
+    def root(node: int) -> int:
+        while parents[node] != node:
+            parents[node] = parents[parents[node]]
+            node = parents[node]
+        return node
+
+    children: list[tuple[int, int]] = []
+    for number, (first, second, _) in enumerate(merges.tolist()):
         low, high = sorted((root(int(first)), root(int(second))))
-        parents[high] = low
-    numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(root(point), len(numbers)) for point in range(n)])
+        parents[low] = parents[high] = n + number
+        children.append((low, high))
+    return children

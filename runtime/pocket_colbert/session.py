@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from pocket_colbert.cpu import int8_may_overflow
 from pocket_colbert.errors import ModelFormatError, ProviderError
 
 Provider = str | tuple[str, Mapping[str, Any]]
@@ -59,6 +60,8 @@ class Session:
         settings.intra_op_num_threads = 1
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 4
+        if int8_may_overflow():
+            settings.add_session_config_entry("session.x64quantprecision", "1")
         # Fused skip-layer-norm is slower on the CPU than the two operators it stands for.
         disabled = ["SkipLayerNormFusion"] if name == "CPUExecutionProvider" else []
         try:
