@@ -65,21 +65,23 @@ def new_folder(target: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def write_recipe(folder: Path, config: ModelConfig, own: Mapping[str, Any]) -> None:
+def write_recipe(
+    folder: Path, config: ModelConfig, own: Mapping[str, Any], ecosystem: Mapping[str, Any]
+) -> None:
     """Write the recipe last, with size and sha256 of every other file.
 
     Args:
         folder: The model folder with everything else in it.
         config: The recipe's fields.
         own: Further entries of the `pocket_colbert` section.
+        ecosystem: Further entries at the top level, which other runtimes look for.
     """
     files = {}
     for path in sorted(folder.iterdir()):
         if path.name != RECIPE_FILE:
             data = path.read_bytes()
             files[path.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    recipe = config.to_json()
-    recipe["uses_token_type_ids"] = False
+    recipe = {**config.to_json(), **ecosystem}
     recipe[OWN_SECTION] |= {**own, "files": files}
     write_json(folder / RECIPE_FILE, recipe)
 

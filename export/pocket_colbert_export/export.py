@@ -115,6 +115,11 @@ def export_model(
                 "quantization": _summary(report),
                 "exporter": report["versions"],
             },
+            {
+                "model_class": type(checkpoint.backbone).__name__,
+                "uses_token_type_ids": False,
+                "pad_token_id": checkpoint.tokenizer.pad_token_id or 0,
+            },
         )
         step("checking the folder")
         load_model_files(folder)

@@ -1,0 +1,3 @@
+"""Tests of pocket_colbert and pocket_colbert_export."""
+
+from __future__ import annotations

@@ -1,0 +1,214 @@
+"""The command line as its users meet it: results, exit codes, messages."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from pocket_colbert import Encoder
+from pocket_colbert.cli import main
+
+
+def run(*arguments: object, stdin: str | None = None) -> Result:
+    """Run the command and let no exception but an exit through."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments], input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def fails(*arguments: object, message: str, code: int = 1, stdin: str | None = None) -> None:
+    """Run the command; it must fail with one line that holds `message`."""
+    result = run(*arguments, stdin=stdin)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr, result.stderr
+    assert code != 1 or len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files of all kinds."""
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "sub").mkdir()
+    (folder / "france.txt").write_text("Paris is the capital of France.", encoding="utf-8")
+    (folder / "sub" / "bread.md").write_text("# Bread\n\nKnead the dough, let it rise.\n", "utf-8")
+    (folder / "bees.html").write_text(
+        "<html><head><title>Bees</title><style>p {color: red}</style></head><body><script>x()"
+        "</script><p>A colony swarms when the queen lacks room.</p></body></html>", "utf-8",
+    )  # fmt: skip
+    with gzip.open(folder / "rows.jsonl.gz", "wt", encoding="utf-8") as stream:
+        for n, text in enumerate(["Voltage is measured in volts.", "Rivers flow into the sea."]):
+            stream.write(json.dumps({"_id": n, "title": f"Row {n}", "text": text, "n": n}) + "\n")
+    (folder / ".hidden.txt").write_text("secret", encoding="utf-8")
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "index"
+    result = run("index", corpus, "--into", folder)
+    assert result.exit_code == 0, result.output
+    assert "5 documents" in result.output
+    return folder
+
+
+def test_search_answers(index: Path) -> None:
+    result = run("search", index, "what is the French capital?", "-k", 2)
+    assert result.exit_code == 0 and result.stderr == ""
+    first, snippet, *_ = result.stdout.splitlines()
+    assert first.split()[0] == "1" and first.endswith("france.txt")
+    assert "Paris is the capital" in snippet
+    hits = json.loads(run("search", index, "why do bees swarm", "--json").stdout)
+    assert hits[0]["document_id"] == "bees.html" and hits[0]["title"] == "Bees"
+    assert "color" not in hits[0]["text"] and "x()" not in hits[0]["text"]
+    assert len(hits) == 5
+
+
+def test_info_splits_the_bytes(index: Path) -> None:
+    found = json.loads(run("info", index, "--json").stdout)
+    assert found["documents"] == 5 and found["bytes"]["codes"] == found["tokens"] * 96
+    assert "bytes a token vector" in run("info", index).stdout
+
+
+def test_append_and_overwrite(corpus: Path, tmp_path: Path) -> None:
+    folder, extra = tmp_path / "index", tmp_path / "extra.txt"
+    extra.write_text("Glaciers calve icebergs.", encoding="utf-8")
+    assert run("index", corpus / "sub", "--into", folder, "--pool-factor", 2).exit_code == 0
+    fails("index", extra, "--into", folder, message="--append")
+    added = json.loads(run("index", extra, "--into", folder, "--append", "--json").stdout)
+    assert added["documents"] == 2 and added["pool_factor"] == 2.0
+    fails("index", extra, "--into", folder, "--append", message="extra.txt")
+    assert run("index", extra, "--into", folder, "--overwrite").exit_code == 0
+    assert json.loads(run("info", folder, "--json").stdout)["documents"] == 1
+    fails("index", extra, "--into", corpus, message="not an index")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["extra.txt", "index"]
+
+
+def test_json_fields(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"key": "a", "body": "some text"}\n\n{"key": "b", "body": "more"}\n', "utf-8")
+    folder = tmp_path / "index"
+    result = run("index", path, "--into", folder, "--id-field", "key", "--text-field", "body")
+    assert result.exit_code == 0, result.output
+    fails("index", path, "--into", tmp_path / "x", message="line 1: no key '_id'")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n', "'a' twice"),
+        ("a.jsonl", b'{"_id": "a", "text": "x"}\n{oops}\n', "line 2: not JSON"),
+        ("a.jsonl", b"[1]\n", "line 1: not a JSON object"),
+        ("a.jsonl", b'{"_id": "a", "text": 5}\n', "'text' must be a text"),
+        ("a.jsonl", b'{"_id": "", "text": "x"}\n', "must not be empty"),
+        ("a.jsonl", b'\xff{"_id": "a"}\n', "not UTF-8"),
+        ("a.jsonl", b"", "no documents"),
+        ("a.jsonl.gz", b"not gzip", "cannot be read"),
+        ("a.txt", b"caf\xe9", "not UTF-8 (byte 3)"),
+        ("a.pdf", b"%PDF", "unknown kind"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    fails("index", path, "--into", tmp_path / "index", message=message)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_missing_things_are_named(tmp_path: Path, index: Path) -> None:
+    fails("index", tmp_path / "no", "--into", tmp_path / "i", message="there is no file or folder")
+    (tmp_path / "empty").mkdir()
+    fails("index", tmp_path / "empty", "--into", tmp_path / "i", message="holds no documents")
+    fails("search", tmp_path / "no", "x", message="no index at")
+    fails("info", tmp_path / "empty", message="no index at")
+    fails("search", index, "x", "--model", "nope", message="no model 'nope'")
+    fails("search", index, "x", "--provider", "nope", message="not available")
+    fails("evaluate", tmp_path / "no", message="there is no folder")
+    fails("evaluate", tmp_path / "empty", message="no corpus.jsonl")
+    fails("rerank", "x", tmp_path / "no.txt", message="there is no file")
+    fails("search", index, "x", "-k", 0, message="-k", code=2)
+    fails("index", index, message="--into", code=2)
+
+
+def test_damaged_indexes_are_named(index: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = shutil.copytree(index, tmp_path / "copy")
+    path = next(copy.rglob("codes.i8"))
+    path.write_bytes(path.read_bytes()[:-1])
+    fails("search", copy, "x", message="codes.i8 is damaged")
+
+
+def test_a_full_disk_is_one_error(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pocket_colbert.segment import Segment
+
+    def full(*arguments: object, **named: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(Segment, "write", full)
+    fails("index", corpus, "--into", tmp_path / "index", message="No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+def test_rerank(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("Rivers flow into the sea.\n\nParis is in France.\n", encoding="utf-8")
+    hits = json.loads(run("rerank", "where is Paris?", path, "--json").stdout)
+    assert [hit["document_id"] for hit in hits] == ["1", "0"]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"_id": "x", "text": "Paris is in France."}\n', encoding="utf-8")
+    assert run("rerank", "where is Paris?", rows).stdout.splitlines()[0].endswith("x")
+    path.write_text("\n", encoding="utf-8")
+    fails("rerank", "x", path, message="holds no texts")
+
+
+@pytest.mark.parametrize("task", ["query", "document"])
+def test_encode_writes_what_the_encoder_gives(task: str, tmp_path: Path, encoder: Encoder) -> None:
+    output = tmp_path / "vectors.npz"
+    texts = ["hello world", "", "two, three"]
+    wanted = getattr(encoder, f"encode_{task}")(texts)
+    for stdin, extra in (("\n".join(texts) + "\n", []), (json.dumps(texts), ["--json"])):
+        result = run("encode", f"--{task}", "-o", output, *extra, stdin=stdin)
+        assert result.exit_code == 0, result.output
+        with np.load(output) as found:
+            assert sorted(found.files) == ["0", "1", "2"]
+            for number, array in enumerate(wanted):
+                np.testing.assert_array_equal(found[str(number)], array)
+    fails("encode", "-o", output, message="--query or --document", code=2, stdin="x")
+    fails("encode", "--query", "--json", "-o", output, message="list of strings", stdin='"x"')
+
+
+def test_evaluate_a_beir_folder(tmp_path: Path) -> None:
+    pytest.importorskip("ir_measures")
+    folder = tmp_path / "toy"
+    (folder / "qrels").mkdir(parents=True)
+    corpus = {"p": "Paris is the capital of France.", "b": "Berlin is the capital of Germany."}
+    queries = {"q1": "capital of France", "q2": "capital of Germany", "unjudged": "x"}
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        lines = [json.dumps({"_id": key, "text": text}) for key, text in rows.items()]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tp\t1\nq2\tb\t1\n")
+    found = json.loads(run("evaluate", folder, "--json").stdout)
+    assert found["split"] == "dev" and found["queries"] == 2 and found["documents"] == 2
+    assert found["nDCG@10"] == found["MRR@10"] == found["Recall@100"] == 1.0
+    assert found["documents_per_second"] > 0 and found["query_ms_p95"] >= found["query_ms_p50"]
+    assert "nDCG@10" in run("evaluate", folder).stdout
+    fails("evaluate", folder, "--split", "test", message="it has dev")
+    (folder / "qrels" / "dev.tsv").write_text("q9\tp\t1\n")
+    fails("evaluate", folder, message="query 'q9'")
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1 p 1\n")
+    fails("evaluate", folder, message="line 2: expected")
+
+
+def test_help_and_version() -> None:
+    for command in ([], ["index"], ["search"], ["rerank"], ["info"], ["encode"], ["evaluate"]):
+        assert run(*command, "--help").exit_code == 0
+    assert "0.1.0" in run("--version").stdout

@@ -1,0 +1,107 @@
+"""Vectors are a function of the text alone; input is checked; truncation is counted."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pocket_colbert import Encoder, InvalidInputError, ProviderError, TruncationWarning
+
+TEXTS = st.lists(st.text(max_size=60).filter(lambda t: t.isprintable()), min_size=1, max_size=5)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(texts=TEXTS, others=TEXTS, as_query=st.booleans())
+def test_vectors_do_not_depend_on_company(
+    encoder: Encoder, texts: list[str], others: list[str], as_query: bool
+) -> None:
+    encode = encoder.encode_query if as_query else encoder.encode_document
+    together = encode([*others, *texts, "a long one " * 20])
+    for position, text in enumerate(texts, start=len(others)):
+        assert encode([text])[0].tobytes() == together[position].tobytes()
+
+
+def test_vectors_do_not_depend_on_threads(encoder: Encoder) -> None:
+    texts = [f"number {n} " * (n % 7 + 1) for n in range(20)]
+    wanted = encoder.encode_document(texts)
+    for threads in (1, 3):
+        found = Encoder.load(threads=threads).encode_document(texts)
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(wanted, found, strict=True))
+
+
+def test_shapes(encoder: Encoder) -> None:
+    found = encoder.encode_document(["", "Paris is in France.", "!!!"])
+    assert all(item.dtype == np.float32 and item.shape[1] == encoder.dim for item in found)
+    assert len(found[1]) == 6  # [CLS] paris is in france [SEP]; the full stop is skipped
+    for item in found:
+        np.testing.assert_allclose(np.linalg.norm(item, axis=1), 1, rtol=1e-5)
+    assert encoder.encode_query([]) == []
+
+
+def test_queries_keep_what_documents_skip(encoder: Encoder) -> None:
+    assert len(encoder.encode_query(["why?"])[0]) == len(encoder.encode_document(["why?"])[0]) + 1
+
+
+def test_pooling_shrinks_documents(encoder: Encoder) -> None:
+    text = "a text of some length about rivers, cities and the people who live beside them"
+    whole, pooled = (encoder.encode_document([text], pool_factor=f)[0] for f in (1, 3))
+    assert len(pooled) == 1 + (len(whole) - 1) // 3
+    np.testing.assert_array_equal(pooled[0], whole[0])
+
+
+def test_truncation_warns_once_and_counts() -> None:
+    encoder = Encoder.load(threads=2)
+    with pytest.warns(TruncationWarning, match=r"2 of 3 texts .* window of 300 tokens"):
+        long = encoder.encode_document(["word " * 400, "word", "x " * 301])
+    assert len(long[0]) == 300 and encoder.truncated == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.encode_query(["word " * 400])
+    assert encoder.truncated == 3
+
+
+def test_progress_ends_at_the_total(encoder: Encoder) -> None:
+    calls: list[tuple[int, int]] = []
+    encoder.encode_document(["a", "b", "c"], progress=lambda *call: calls.append(call))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("bad", ["bare", b"bytes", [1], [None], ["ok", b"x"], 7])
+def test_bad_texts_are_refused(encoder: Encoder, bad: object) -> None:
+    with pytest.raises(InvalidInputError, match="texts must be"):
+        encoder.encode_query(bad)  # type: ignore[arg-type]
+
+
+def test_lone_surrogates_are_refused(encoder: Encoder) -> None:
+    with pytest.raises(InvalidInputError, match="valid Unicode"):
+        encoder.encode_query(["\ud800"])
+
+
+def test_unavailable_providers_are_named() -> None:
+    with pytest.raises(ProviderError, match="CPUExecutionProvider"):
+        Encoder.load(provider="NoSuchProvider")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True])
+def test_bad_threads_are_refused(threads: object) -> None:
+    with pytest.raises(InvalidInputError, match="threads must"):
+        Encoder.load(threads=threads)  # type: ignore[arg-type]
+
+
+def test_int8_refuses_batches() -> None:
+    with pytest.raises(InvalidInputError, match="batch_size must be 1 for int8"):
+        Encoder.load(batch_size=8)
+
+
+def test_float_batches_agree_within_rounding(tiny_model: Path) -> None:
+    texts = ["paris", "the capital of france is paris", "", "a b c"]
+    alone, batched = (Encoder.load(tiny_model, batch_size=size) for size in (1, 3))
+    for encode in ("encode_query", "encode_document"):
+        pairs = zip(getattr(alone, encode)(texts), getattr(batched, encode)(texts), strict=True)
+        for one, other in pairs:
+            np.testing.assert_allclose(one, other, atol=1e-5)

@@ -1,0 +1,357 @@
+"""The index against brute force; atomic commits; damage is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pocket_colbert import (
+    DuplicateIdError,
+    Index,
+    IndexConfig,
+    IndexConflictError,
+    IndexExistsError,
+    IndexFolderError,
+    IndexFormatError,
+    IndexNotFoundError,
+    InvalidInputError,
+    SearchParameters,
+    maxsim_pairwise,
+)
+from pocket_colbert.manifest import Manifest
+from pocket_colbert.segment import Segment
+from tests.conftest import DATA, documents_of, unit_rows
+
+DIM = 24
+
+
+def make(rng: np.random.Generator, documents: int = 50, **settings: object) -> Index:
+    """Return an index in memory with random documents."""
+    index = Index(DIM, config=IndexConfig(dim=DIM, **settings), threads=2)  # type: ignore[arg-type]
+    lengths = rng.integers(0, 30, size=documents).tolist()
+    ids = [f"d{n}" for n in range(documents)]
+    index.add(
+        ids, documents_of(rng, lengths, DIM), texts=[f"text of {i}" for i in ids],
+        titles=[None if n % 2 else f"title {n}" for n in range(documents)],
+        metadata=[{"n": n} for n in range(documents)],
+    )  # fmt: skip
+    return index
+
+
+def results(index: Index, queries: list[np.ndarray], k: int = 7, **settings: object) -> list:
+    """Return ids and scores."""
+    parameters = SearchParameters(**settings)  # type: ignore[arg-type]
+    return [
+        [(hit.document_id, hit.score) for hit in hits]
+        for hits in index.search(queries, k, parameters=parameters)
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 12), min_size=1, max_size=30),
+    parts=st.integers(1, 4),
+    k=st.integers(1, 40),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_search_ranks_as_float_maxsim(lengths: list[int], parts: int, k: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    documents = documents_of(rng, lengths, DIM)
+    index = Index(DIM, threads=1)
+    bounds = np.linspace(0, len(documents), parts + 1).astype(int)
+    for begin, end in zip(bounds, bounds[1:], strict=False):
+        index.add([str(n) for n in range(begin, end)], documents[begin:end])
+        index.commit()
+    query = unit_rows(rng, 5, DIM)
+    exact = maxsim_pairwise(query, documents)
+    hits = index.search([query], k)[0]
+    assert len(hits) == min(k, sum(length > 0 for length in lengths))
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    for hit in hits:
+        assert hit.score == pytest.approx(exact[int(hit.document_id)], abs=0.05)
+    if hits:
+        assert hits[0].score >= exact.max() - 0.05
+
+
+def test_ties_keep_the_order_of_insertion(rng: np.random.Generator) -> None:
+    document = unit_rows(rng, 4, DIM)
+    index = Index(DIM)
+    for start in range(0, 30, 5):
+        index.add([str(n) for n in range(start, start + 5)], [document] * 5)
+        index.commit()
+    hits = index.search([document], 30)[0]
+    assert [hit.document_id for hit in hits] == [str(n) for n in range(30)]
+
+
+def test_saved_equals_in_memory(rng: np.random.Generator, tmp_path: Path) -> None:
+    index = make(rng)
+    queries = [unit_rows(rng, n, DIM) for n in (1, 8, 33)]
+    wanted = index.search(queries, 10)
+    index.save(tmp_path / "index")
+    with Index.load(tmp_path / "index") as loaded:
+        assert loaded.search(queries, 10) == wanted
+        assert list(loaded) == list(index)
+        assert len(loaded) == len(index) == 50
+        assert loaded.get("d3").metadata == {"n": 3}
+        assert "d3" in loaded and "x" not in loaded and 3 not in loaded
+
+
+def test_one_batch_equals_many(rng: np.random.Generator) -> None:
+    index = make(rng)
+    queries = [unit_rows(rng, 6, DIM) for _ in range(12)]
+    assert index.search(queries, 5) == [index.search([query], 5)[0] for query in queries]
+
+
+def test_commits_append_and_survive_reopening(rng: np.random.Generator, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    everything = documents_of(rng, [5] * 30, DIM)
+    memory = Index(DIM)
+    memory.add([str(n) for n in range(30)], everything)
+    with Index.create(folder, IndexConfig(dim=DIM)) as index:
+        index.add([str(n) for n in range(10)], everything[:10])
+        query = [unit_rows(rng, 4, DIM)]
+        assert index.search(query, 5) == [[]]  # not committed yet
+        index.commit()
+        index.commit()  # nothing pending: no new generation
+    for start in (10, 20):
+        with Index.load(folder, writable=True) as index:
+            index.add([str(n) for n in range(start, start + 10)], everything[start : start + 10])
+            index.commit()
+    with Index.load(folder) as index:
+        assert results(index, query) == results(memory, query)
+        assert index.info().segments == 3 and Manifest.load(folder).generation == 3
+
+
+def test_approximate_search_finds_the_exact_answers(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    """The gate of this lossy step: recall of the first 10 against exact search."""
+    topics = unit_rows(rng, 400, DIM)
+    index = Index(DIM, config=IndexConfig(dim=DIM, graph="always"), threads=2)
+    documents = []
+    for document in documents_of(rng, [20] * 1500, DIM):
+        mixed = document + 1.5 * topics[rng.integers(400, size=20)]
+        documents.append(mixed / np.linalg.norm(mixed, axis=1, keepdims=True))
+    index.add([str(n) for n in range(1500)], documents)
+    index.save(tmp_path / "index")
+    queries = [documents[n][:8] + 0.3 * unit_rows(rng, 8, DIM) for n in range(0, 1500, 50)]
+    with Index.load(tmp_path / "index") as loaded:
+        assert loaded.info().bytes["graph"] > 0
+        exact = results(loaded, queries, 10, mode="exact")
+        found = results(loaded, queries, 10, mode="approximate")
+        narrow = results(loaded, queries, 10, mode="approximate", tokens=4, candidates=10)
+    hit = [
+        len({i for i, _ in a} & {i for i, _ in b}) / 10 for a, b in zip(exact, found, strict=True)
+    ]
+    assert np.mean(hit) >= 0.99
+    assert all(len(hits) == 10 for hits in narrow)
+    for a, b in zip(exact, found, strict=True):
+        scores = dict(a)
+        assert all(score == scores[i] for i, score in b if i in scores)
+
+
+def test_bad_arguments_change_nothing(rng: np.random.Generator) -> None:
+    index = make(rng, 5)
+    good = unit_rows(rng, 3, DIM)
+    bad = [
+        (["d1"], [good], DuplicateIdError), (["x", "x"], [good] * 2, DuplicateIdError),
+        (["x"], [], InvalidInputError), (["x", "y"], [good, good[:, 1:]], InvalidInputError),
+        ([""], [good], InvalidInputError), ([3], [good], InvalidInputError),
+        ("xy", [good] * 2, InvalidInputError), (["x"], [good * np.nan], InvalidInputError),
+    ]  # fmt: skip
+    for ids, embeddings, error in bad:
+        with pytest.raises(error):
+            index.add(ids, embeddings)
+        assert len(index) == 5
+    with pytest.raises(InvalidInputError, match="texts must be a list of 1"):
+        index.add(["x"], [good], texts=[])
+    with pytest.raises(InvalidInputError, match="k must"):
+        index.search([good], 0)
+    with pytest.raises(InvalidInputError, match="list of arrays"):
+        index.search(good)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match=f", {DIM}"):
+        index.search([good[:, 1:]])
+    with pytest.raises(InvalidInputError, match="no document 'zzz'"):
+        index.get("zzz")
+
+
+def test_empty_things(rng: np.random.Generator, tmp_path: Path) -> None:
+    index = Index(DIM)
+    query = unit_rows(rng, 3, DIM)
+    assert index.search([query]) == [[]] and index.search([]) == []
+    index.save(tmp_path / "empty")
+    with Index.load(tmp_path / "empty") as loaded:
+        assert len(loaded) == 0 and loaded.search([query]) == [[]]
+    index.add(["none"], [query[:0]])
+    assert index.search([query]) == [[]] and index.search([query[:0]]) == [[]]
+    index.save(tmp_path / "one")
+    with Index.load(tmp_path / "one") as loaded:
+        assert "none" in loaded and loaded.search([query]) == [[]]
+
+
+def test_folders_are_not_overwritten(rng: np.random.Generator, tmp_path: Path) -> None:
+    index = make(rng, 5)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious").write_text("x")
+    with pytest.raises(IndexExistsError):
+        index.save(tmp_path / "other")
+    with pytest.raises(IndexExistsError):
+        Index.create(tmp_path / "other", index.config)
+    with pytest.raises(IndexNotFoundError, match=r"manifest\.json"):
+        Index.load(tmp_path / "nothing")
+    index.save(tmp_path / "index")
+    smaller = make(rng, 2)
+    smaller.save(tmp_path / "index")  # an index is replaced
+    with Index.load(tmp_path / "index") as loaded:
+        assert len(loaded) == 2
+        with pytest.raises(IndexConflictError, match="read-only"):
+            loaded.add(["x"], [unit_rows(rng, 2, DIM)])
+        with pytest.raises(IndexConflictError, match="commit"):
+            loaded.save(tmp_path / "index")
+    assert len(list((tmp_path / "index" / "segments").iterdir())) == 1
+
+
+def test_a_second_writer_is_refused(rng: np.random.Generator, tmp_path: Path) -> None:
+    make(rng, 5).save(tmp_path / "index")
+    first, second = (Index.load(tmp_path / "index", writable=True) for _ in range(2))
+    first.add(["a"], [unit_rows(rng, 2, DIM)])
+    second.add(["b"], [unit_rows(rng, 2, DIM)])
+    first.commit()
+    with pytest.raises(IndexConflictError, match="another writer"):
+        second.commit()
+    assert "b" in second
+    first.close()
+    second.close()
+    with Index.load(tmp_path / "index") as loaded:
+        assert "a" in loaded and "b" not in loaded
+
+
+@pytest.mark.parametrize("step", ["write", "open", "manifest"])
+def test_failed_commits_leave_the_last_one(
+    step: str, rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(rng, 5).save(tmp_path / "index")
+    index = Index.load(tmp_path / "index", writable=True)
+    index.add(["new"], [unit_rows(rng, 2, DIM)])
+
+    def full(*arguments: object, **named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        if step == "manifest":
+            patch.setattr(Manifest, "save", full)
+        else:
+            patch.setattr(Segment, step, full)
+        with pytest.raises(OSError, match="No space"):
+            index.commit()
+    with Index.load(tmp_path / "index", verify=True) as loaded:
+        assert len(loaded) == 5
+    assert len(list((tmp_path / "index" / "segments").iterdir())) == 1
+    index.commit()  # what was added is still there
+    index.close()
+    with Index.load(tmp_path / "index") as loaded:
+        assert len(loaded) == 6
+
+
+@pytest.fixture
+def folder(rng: np.random.Generator, tmp_path: Path) -> Path:
+    """A saved index with a graph, to damage."""
+    make(rng, 40, graph="always").save(tmp_path / "index")
+    return tmp_path / "index"
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "empty", "grow"])
+def test_every_damaged_file_is_found(folder: Path, damage: str) -> None:
+    files = files_of(folder)
+    assert len(files) == 6
+    for path in files:
+        data = path.read_bytes()
+        if damage == "remove":
+            path.unlink()
+        elif damage == "flip":
+            changed = bytearray(data)
+            changed[len(data) // 2] ^= 4
+            path.write_bytes(changed)
+        else:
+            path.write_bytes({"truncate": data[:-5], "empty": b"", "grow": data + b"x"}[damage])
+        with pytest.raises(
+            IndexFolderError, match="manifest" if path.parent == folder else path.name
+        ):
+            Index.load(folder)
+        path.write_bytes(data)
+    Index.load(folder).close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2}, {"version": None}, {"format": "other"}, {"generation": -1},
+        {"generation": "1"}, {"config": {}}, {"segments": [{}]}, {"segments": None},
+    ],
+)  # fmt: skip
+def test_hostile_manifests_are_one_error(folder: Path, change: dict) -> None:
+    """A hostile index can have a right checksum; what it says is then still checked."""
+    from pocket_colbert import manifest
+
+    path = folder / "manifest.json"
+    body = json.loads(path.read_text()) | change
+    del body["checksum"]
+    path.write_text(json.dumps(body | {"checksum": manifest._checksum(body)}))
+    with pytest.raises(IndexFormatError):
+        Index.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "../../outside"), ("name", "000001-zzzzzzzz"), ("num_documents", 2**60),
+        ("num_documents", 41), ("num_tokens", 2**40), ("num_tokens", -1), ("files", {}),
+    ],
+)  # fmt: skip
+def test_hostile_segments_are_one_error(folder: Path, key: str, value: object) -> None:
+    from pocket_colbert import manifest
+
+    path = folder / "manifest.json"
+    body = json.loads(path.read_text())
+    del body["checksum"]
+    body["segments"][0][key] = value
+    path.write_text(json.dumps(body | {"checksum": manifest._checksum(body)}))
+    with pytest.raises(IndexFormatError):
+        Index.load(folder)
+
+
+def test_large_codes_are_verified_when_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pocket_colbert.segment.VERIFY_LIMIT", 10)
+    path = next(folder.rglob("codes.i8"))
+    data = bytearray(path.read_bytes())
+    data[5] ^= 1
+    path.write_bytes(data)
+    Index.load(folder).close()
+    with pytest.raises(IndexFormatError, match="codes"):
+        Index.load(folder, verify=True)
+
+
+def test_version_1_stays_readable(tmp_path: Path) -> None:
+    """A committed index of format version 1 must load for ever."""
+    folder = shutil.copytree(DATA / "index-v1", tmp_path / "index")
+    expected = json.loads((DATA / "index-v1.json").read_text())
+    query = np.array(expected["query"], dtype=np.float32)
+    with Index.load(folder, verify=True) as index:
+        for mode in ("exact", "approximate"):
+            hits = results(index, [query], 3, mode=mode)[0]
+            assert [hit[0] for hit in hits] == [item[0] for item in expected["hits"]]
+            np.testing.assert_allclose(
+                [hit[1] for hit in hits], [item[1] for item in expected["hits"]], rtol=1e-6
+            )
+        document = index.get("d1")
+        assert (document.text, document.title, document.metadata) == ("Text of d1", "T", {"n": 1})
