@@ -229,7 +229,7 @@ def _translate_rope(config_file: Path, raw: Mapping[str, Any], config: Any) -> N
 
     Without this, transformers 4 would take its defaults and encode wrongly without a word.
     """
-    rope, layers = raw["rope_parameters"], raw.get("layer_types")
+    rope, layers = raw["rope_parameters"], raw.get("layer_types") or []
     try:
         kinds = {kind: rope[kind] for kind in ("full_attention", "sliding_attention")}
         every = next(n for n in range(1, len(layers) + 1) if layers == _layer_types(len(layers), n))

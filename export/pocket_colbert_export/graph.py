@@ -84,16 +84,17 @@ def _onnx_config(config: Any) -> Any:
     Optimum's knows how the architecture is to be patched for tracing; an architecture that it
     does not know gets the plain one, and the parity test decides whether that was enough.
     """
+    base: Any
     try:
         constructor = TasksManager.get_exporter_config_constructor(
             "onnx", model_type=config.model_type, task="feature-extraction",
             library_name="transformers",
         )  # fmt: skip
         base = type(constructor(config))
-    except Exception:  # optimum raises KeyError and ValueError for what it does not know
+    except Exception:  # optimum raises KeyError and ValueError for the unknown
         base = _PlainConfig
 
-    class Config(base):  # type: ignore[misc,valid-type,unused-ignore]
+    class Config(base):
         @property
         def inputs(self) -> dict[str, dict[int, str]]:
             return {
@@ -108,5 +109,5 @@ def _onnx_config(config: Any) -> Any:
     return Config(config, task="feature-extraction")
 
 
-class _PlainConfig(TextEncoderOnnxConfig):  # type: ignore[misc]
+class _PlainConfig(TextEncoderOnnxConfig):
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
