@@ -87,6 +87,13 @@ _path = click.Path(path_type=Path)
 @click.option("--id-field", default="_id", show_default=True, help="Key of the id in JSON lines.")
 @click.option("--text-field", default="text", show_default=True, help="Key of the text.")
 @click.option("--title-field", default="title", show_default=True, help="Key of the title.")
+@click.option(
+    "--graph",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Build a graph for approximate search; auto does for half a million token vectors.",
+)
 @_pool
 @_model
 @_threads
@@ -100,6 +107,7 @@ def index(
     id_field: str,
     text_field: str,
     title_field: str,
+    graph: Any,
     pool_factor: float,
     model: str | None,
     threads: int | None,
@@ -117,7 +125,7 @@ def index(
     _check_unique([document.document_id for document in documents])
     encoder = _load_encoder(model, threads, provider)
     warnings.simplefilter("ignore", TruncationWarning)  # counted, and said at the end
-    with _target(into, encoder, append, overwrite, pool_factor) as target:
+    with _target(into, encoder, append, overwrite, pool_factor, graph) as target:
         factor = target.config.pool_factor
         tokens = 0
         with _progress("Indexing", len(documents), as_json) as update:
@@ -367,7 +375,7 @@ def _load_encoder(model: str | None, threads: int | None, provider: str) -> Any:
 
 @contextmanager
 def _target(
-    into: Path, encoder: Any, append: bool, overwrite: bool, pool_factor: float
+    into: Path, encoder: Any, append: bool, overwrite: bool, pool_factor: float, graph: Any
 ) -> Iterator[Any]:
     """Open the index to add to; a new one takes its place only when all went well."""
     from pocket_colbert.config import IndexConfig
@@ -386,7 +394,9 @@ def _target(
         )
     if into.exists() and not is_index(into) and (not into.is_dir() or any(into.iterdir())):
         raise IndexExistsError(f"{into} already exists and is not an index.")
-    config = IndexConfig(dim=encoder.dim, pool_factor=pool_factor, model=encoder.card.fingerprint)
+    config = IndexConfig(
+        dim=encoder.dim, pool_factor=pool_factor, model=encoder.card.fingerprint, graph=graph
+    )
     work = into.with_name(f".{into.name}.new-{os.getpid()}")
     try:
         with Index.create(work, config, threads=encoder.threads) as created:
