@@ -24,7 +24,7 @@ from pocket_colbert_export.bundle import (
     write_recipe,
 )
 from pocket_colbert_export.card import model_card, notice
-from pocket_colbert_export.checkpoint import Checkpoint, load_checkpoint
+from pocket_colbert_export.checkpoint import Checkpoint, load_checkpoint, window
 from pocket_colbert_export.errors import CheckpointError, ExportError, ParityError
 from pocket_colbert_export.fidelity import Encoded, compare, encode
 from pocket_colbert_export.graph import ColBERTForONNX, export_graph
@@ -150,8 +150,6 @@ def _prepare(
         if not checkpoint.heads:
             checkpoint.notes.append("The checkpoint has no projection: vectors are the backbone's.")
         return
-    from pocket_colbert_export.checkpoint import window
-
     longest = window(checkpoint.backbone.config)
     for name, value in (("query_length", query_length), ("document_length", document_length)):
         if value is not None:

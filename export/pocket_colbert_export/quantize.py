@@ -10,7 +10,6 @@ model, so several are tried.
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from pocket_colbert_export.errors import ExportError
 from pocket_colbert_export.fidelity import Fidelity
+from pocket_colbert_export.quiet import quiet
 
 Feeds = Mapping[str, NDArray[np.int64]]
 
@@ -212,24 +212,21 @@ def _quantize(source: Path, target: Path, recipe: Recipe, ranges: Mapping[str, _
         keep += ordered[: max(1, round(_FLOAT_SHARE * len(ordered)))]
     work = target.with_name("smoothed.onnx")
     onnx.save(model, str(work))
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it advises a preprocessing that these graphs do not need
     try:
-        quantize_dynamic(
-            str(work),
-            str(target),
-            per_channel=True,
-            reduce_range=recipe.reduce_range,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=keep,
-            extra_options={"MatMulConstBOnly": True},
-        )
+        with quiet():  # it advises a preprocessing that these graphs do not need
+            quantize_dynamic(
+                str(work),
+                str(target),
+                per_channel=True,
+                reduce_range=recipe.reduce_range,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=["MatMul"],
+                nodes_to_exclude=keep,
+                extra_options={"MatMulConstBOnly": True},
+            )
     except Exception as error:
         raise ExportError(f"onnxruntime cannot quantise the graph: {error}") from error
     finally:
-        logger.setLevel(level)
         work.unlink(missing_ok=True)
 
 

@@ -8,11 +8,14 @@ import os
 import warnings
 from collections.abc import Iterator
 
+_TALKATIVE = ("", "optimum", "transformers", "torch.onnx")
+"""Loggers to silence; the root one is what onnxruntime's quantiser speaks through."""
+
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence torch and transformers: what they warn of is checked, not hoped for, here."""
-    loggers = [logging.getLogger(name) for name in ("optimum", "transformers", "torch.onnx")]
+    """Silence torch, transformers and onnxruntime: what they warn of is checked here."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
     with (
         warnings.catch_warnings(),

@@ -71,6 +71,12 @@ _threads = click.option(
 _provider = click.option(
     "--provider", default="cpu", show_default=True, help="onnxruntime execution provider."
 )
+_id_field = click.option(
+    "--id-field", default="_id", show_default=True, help="Key of the id in JSON lines."
+)
+_text_field = click.option(
+    "--text-field", default="text", show_default=True, help="Key of the text."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _pool = click.option(
     "--pool-factor", type=click.FloatRange(min=1), default=1.0, show_default=True,
@@ -84,8 +90,8 @@ _path = click.Path(path_type=Path)
 @click.option("--into", required=True, type=_path, metavar="DIR", help="Index folder to make.")
 @click.option("--append", is_flag=True, help="Add to the index in DIR.")
 @click.option("--overwrite", is_flag=True, help="Replace the index in DIR.")
-@click.option("--id-field", default="_id", show_default=True, help="Key of the id in JSON lines.")
-@click.option("--text-field", default="text", show_default=True, help="Key of the text.")
+@_id_field
+@_text_field
 @click.option("--title-field", default="title", show_default=True, help="Key of the title.")
 @click.option(
     "--graph",
@@ -200,8 +206,8 @@ def search(
 @click.argument("query")
 @click.argument("file", type=_path)
 @click.option("-k", type=click.IntRange(min=1), default=None, help="Hits.  [default: all]")
-@click.option("--id-field", default="_id", show_default=True, help="Key of the id in JSON lines.")
-@click.option("--text-field", default="text", show_default=True, help="Key of the text.")
+@_id_field
+@_text_field
 @_model
 @_threads
 @_provider

@@ -24,6 +24,15 @@ def _is_int(value: object, low: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
 
+def _check_pool_factor(value: object) -> None:
+    _require(
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 1 <= value < float("inf"),
+        f"pool_factor must be a finite number >= 1, got {value!r}.",
+    )
+
+
 def _strings(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
@@ -129,12 +138,7 @@ class ModelConfig:
             f"query_max_length must be null or >= query_length ({self.query_length}), "
             f"got {self.query_max_length!r}.",
         )
-        _require(
-            isinstance(self.pool_factor, int | float)
-            and not isinstance(self.pool_factor, bool)
-            and 1 <= self.pool_factor < float("inf"),
-            f"pool_factor must be a finite number >= 1, got {self.pool_factor!r}.",
-        )
+        _check_pool_factor(self.pool_factor)
         _require(
             _is_int(self.num_protected_tokens, 0),
             f"num_protected_tokens must be a whole number >= 0, got {self.num_protected_tokens!r}.",
@@ -249,12 +253,7 @@ class IndexConfig:
             self.graph in ("auto", "always", "never"),
             f"graph must be 'auto', 'always' or 'never', got {self.graph!r}.",
         )
-        _require(
-            isinstance(self.pool_factor, int | float)
-            and not isinstance(self.pool_factor, bool)
-            and 1 <= self.pool_factor < float("inf"),
-            f"pool_factor must be a finite number >= 1, got {self.pool_factor!r}.",
-        )
+        _check_pool_factor(self.pool_factor)
         _require(isinstance(self.model, str), f"model must be a text, got {self.model!r}.")
 
     def to_json(self) -> dict[str, Any]:

@@ -31,8 +31,8 @@ class Retriever:
                 raise InvalidInputError(
                     f"the index must hold vectors of {encoder.dim} dimensions, got {index.dim}."
                 )
-            known = {"", index.config.model}
-            if encoder.card.fingerprint not in known and index.config.model:
+            models = {index.config.model, encoder.card.fingerprint}
+            if "" not in models and len(models) > 1:
                 raise InvalidInputError(
                     "the index was made with another model: it has fingerprint "
                     f"{index.config.model[:12]}, this encoder {encoder.card.fingerprint[:12]}. "

@@ -170,7 +170,7 @@ class Segment:
                 offsets.append(part.offsets[1:] + tokens)
                 scales.append(part.scales)
                 tokens += len(part.codes)
-            _sync(stream.fileno())
+            os.fsync(stream.fileno())
         files = {"codes.i8": FileEntry(tokens * config.dim, digest.hexdigest())}
         np.concatenate(offsets).astype("<i8").tofile(place / "offsets.i64")
         np.concatenate([np.empty(0, np.float32), *scales]).astype("<f4").tofile(
@@ -188,7 +188,7 @@ class Segment:
         for path in sorted(place.iterdir()):
             if path.name != "codes.i8":
                 with path.open("r+b") as stream:
-                    _sync(stream.fileno())
+                    os.fsync(stream.fileno())
                 files[path.name] = hash_file(path)
         sync_folder(place)
         sync_folder(place.parent)
@@ -267,7 +267,3 @@ def _check_file(path: Path, expected: FileEntry, must_have: int | None, verify: 
         raise IndexFormatError(f"{path} is damaged: it has {size} bytes, not {wanted}.")
     if verify and hash_file(path).sha256 != expected.sha256:
         raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
-
-
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)
