@@ -72,8 +72,13 @@ def test_search_answers(index: Path) -> None:
 
 def test_info_splits_the_bytes(index: Path) -> None:
     found = json.loads(run("info", index, "--json").stdout)
-    assert found["documents"] == 5 and found["bytes"]["codes"] == found["tokens"] * 96
-    assert "bytes a token vector" in run("info", index).stdout
+    assert found["documents"] == 5 and found["codes"] == "int4"
+    assert 48 * found["tokens"] < found["bytes"]["vectors"] < 60 * found["tokens"] + 2000
+    assert sum(found["bytes"].values()) == sum(
+        path.stat().st_size for path in (index / "segments").rglob("*.*")
+    )
+    shown = run("info", index).stdout
+    assert "bytes a token vector" in shown and "pruning: none" in shown and "in memory" in shown
 
 
 def test_append_and_overwrite(corpus: Path, tmp_path: Path) -> None:
@@ -82,7 +87,7 @@ def test_append_and_overwrite(corpus: Path, tmp_path: Path) -> None:
     assert run("index", corpus / "sub", "--into", folder, "--pool-factor", 2).exit_code == 0
     fails("index", extra, "--into", folder, message="--append")
     added = json.loads(run("index", extra, "--into", folder, "--append", "--json").stdout)
-    assert added["documents"] == 2 and added["pool_factor"] == 2.0
+    assert added["documents"] == 2 and added["pruning"]["pool_factor"] == 2.0
     fails("index", extra, "--into", folder, "--append", message="extra.txt")
     assert run("index", extra, "--into", folder, "--overwrite").exit_code == 0
     assert json.loads(run("info", folder, "--json").stdout)["documents"] == 1
@@ -140,9 +145,9 @@ def test_damaged_indexes_are_named(index: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = shutil.copytree(index, tmp_path / "copy")
-    path = next(copy.rglob("codes.i8"))
+    path = next(copy.rglob("codes.u8"))
     path.write_bytes(path.read_bytes()[:-1])
-    fails("search", copy, "x", message="codes.i8 is damaged")
+    fails("search", copy, "x", message="codes.u8 is damaged")
 
 
 def test_a_full_disk_is_one_error(
@@ -209,6 +214,7 @@ def test_evaluate_a_beir_folder(tmp_path: Path) -> None:
 
 
 def test_help_and_version() -> None:
-    for command in ([], ["index"], ["search"], ["rerank"], ["info"], ["encode"], ["evaluate"]):
-        assert run(*command, "--help").exit_code == 0
+    for command in ("index", "search", "rerank", "info", "encode", "evaluate", "tune"):
+        assert run(command, "--help").exit_code == 0
+    assert run("--help").exit_code == 0
     assert "0.1.0" in run("--version").stdout

@@ -17,27 +17,35 @@ ROOT = Path(__file__).parents[1]
 RUNTIME = Path(pocket_colbert.__file__).parent
 
 FLOORS = [
-    {"errors", "results", "cpu"},
+    {"errors", "results", "cpu", "scratch", "sample_queries"},
     {"config"},
-    {"maxsim", "pruning", "quantization", "selection"},
-    {"candidates", "model_files", "tokenizer", "session", "ann", "documents", "manifest"},
-    {"segment", "encoder"},
+    {"pruning", "quantization", "selection"},
+    {"maxsim", "product", "model_files", "tokenizer", "session", "ann", "documents", "manifest"},
+    {"token_rows", "inverted", "encoder"},
+    {"segment"},
+    {"pending"},
+    {"index_info"},
     {"index"},
     {"retriever"},
     {"__init__"},
     {"corpus"},
     {"evaluation"},
+    {"tuning"},
+    {"plotting"},
+    {"cli_common"},
+    {"cli_measure"},
     {"cli"},
 ]
 ONLY_IMPORTERS = {
-    "onnxruntime": {"session"},
+    "onnxruntime": {"session", "product"},
     "tokenizers": {"tokenizer"},
     "usearch": {"ann"},
     "sqlite3": {"documents"},
-    "numkong": {"maxsim", "cpu"},
-    "click": {"cli"},
-    "rich": {"cli"},
+    "numkong": {"cpu"},
+    "click": {"cli", "cli_common", "cli_measure"},
+    "rich": {"cli_common"},
     "ir_measures": {"evaluation"},
+    "matplotlib": {"plotting"},
     "huggingface_hub": {"model_files"},
 }
 

@@ -26,14 +26,15 @@ from pocket_colbert import (
 )
 from pocket_colbert.manifest import Manifest
 from pocket_colbert.segment import Segment
-from tests.conftest import DATA, documents_of, unit_rows
+from tests.conftest import DATA, cone_documents, documents_of, unit_rows
 
 DIM = 24
 
 
 def make(rng: np.random.Generator, documents: int = 50, **settings: object) -> Index:
     """Return an index in memory with random documents."""
-    index = Index(DIM, config=IndexConfig(dim=DIM, **settings), threads=2)  # type: ignore[arg-type]
+    config = IndexConfig(dim=DIM, **{"codes": "int8", **settings})  # type: ignore[arg-type]
+    index = Index(DIM, config=config, threads=2)
     lengths = rng.integers(0, 30, size=documents).tolist()
     ids = [f"d{n}" for n in range(documents)]
     index.add(
@@ -56,14 +57,15 @@ def results(index: Index, queries: list[np.ndarray], k: int = 7, **settings: obj
 @settings(max_examples=25, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 12), min_size=1, max_size=30),
-    parts=st.integers(1, 4),
+    parts=st.integers(1, 12),
     k=st.integers(1, 40),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_search_ranks_as_float_maxsim(lengths: list[int], parts: int, k: int, seed: int) -> None:
+    """In memory, in any number of parts: more than 8 are merged."""
     rng = np.random.default_rng(seed)
     documents = documents_of(rng, lengths, DIM)
-    index = Index(DIM, threads=1)
+    index = Index(DIM, config=IndexConfig(dim=DIM, codes="int8"), threads=1)
     bounds = np.linspace(0, len(documents), parts + 1).astype(int)
     for begin, end in zip(bounds, bounds[1:], strict=False):
         index.add([str(n) for n in range(begin, end)], documents[begin:end])
@@ -111,9 +113,10 @@ def test_one_batch_equals_many(rng: np.random.Generator) -> None:
 def test_commits_append_and_survive_reopening(rng: np.random.Generator, tmp_path: Path) -> None:
     folder = tmp_path / "index"
     everything = documents_of(rng, [5] * 30, DIM)
-    memory = Index(DIM)
+    config = IndexConfig(dim=DIM, codes="int8")
+    memory = Index(DIM, config=config)
     memory.add([str(n) for n in range(30)], everything)
-    with Index.create(folder, IndexConfig(dim=DIM)) as index:
+    with Index.create(folder, config) as index:
         index.add([str(n) for n in range(10)], everything[:10])
         query = [unit_rows(rng, 4, DIM)]
         assert index.search(query, 5) == [[]]  # not committed yet
@@ -124,36 +127,133 @@ def test_commits_append_and_survive_reopening(rng: np.random.Generator, tmp_path
             index.add([str(n) for n in range(start, start + 10)], everything[start : start + 10])
             index.commit()
     with Index.load(folder) as index:
-        assert results(index, query) == results(memory, query)
+        found, wanted = results(index, query)[0], results(memory, query)[0]
+        assert [hit[0] for hit in found] == [hit[0] for hit in wanted]
+        assert [hit[1] for hit in found] == pytest.approx([hit[1] for hit in wanted], abs=0.02)
         assert index.info().segments == 3 and Manifest.load(folder).generation == 3
 
 
+@pytest.mark.parametrize("codes", ["int8", "int4", "int2", "int1"])
 def test_approximate_search_finds_the_exact_answers(
-    rng: np.random.Generator, tmp_path: Path
+    codes: str, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     """The gate of this lossy step: recall of the first 10 against exact search."""
-    topics = unit_rows(rng, 400, DIM)
-    index = Index(DIM, config=IndexConfig(dim=DIM, graph="always"), threads=2)
-    documents = []
-    for document in documents_of(rng, [20] * 1500, DIM):
-        mixed = document + 1.5 * topics[rng.integers(400, size=20)]
-        documents.append(mixed / np.linalg.norm(mixed, axis=1, keepdims=True))
-    index.add([str(n) for n in range(1500)], documents)
+    config = IndexConfig(dim=48, codes=codes, inverted_file="always")
+    index = Index(48, config=config, threads=2)
+    documents = cone_documents(rng, [20] * 3000, 48, topics=400)
+    index.add([str(n) for n in range(3000)], documents)
     index.save(tmp_path / "index")
-    queries = [documents[n][:8] + 0.3 * unit_rows(rng, 8, DIM) for n in range(0, 1500, 50)]
+    queries = cone_documents(rng, [8] * 40, 48, topics=400)
     with Index.load(tmp_path / "index") as loaded:
-        assert loaded.info().bytes["graph"] > 0
+        assert loaded.info().bytes["inverted file"] > 0
         exact = results(loaded, queries, 10, mode="exact")
-        found = results(loaded, queries, 10, mode="approximate")
-        narrow = results(loaded, queries, 10, mode="approximate", tokens=4, candidates=10)
-    hit = [
-        len({i for i, _ in a} & {i for i, _ in b}) / 10 for a, b in zip(exact, found, strict=True)
-    ]
-    assert np.mean(hit) >= 0.99
+        found = results(loaded, queries, 10, mode="approximate", candidates=500)
+        some = results(loaded, queries, 10, mode="approximate", candidates=500, query_tokens=5)
+        narrow = results(loaded, queries, 10, mode="approximate", probes=1, candidates=10)
+        assert results(index, queries, 10, mode="approximate", candidates=500) == found
+    assert recall(exact, found) >= 0.99
+    assert recall(exact, some) >= 0.9
+    assert 0.2 < recall(exact, narrow) < 0.99
     assert all(len(hits) == 10 for hits in narrow)
     for a, b in zip(exact, found, strict=True):
         scores = dict(a)
         assert all(score == scores[i] for i, score in b if i in scores)
+
+
+def recall(exact: list, found: list) -> float:
+    """Return the mean share of the exact hits that was found."""
+    shares = [
+        len({i for i, _ in a} & {i for i, _ in b}) / len(a)
+        for a, b in zip(exact, found, strict=True)
+    ]
+    return float(np.mean(shares))
+
+
+def test_auto_approximates_only_where_it_saves_work(rng: np.random.Generator) -> None:
+    index = make(rng, 300, inverted_file="always")
+    index.search([unit_rows(rng, 3, DIM)])
+    segment = index._segments[0]
+    few, many = SearchParameters(candidates=10), SearchParameters(candidates=10_000)
+    assert not segment.approximates(few, 10)  # 300 documents are scored faster than looked up
+    assert not segment.approximates(many, 10)
+    assert segment.approximates(SearchParameters(mode="approximate"), 10)
+    long = Index(DIM, config=IndexConfig(dim=DIM, inverted_file="always"))
+    long.add([str(n) for n in range(200)], [unit_rows(rng, 1500, DIM) for _ in range(200)])
+    long.search([unit_rows(rng, 3, DIM)])
+    assert long._segments[0].approximates(few, 10)
+    assert not long._segments[0].approximates(few, 200)
+    assert not long._segments[0].approximates(many, 10)
+
+
+def test_the_same_documents_give_the_same_files(rng: np.random.Generator, tmp_path: Path) -> None:
+    documents = cone_documents(rng, [30] * 200, DIM)
+    for name, threads in (("a", 1), ("b", 3)):
+        config = IndexConfig(dim=DIM, inverted_file="always")
+        with Index.create(tmp_path / name, config, threads=threads) as index:
+            for start in range(0, 200, 50):
+                ids = [str(n) for n in range(start, start + 50)]
+                index.add(ids, documents[start : start + 50])
+            index.commit()
+    for a, b in zip(files_of(tmp_path / "a"), files_of(tmp_path / "b"), strict=True):
+        if a.name not in ("manifest.json", "documents.sqlite"):
+            assert a.read_bytes() == b.read_bytes(), a.name
+
+
+def test_subset_is_searched_whole(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Never under-filled, exact whatever the mode, over several segments."""
+    documents = cone_documents(rng, [6] * 90, DIM)
+    with Index.create(tmp_path / "index", IndexConfig(dim=DIM, inverted_file="always")) as index:
+        for start in range(0, 90, 30):
+            ids = [str(n) for n in range(start, start + 30)]
+            index.add(ids, documents[start : start + 30])
+            index.commit()
+        query = cone_documents(rng, [5], DIM)
+        everything = results(index, query, 90)[0]
+        chosen = [str(n) for n in rng.permutation(90)[:25]]
+        parameters = SearchParameters(mode="approximate", probes=1, candidates=1)
+        hits = index.search(query, 20, subset=iter(chosen), parameters=parameters)[0]
+        wanted = [item for item in everything if item[0] in chosen][:20]
+        assert [(hit.document_id, hit.score) for hit in hits] == wanted
+        assert index.search(query, 5, subset=[]) == [[]]
+        assert len(index.search(query, 50, subset=chosen + chosen)[0]) == 25
+        with pytest.raises(InvalidInputError, match="'nowhere' and 1 other"):
+            index.search(query, subset=["1", "nowhere", "elsewhere"])
+        with pytest.raises(InvalidInputError, match="one string"):
+            index.search(query, subset="12")
+
+
+def test_one_codec_serves_an_index_until_much_more_comes(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    with Index.create(folder, IndexConfig(dim=DIM)) as index:
+        for name, count in (("a", 2), ("b", 3), ("c", 200), ("d", 300)):
+            documents = cone_documents(rng, [40] * count, DIM)
+            index.add([f"{name}{n}" for n in range(count)], documents)
+            index.commit()
+        first, second, third, fourth = (segment.rows.codec for segment in index._segments)
+        assert first.same_as(second) and not first.same_as(third) and third.same_as(fourth)
+        query = cone_documents(rng, [5], DIM)
+        before = index.search(query, 10)[0]
+        index.save(tmp_path / "merged")
+    with Index.load(tmp_path / "merged") as merged:
+        assert merged.info().segments == 1 and len(merged) == 505
+        after = merged.search(query, 10)[0]
+        assert len({h.document_id for h in before} & {h.document_id for h in after}) >= 9
+
+
+def test_info_splits_the_bytes(rng: np.random.Generator, tmp_path: Path) -> None:
+    index = make(rng, 40, codes="int4", inverted_file="always")
+    tokens = index.info().tokens
+    index.save(tmp_path / "index")
+    with Index.load(tmp_path / "index") as loaded:
+        info = loaded.info()
+    on_disk = sum(path.stat().st_size for path in (tmp_path / "index" / "segments").rglob("*.*"))
+    assert sum(info.bytes.values()) == on_disk
+    assert info.tokens == tokens and info.codes == "int4"
+    assert info.bytes["vectors"] < tokens * (DIM / 2 + 2) * 1.2 + 2000
+    assert info.bytes["ids"] == 2 * sum(len(f"d{n}") for n in range(40))
+    assert info.memory < info.bytes["vectors"]
 
 
 def test_bad_arguments_change_nothing(rng: np.random.Generator) -> None:
@@ -261,8 +361,8 @@ def test_failed_commits_leave_the_last_one(
 
 @pytest.fixture
 def folder(rng: np.random.Generator, tmp_path: Path) -> Path:
-    """A saved index with a graph, to damage."""
-    make(rng, 40, graph="always").save(tmp_path / "index")
+    """A saved index with an inverted file, to damage."""
+    make(rng, 40, inverted_file="always").save(tmp_path / "index")
     return tmp_path / "index"
 
 
@@ -273,7 +373,7 @@ def files_of(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "empty", "grow"])
 def test_every_damaged_file_is_found(folder: Path, damage: str) -> None:
     files = files_of(folder)
-    assert len(files) == 6
+    assert len(files) == 10
     for path in files:
         data = path.read_bytes()
         if damage == "remove":
@@ -295,8 +395,9 @@ def test_every_damaged_file_is_found(folder: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2}, {"version": None}, {"format": "other"}, {"generation": -1},
-        {"generation": "1"}, {"config": {}}, {"segments": [{}]}, {"segments": None},
+        {"version": 3}, {"version": 0}, {"version": True}, {"version": None},
+        {"format": "other"}, {"generation": -1}, {"generation": "1"},
+        {"config": {}}, {"segments": [{}]}, {"segments": None},
     ],
 )  # fmt: skip
 def test_hostile_manifests_are_one_error(folder: Path, change: dict) -> None:
@@ -332,7 +433,8 @@ def test_hostile_segments_are_one_error(folder: Path, key: str, value: object) -
 
 def test_large_codes_are_verified_when_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pocket_colbert.segment.VERIFY_LIMIT", 10)
-    path = next(folder.rglob("codes.i8"))
+    monkeypatch.setattr("pocket_colbert.segment._ALWAYS_VERIFIED", 10)
+    path = next(folder.rglob("codes.u8"))
     data = bytearray(path.read_bytes())
     data[5] ^= 1
     path.write_bytes(data)
@@ -342,7 +444,7 @@ def test_large_codes_are_verified_when_asked(folder: Path, monkeypatch: pytest.M
 
 
 def test_version_1_stays_readable(tmp_path: Path) -> None:
-    """A committed index of format version 1 must load for ever."""
+    """A committed index of format version 1 must load for ever, and may be added to."""
     folder = shutil.copytree(DATA / "index-v1", tmp_path / "index")
     expected = json.loads((DATA / "index-v1.json").read_text())
     query = np.array(expected["query"], dtype=np.float32)
@@ -355,3 +457,45 @@ def test_version_1_stays_readable(tmp_path: Path) -> None:
             )
         document = index.get("d1")
         assert (document.text, document.title, document.metadata) == ("Text of d1", "T", {"n": 1})
+        index.save(tmp_path / "copy")
+    with Index.load(folder, writable=True) as index:
+        index.add(["new"], [query])
+        index.commit()
+    for place in (folder, tmp_path / "copy"):
+        with Index.load(place, verify=True) as index:
+            hits = [hit for hit in results(index, [query], 4)[0] if hit[0] != "new"][:3]
+            assert [hit[0] for hit in hits] == [item[0] for item in expected["hits"]]
+            np.testing.assert_allclose(
+                [hit[1] for hit in hits], [item[1] for item in expected["hits"]], rtol=0.01
+            )
+
+
+def test_version_2_stays_readable(tmp_path: Path) -> None:
+    """A committed index of format version 2 must load for ever."""
+    folder = shutil.copytree(DATA / "index-v2", tmp_path / "index")
+    expected = json.loads((DATA / "index-v2.json").read_text())
+    query = np.array(expected["query"], dtype=np.float32)
+    with Index.load(folder, verify=True) as index:
+        assert index.info().bytes["inverted file"] > 0
+        for mode in ("exact", "approximate"):
+            hits = results(index, [query], 3, mode=mode)[0]
+            assert [hit[0] for hit in hits] == [item[0] for item in expected["hits"]]
+            np.testing.assert_allclose(
+                [hit[1] for hit in hits], [item[1] for item in expected["hits"]], rtol=1e-6
+            )
+
+
+def test_lists_that_name_no_document_are_one_error(
+    folder: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large files are not read when an index is opened; a hostile one is met when it is used."""
+    from pocket_colbert import segment
+
+    path = next(folder.rglob("lists.bin"))
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    monkeypatch.setattr(segment, "VERIFY_LIMIT", 10)
+    monkeypatch.setattr(segment, "_ALWAYS_VERIFIED", 10)
+    with Index.load(folder) as index, pytest.raises(IndexFormatError, match="inverted file"):
+        index.search(
+            [unit_rows(rng, 3, DIM)], parameters=SearchParameters(mode="approximate", candidates=2)
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocket_colbert import maxsim as maxsim_function
-from pocket_colbert import maxsim_pairwise
-from pocket_colbert.maxsim import BLOCK_TOKENS, maxsim_codes, maxsim_ragged
-from pocket_colbert.quantization import quantize_int8, quantize_rows_int8
-from pocket_colbert.segment import TokenRows
+from pocket_colbert import maxsim_pairwise, product
+from pocket_colbert.maxsim import (
+    BLOCK_TOKENS,
+    MakeKernel,
+    ReferenceKernel,
+    maxsim_codes,
+    maxsim_ragged,
+)
+from pocket_colbert.product import Product
+from pocket_colbert.quantization import Codec, QueryCodes
+from pocket_colbert.token_rows import TokenRows
 from tests.conftest import documents_of, unit_rows
+
+
+def coded(
+    rng: np.random.Generator, lengths: list[int], query_tokens: int, dim: int, bits: int
+) -> tuple[TokenRows, QueryCodes]:
+    """Return random documents as codes, and a query."""
+    documents = documents_of(rng, lengths, dim)
+    codec = Codec.fit(np.concatenate(documents), bits)
+    return TokenRows.encode(codec, documents), codec.encode_query(unit_rows(rng, query_tokens, dim))
+
+
+def score(rows: TokenRows, query: QueryCodes, kernel: MakeKernel) -> np.ndarray:
+    """Score all documents on one thread."""
+    return maxsim_codes(query, rows.codec, rows.codes, rows.scales, rows.offsets, kernel=kernel)
 
 
 def brute_force(query: np.ndarray, document: np.ndarray) -> float:
@@ -38,50 +60,67 @@ def test_maxsim_equals_its_definition(
     assert maxsim_function(query, documents[0]) == pytest.approx(wanted[0], abs=1e-4)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=20),
     query_tokens=st.integers(1, 33),
     dim=st.sampled_from([1, 7, 48, 96, 128, 1024]),
+    bits=st.sampled_from([8, 4, 2, 1]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_numkong_gives_the_bits_of_numpy(
-    lengths: list[int], query_tokens: int, dim: int, seed: int
+def test_onnxruntime_gives_the_bits_of_numpy(
+    lengths: list[int], query_tokens: int, dim: int, bits: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    rows = TokenRows.join(dim, [quantize_int8(d) for d in documents_of(rng, lengths, dim)])
-    codes, scales = quantize_rows_int8(unit_rows(rng, query_tokens, dim))
-    arguments = codes, scales, rows.codes, rows.offsets, rows.scales
-    fast = maxsim_codes(*arguments, backend="numkong")
-    reference = maxsim_codes(*arguments, backend="numpy")
+    rows, query = coded(rng, lengths, query_tokens, dim, bits)
+    fast, reference = (score(rows, query, kernel) for kernel in (Product, ReferenceKernel))
     assert fast.tobytes() == reference.tobytes()
 
 
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=9),
+    bits=st.sampled_from([8, 4, 2, 1]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_codes_score_as_their_decoded_vectors(lengths: list[int], bits: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, query = coded(rng, lengths, 6, 32, bits)
+    vectors = unit_rows(np.random.default_rng(seed + 1), 6, 32)
+    query = rows.codec.encode_query(vectors)
+    decoded = [rows.decode(n) for n in range(len(lengths))]
+    np.testing.assert_allclose(
+        score(rows, query, Product), [brute_force(vectors, d) for d in decoded], atol=0.05
+    )
+
+
 def test_extreme_codes_do_not_overflow() -> None:
-    codes = np.full((3, 1024), -127, dtype=np.int8)
-    offsets = np.array([0, 3])
-    for backend in ("numkong", "numpy"):
-        scores = maxsim_codes(
-            codes, np.ones(3, np.float32), codes, offsets, np.ones(1, np.float32), backend=backend
-        )
-        assert scores[0] == 3 * 127 * 127 * 1024
+    """8-bit codes of 1024 dimensions at their limits, where 16-bit addition would break."""
+    rows = np.full((3, 1024), 255, dtype=np.uint8)
+    codes = np.full((1024, 2), -127, dtype=np.int8)
+    for kernel in (Product, ReferenceKernel):
+        products = kernel(codes, 128)(rows, np.ones(3, np.float32))
+        assert (products == np.float32(-127 * 127 * 1024)).all()
 
 
-def test_blocks_and_threads_change_nothing(rng: np.random.Generator) -> None:
+def test_blocks_threads_and_selection_change_nothing(rng: np.random.Generator) -> None:
     lengths = [0, 1, BLOCK_TOKENS + 5, 0, 3, *[700] * 40, 0]
-    rows = TokenRows.join(16, [quantize_int8(d) for d in documents_of(rng, lengths, 16)])
-    codes, scales = quantize_rows_int8(unit_rows(rng, 8, 16))
-    arguments = codes, scales, rows.codes, rows.offsets, rows.scales
-    alone = maxsim_codes(*arguments)
-    with ThreadPoolExecutor(3) as executor:
-        assert maxsim_codes(*arguments, executor=executor).tobytes() == alone.tobytes()
-    for number in (1, 2, 4, 30):
-        begin, end = rows.offsets[number : number + 2]
-        one = maxsim_codes(
-            codes, scales, rows.codes[begin:end], np.array([0, end - begin]),
-            rows.scales[number : number + 1],
-        )  # fmt: skip
-        assert one[0] == alone[number]
+    for bits in (8, 4, 1):
+        rows, query = coded(rng, lengths, 8, 16, bits)
+        alone = score(rows, query, Product)
+        assert alone[0] == alone[3] == alone[-1] == -np.inf
+        with ThreadPoolExecutor(3) as executor:
+            assert rows.score(query, None, executor, 3).tobytes() == alone.tobytes()
+            chosen = np.array([0, 2, 4, 30, len(lengths) - 1])
+            assert rows.score(query, chosen, executor, 3).tobytes() == alone[chosen].tobytes()
+        assert len(rows.score(query, np.empty(0, np.int64), None, 1)) == 0
+
+
+@pytest.mark.torch
+def test_the_graph_is_what_export_makes() -> None:
+    from pocket_colbert_export.product import product_graph
+
+    shipped = Path(product.__file__).parent / "product.onnx"
+    assert shipped.read_bytes() == product_graph()
 
 
 def test_empty_documents_score_minus_infinity(rng: np.random.Generator) -> None:

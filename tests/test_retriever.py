@@ -17,7 +17,7 @@ DOCUMENTS = {
 
 @pytest.fixture(scope="module")
 def retriever(encoder: Encoder) -> Retriever:
-    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
+    config = IndexConfig(dim=encoder.dim, codes="int8", model=encoder.card.fingerprint)
     index = Index(encoder.dim, config=config)
     texts = list(DOCUMENTS.values())
     index.add(list(DOCUMENTS), encoder.encode_document(texts), texts=texts)
@@ -50,6 +50,24 @@ def test_rerank_needs_no_index(encoder: Encoder, retriever: Retriever) -> None:
         bare.rerank("x", "y")
     with pytest.raises(InvalidInputError, match="query must"):
         bare.rerank(["x"], ["y"])  # type: ignore[arg-type]
+
+
+def test_rerank_ids_scores_what_is_stored(encoder: Encoder, retriever: Retriever) -> None:
+    question = "how do I make bread?"
+    everything = retriever.retrieve([question], k=4)[0]
+    hits = retriever.rerank_ids(question, ["bees", "bread", "paris"])
+    assert hits == [hit for hit in everything if hit.document_id != "berlin"]
+    assert retriever.rerank_ids(question, ["bees", "paris"], k=1) == hits[1:2]
+    assert retriever.rerank_ids(question, []) == []
+    assert retriever.retrieve([question], k=9, subset=["bees"])[0] == hits[2:]
+    with pytest.raises(InvalidInputError, match="'stone'"):
+        retriever.rerank_ids(question, ["bees", "stone"])
+    with pytest.raises(InvalidInputError, match="one string"):
+        retriever.rerank_ids(question, "bees")
+    with pytest.raises(InvalidInputError, match="query must"):
+        retriever.rerank_ids([question], ["bees"])  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="needs an index"):
+        Retriever(encoder).rerank_ids(question, ["bees"])
 
 
 def test_other_models_are_refused(encoder: Encoder) -> None:

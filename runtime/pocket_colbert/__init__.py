@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pocket_colbert.config import IndexConfig, ModelConfig, SearchParameters
+from pocket_colbert.config import IndexConfig, ModelConfig, Pruning, SearchParameters
 from pocket_colbert.documents import Document
 from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import (
@@ -22,7 +22,8 @@ from pocket_colbert.errors import (
     ProviderError,
     TruncationWarning,
 )
-from pocket_colbert.index import Index, IndexInfo
+from pocket_colbert.index import Index
+from pocket_colbert.index_info import IndexInfo
 from pocket_colbert.maxsim import maxsim, maxsim_pairwise
 from pocket_colbert.model_files import bundled_models
 from pocket_colbert.results import Hit, to_run
@@ -52,6 +53,7 @@ __all__ = [
     "OptionalDependencyError",
     "PocketColbertError",
     "ProviderError",
+    "Pruning",
     "Retriever",
     "SearchParameters",
     "TruncationWarning",

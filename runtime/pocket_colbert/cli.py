@@ -7,15 +7,32 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
 from pocket_colbert import __version__
+from pocket_colbert.cli_common import (
+    codes_option,
+    id_field_option,
+    json_option,
+    keep_option,
+    load_encoder,
+    model_option,
+    path_type,
+    pool_option,
+    print_json,
+    progress_bar,
+    provider_option,
+    readable_size,
+    text_field_option,
+    threads_option,
+)
+from pocket_colbert.cli_measure import evaluate, tune
 from pocket_colbert.errors import (
     CorpusError,
     IndexExistsError,
@@ -28,8 +45,6 @@ SEGMENT_TOKENS = 2_000_000
 
 _BATCH = 256
 _SNIPPET = 160
-
-Update = Callable[[int], None]
 
 
 class _Group(click.Group):
@@ -61,50 +76,46 @@ def main() -> None:
     """ColBERT search that fits in a pocket: index, search and rerank without torch."""
 
 
-_model = click.option(
-    "-m", "--model", default=None, metavar="MODEL",
-    help="Model folder, bundled name or hub id.  [default: the bundled model]",
-)  # fmt: skip
-_threads = click.option(
-    "--threads", type=click.IntRange(min=1), default=None, help="Threads.  [default: all cores]"
-)
-_provider = click.option(
-    "--provider", default="cpu", show_default=True, help="onnxruntime execution provider."
-)
-_id_field = click.option(
-    "--id-field", default="_id", show_default=True, help="Key of the id in JSON lines."
-)
-_text_field = click.option(
-    "--text-field", default="text", show_default=True, help="Key of the text."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_pool = click.option(
-    "--pool-factor", type=click.FloatRange(min=1), default=1.0, show_default=True,
-    help="Token vectors of a document that become one on average.",
-)  # fmt: skip
-_path = click.Path(path_type=Path)
+main.add_command(evaluate)
+main.add_command(tune)
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=_path)
-@click.option("--into", required=True, type=_path, metavar="DIR", help="Index folder to make.")
+@click.argument("paths", nargs=-1, required=True, type=path_type)
+@click.option("--into", required=True, type=path_type, metavar="DIR", help="Index folder to make.")
 @click.option("--append", is_flag=True, help="Add to the index in DIR.")
 @click.option("--overwrite", is_flag=True, help="Replace the index in DIR.")
-@_id_field
-@_text_field
+@id_field_option
+@text_field_option
 @click.option("--title-field", default="title", show_default=True, help="Key of the title.")
 @click.option(
-    "--graph",
+    "--inverted-file",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     show_default=True,
-    help="Build a graph for approximate search; auto does for half a million token vectors.",
+    help="Prepare approximate search; auto does for half a million token vectors.",
 )
-@_pool
-@_model
-@_threads
-@_provider
-@_json
+@codes_option
+@pool_option
+@keep_option
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Token vectors of a document that stay at most.  [default: any number]",
+)
+@click.option(
+    "--drop-frequent",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Drop the N tokens that are the most frequent in PATHS.",
+)
+@model_option
+@threads_option
+@provider_option
+@json_option
 def index(
     paths: tuple[Path, ...],
     into: Path,
@@ -113,15 +124,21 @@ def index(
     id_field: str,
     text_field: str,
     title_field: str,
-    graph: Any,
+    inverted_file: Any,
+    codes: str,
     pool_factor: float,
+    keep: float,
+    max_tokens: int | None,
+    drop_frequent: int,
     model: str | None,
     threads: int | None,
     provider: str,
     as_json: bool,
 ) -> None:
     """Index PATHS: files and folders of text, Markdown, HTML, .jsonl and .jsonl.gz."""
+    from pocket_colbert.config import Pruning
     from pocket_colbert.corpus import Fields, read_documents, text_to_encode
+    from pocket_colbert.tuning import frequent_ids
 
     if append and overwrite:
         raise click.UsageError("--append and --overwrite exclude each other.")
@@ -129,18 +146,21 @@ def index(
     if not documents:
         raise CorpusError(f"there are no documents in {', '.join(map(str, paths))}.")
     _check_unique([document.document_id for document in documents])
-    encoder = _load_encoder(model, threads, provider)
+    encoder = load_encoder(model, threads, provider)
     warnings.simplefilter("ignore", TruncationWarning)  # counted, and said at the end
-    with _target(into, encoder, append, overwrite, pool_factor, graph) as target:
-        factor = target.config.pool_factor
+    pruning = Pruning(pool_factor=pool_factor, keep=keep, max_tokens=max_tokens)
+    if drop_frequent and not append:
+        texts = [text_to_encode(document) for document in documents]
+        pruning = replace(pruning, skiplist_ids=frequent_ids(encoder, texts, drop_frequent))
+    settings = {"pruning": pruning, "inverted_file": inverted_file, "codes": codes}
+    with _target(into, encoder, append, overwrite, settings) as target:
         tokens = 0
-        with _progress("Indexing", len(documents), as_json) as update:
+        with progress_bar("Indexing", len(documents), as_json) as update:
             for start in range(0, len(documents), _BATCH):
                 batch = documents[start : start + _BATCH]
                 embeddings = encoder.encode_document(
                     [text_to_encode(document) for document in batch],
-                    pool_factor=factor,
-                    num_protected_tokens=target.config.num_protected_tokens,
+                    pruning=target.config.pruning,
                     progress=lambda done, _, start=start: update(start + done),
                 )
                 target.add(
@@ -158,9 +178,11 @@ def index(
         info = target.info()
     size = sum(info.bytes.values())
     if as_json:
-        _print_json({"index": str(into), "added": len(documents), **_info_json(info)})
+        print_json({"index": str(into), "added": len(documents), **_info_json(info)})
     else:
-        click.echo(f"{into}: {info.documents} documents, {info.tokens} tokens, {_size(size)}")
+        click.echo(
+            f"{into}: {info.documents} documents, {info.tokens} tokens, {readable_size(size)}"
+        )
     if encoder.truncated:
         click.echo(
             f"Warning: {encoder.truncated} documents were longer than the model's window of "
@@ -170,17 +192,17 @@ def index(
 
 
 @main.command()
-@click.argument("folder", type=_path)
+@click.argument("folder", type=path_type)
 @click.argument("query")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits.")
 @click.option(
     "--mode", type=click.Choice(["auto", "exact", "approximate"]), default="auto",
     show_default=True, help="Score all documents, or only candidates.",
 )  # fmt: skip
-@_model
-@_threads
-@_provider
-@_json
+@model_option
+@threads_option
+@provider_option
+@json_option
 def search(
     folder: Path,
     query: str,
@@ -197,21 +219,21 @@ def search(
     from pocket_colbert.retriever import Retriever
 
     with Index.load(folder, threads=threads) as opened:
-        retriever = Retriever(_load_encoder(model, threads, provider), opened)
+        retriever = Retriever(load_encoder(model, threads, provider), opened)
         hits = retriever.retrieve([query], k, parameters=SearchParameters(mode=mode))[0]
     _print_hits(hits, as_json)
 
 
 @main.command()
 @click.argument("query")
-@click.argument("file", type=_path)
+@click.argument("file", type=path_type)
 @click.option("-k", type=click.IntRange(min=1), default=None, help="Hits.  [default: all]")
-@_id_field
-@_text_field
-@_model
-@_threads
-@_provider
-@_json
+@id_field_option
+@text_field_option
+@model_option
+@threads_option
+@provider_option
+@json_option
 def rerank(
     query: str,
     file: Path,
@@ -236,13 +258,13 @@ def rerank(
         documents = {str(number): line for number, line in enumerate(lines)}
     if not documents:
         raise CorpusError(f"{file} holds no texts.")
-    retriever = Retriever(_load_encoder(model, threads, provider))
+    retriever = Retriever(load_encoder(model, threads, provider))
     _print_hits(retriever.rerank(query, documents, k), as_json)
 
 
 @main.command()
-@click.argument("folder", type=_path)
-@_json
+@click.argument("folder", type=path_type)
+@json_option
 def info(folder: Path, as_json: bool) -> None:
     """Say what the index FOLDER holds and what that takes."""
     from pocket_colbert.index import Index
@@ -250,30 +272,31 @@ def info(folder: Path, as_json: bool) -> None:
     with Index.load(folder) as opened:
         found = opened.info()
     if as_json:
-        _print_json(_info_json(found))
+        print_json(_info_json(found))
         return
     click.echo(f"{folder}: {found.documents} documents, {found.tokens} token vectors")
     click.echo(
-        f"  {found.dim} dimensions as int8, pool factor {found.pool_factor:g}, "
-        f"{found.segments} segments"
+        f"  {found.dim} dimensions as {found.codes}, {found.segments} segments, "
+        f"pruning: {_pruning(found.pruning)}"
     )
     total = sum(found.bytes.values())
     for name, size in found.bytes.items():
         each = size / max(found.tokens, 1)
-        click.echo(f"  {name:10} {_size(size):>10}  {each:7.1f} bytes a token vector")
-    click.echo(f"  {'in all':10} {_size(total):>10}  {total / max(found.tokens, 1):7.1f}")
+        click.echo(f"  {name:13} {readable_size(size):>10}  {each:7.1f} bytes a token vector")
+    click.echo(f"  {'in all':13} {readable_size(total):>10}  {total / max(found.tokens, 1):7.1f}")
+    click.echo(f"  {'in memory':13} {readable_size(found.memory):>10}  {'':7} the rest is mapped")
 
 
 @main.command()
 @click.argument("source", type=click.File("r", encoding="utf-8"), default="-")
 @click.option("--query", "task", flag_value="query", help="Encode as queries.")
 @click.option("--document", "task", flag_value="document", help="Encode as documents.")
-@click.option("-o", "--output", required=True, type=_path, help=".npz file to write.")
+@click.option("-o", "--output", required=True, type=path_type, help=".npz file to write.")
 @click.option("--json", "as_json", is_flag=True, help="SOURCE is a JSON list of strings.")
-@_pool
-@_model
-@_threads
-@_provider
+@pool_option
+@model_option
+@threads_option
+@provider_option
 def encode(
     source: TextIO,
     task: str | None,
@@ -307,8 +330,8 @@ def encode(
         texts = content.split("\n")
         if texts and not texts[-1]:
             texts.pop()  # the newline that ends the last line begins no text
-    encoder = _load_encoder(model, threads, provider)
-    with _progress("Encoding", len(texts), quiet=False) as update:
+    encoder = load_encoder(model, threads, provider)
+    with progress_bar("Encoding", len(texts), quiet=False) as update:
         if task == "query":
             arrays = encoder.encode_query(texts, progress=lambda done, _: update(done))
         else:
@@ -320,68 +343,9 @@ def encode(
     click.echo(f"{output}: {len(arrays)} texts, {sum(map(len, arrays))} token vectors", err=True)
 
 
-@main.command()
-@click.argument("folder", type=_path)
-@click.option("--split", default=None, help="Judgements.  [default: test, or the only one]")
-@_pool
-@_model
-@_threads
-@_provider
-@_json
-def evaluate(
-    folder: Path,
-    split: str | None,
-    pool_factor: float,
-    model: str | None,
-    threads: int | None,
-    provider: str,
-    as_json: bool,
-) -> None:
-    """Measure a model on FOLDER, a retrieval set in BEIR form (needs the extra "eval")."""
-    from pocket_colbert.corpus import read_beir
-    from pocket_colbert.evaluation import evaluate as measure
-
-    data = read_beir(folder, split)
-    encoder = _load_encoder(model, threads, provider)
-    with _progress("Evaluating", len(data.documents) + len(data.queries), as_json) as update:
-        found = measure(
-            encoder,
-            data,
-            pool_factor=pool_factor,
-            progress=lambda what, done, _: update(
-                done + (len(data.documents) if what == "queries" else 0)
-            ),
-        )
-    if as_json:
-        values = asdict(found)
-        metrics = values.pop("metrics")
-        _print_json({"dataset": folder.name, "split": data.split, **metrics, **values})
-        return
-    click.echo(
-        f"{folder.name} ({data.split}): {found.documents} documents, {found.queries} queries"
-    )
-    for name, value in found.metrics.items():
-        click.echo(f"  {name:12} {value:.4f}")
-    click.echo(f"  documents    {found.documents_per_second:.1f} a second, {found.threads} threads")
-    click.echo(
-        f"               {found.tokens_per_document:.1f} token vectors, "
-        f"{found.bytes_per_document:.0f} bytes each"
-    )
-    click.echo(
-        f"  query        {found.query_ms_p50:.1f} ms median, {found.query_ms_p95:.1f} ms p95"
-    )
-
-
-def _load_encoder(model: str | None, threads: int | None, provider: str) -> Any:
-    from pocket_colbert.encoder import Encoder
-    from pocket_colbert.model_files import DEFAULT_MODEL
-
-    return Encoder.load(model or DEFAULT_MODEL, threads=threads, provider=provider)
-
-
 @contextmanager
 def _target(
-    into: Path, encoder: Any, append: bool, overwrite: bool, pool_factor: float, graph: Any
+    into: Path, encoder: Any, append: bool, overwrite: bool, settings: dict[str, Any]
 ) -> Iterator[Any]:
     """Open the index to add to; a new one takes its place only when all went well."""
     from pocket_colbert.config import IndexConfig
@@ -400,9 +364,7 @@ def _target(
         )
     if into.exists() and not is_index(into) and (not into.is_dir() or any(into.iterdir())):
         raise IndexExistsError(f"{into} already exists and is not an index.")
-    config = IndexConfig(
-        dim=encoder.dim, pool_factor=pool_factor, model=encoder.card.fingerprint, graph=graph
-    )
+    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint, **settings)
     work = into.with_name(f".{into.name}.new-{os.getpid()}")
     try:
         with Index.create(work, config, threads=encoder.threads) as created:
@@ -447,26 +409,9 @@ def _replacing(path: Path) -> Iterator[Any]:
         work.unlink(missing_ok=True)
 
 
-@contextmanager
-def _progress(label: str, total: int, quiet: bool) -> Iterator[Update]:
-    """Show a bar on a terminal, and nothing in a pipe or beside JSON."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    with Progress(
-        "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
-    ) as bar:  # fmt: skip
-        task = bar.add_task(label, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
 def _print_hits(hits: Any, as_json: bool) -> None:
     if as_json:
-        _print_json([asdict(hit) for hit in hits])
+        print_json([asdict(hit) for hit in hits])
         return
     for rank, hit in enumerate(hits, start=1):
         click.echo(f"{rank:3} {hit.score:8.3f}  {hit.document_id}")
@@ -476,8 +421,15 @@ def _print_hits(hits: Any, as_json: bool) -> None:
             click.echo(f"              {cut}")
 
 
-def _print_json(values: Any) -> None:
-    click.echo(json.dumps(values, ensure_ascii=False, indent=1))
+def _pruning(pruning: Any) -> str:
+    """Name the settings of a pruning that are not the default ones."""
+    changed = [
+        f"{item.name} {len(value) if isinstance(value, tuple) else f'{value:g}'}"
+        for item in fields(pruning)
+        for value in [getattr(pruning, item.name)]
+        if value != item.default
+    ]
+    return ", ".join(changed) or "none"
 
 
 def _info_json(found: Any) -> dict[str, Any]:
@@ -486,11 +438,3 @@ def _info_json(found: Any) -> dict[str, Any]:
         name: size / max(found.tokens, 1) for name, size in found.bytes.items()
     }
     return values
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

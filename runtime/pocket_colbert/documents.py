@@ -57,6 +57,10 @@ class DocumentSource(Protocol):
         """Iterate over the documents in the order of their positions."""
         ...
 
+    def id_bytes(self) -> int:
+        """Return about how many bytes the ids take."""
+        ...
+
     def close(self) -> None:
         """Release what is held."""
         ...
@@ -79,6 +83,10 @@ class DocumentList:
 
     def __iter__(self) -> Iterator[Document]:
         return iter(self._documents)
+
+    def id_bytes(self) -> int:
+        """Return how many bytes the ids take as UTF-8."""
+        return sum(len(document_id.encode("utf-8")) for document_id in self._positions)
 
     def close(self) -> None:
         """Do nothing: memory needs no closing."""
@@ -182,6 +190,11 @@ class DocumentStore:
         ):
             yield from (self._document(row) for row in rows)
             position = rows[-1][0] + 1
+
+    def id_bytes(self) -> int:
+        """Return how many bytes the ids take, in the table and once more in its index."""
+        rows = self._select("SELECT TOTAL(LENGTH(CAST(document_id AS BLOB))) FROM documents")
+        return 2 * int(rows[0][0])
 
     def close(self) -> None:
         """Close the file."""

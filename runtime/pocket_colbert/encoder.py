@@ -5,18 +5,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.config import ModelCard, ModelConfig
+from pocket_colbert.config import ModelCard, ModelConfig, Pruning
 from pocket_colbert.cpu import usable_cores
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
 from pocket_colbert.model_files import DEFAULT_MODEL, ModelFiles, load_model_files
-from pocket_colbert.pruning import pool_tokens
+from pocket_colbert.pruning import pool_tokens, prune_tokens, skiplist_mask
+from pocket_colbert.sample_queries import SAMPLE_QUERIES
 from pocket_colbert.session import Provider, Session, pad
 from pocket_colbert.tokenizer import TokenizedText, Tokenizer
+
+_DIRECTIONS = 512
+"""Query token vectors that importance pruning tries a document with."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of texts done and the number of all texts, from the calling thread."""
@@ -81,6 +86,7 @@ class Encoder:
         self.threads = threads
         self.truncated = 0
         self._batch_size = batch_size
+        self._directions: NDArray[np.float32] | None = None
         self._tokenizer = Tokenizer(files.tokenizer, files.config)
         self._session = Session(files.graph, self.dim, provider)
 
@@ -139,15 +145,18 @@ class Encoder:
         *,
         pool_factor: float = 1.0,
         num_protected_tokens: int = 1,
+        pruning: Pruning | None = None,
         progress: Progress | None = None,
     ) -> list[NDArray[np.float32]]:
-        """Encode documents: skiplist tokens are dropped, then tokens may be pooled.
+        """Encode documents: skiplist tokens are dropped, then tokens may be pruned and pooled.
 
         Args:
             texts: The documents; may be empty, and so may a document.
             pool_factor: How many token vectors become one on average; 1 pools nothing. See
                 `pruning.pool_tokens`.
             num_protected_tokens: First token vectors that pooling leaves alone.
+            pruning: All the ways to keep fewer token vectors, in place of the two above; an
+                index's are in `index.config.pruning`.
             progress: Called as texts are done.
 
         Returns:
@@ -155,21 +164,71 @@ class Encoder:
             no tokens left when the skiplist holds all of them.
 
         Raises:
-            InvalidInputError: texts is a bare string or holds something else than strings, or
-                pool_factor or num_protected_tokens is out of range.
+            InvalidInputError: texts is a bare string or holds something else than strings,
+                pool_factor or num_protected_tokens is out of range, or given beside pruning.
         """
-        if not pool_factor >= 1:
-            raise InvalidInputError(f"pool_factor must be >= 1, got {pool_factor}.")
+        if pruning is None:
+            pruning = Pruning(pool_factor=pool_factor, num_protected_tokens=num_protected_tokens)
+        elif (pool_factor, num_protected_tokens) != (1.0, 1):
+            raise InvalidInputError("give pruning or pool_factor, got both.")
+        chosen = pruning
+        directions = self.query_directions() if chosen.drops else None
+
+        def tokenize(text: str) -> TokenizedText:
+            tokenized = self._tokenizer.tokenize_document(text)
+            if not chosen.skiplist_ids:
+                return tokenized
+            stays = skiplist_mask(tokenized.input_ids, chosen.skiplist_ids)
+            stays[np.flatnonzero(tokenized.keep)[: chosen.num_protected_tokens]] = True
+            return replace(tokenized, keep=tokenized.keep & stays)
 
         def finish(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
             embedding = pool_tokens(
                 embedding, self.config.pool_factor, self.config.num_protected_tokens
             )
-            return pool_tokens(embedding, pool_factor, num_protected_tokens)
+            if directions is not None:
+                embedding = embedding[
+                    prune_tokens(
+                        embedding,
+                        directions,
+                        keep=chosen.keep,
+                        max_tokens=chosen.max_tokens,
+                        max_loss=chosen.max_loss,
+                        num_protected_tokens=chosen.num_protected_tokens,
+                    )
+                ]
+            return pool_tokens(embedding, chosen.pool_factor, chosen.num_protected_tokens)
 
-        return self._encode(
-            texts, self._tokenizer.tokenize_document, progress, self.config.document_length, finish
-        )
+        return self._encode(texts, tokenize, progress, self.config.document_length, finish)
+
+    def query_directions(self) -> NDArray[np.float32]:
+        """Return token vectors of everyday queries, which importance pruning tries documents with.
+
+        Returns:
+            (at most 512, dim) float32, the same at every call.
+        """
+        if self._directions is None:
+            vectors = np.concatenate(self.encode_query(SAMPLE_QUERIES))
+            step = max(len(vectors) / _DIRECTIONS, 1.0)
+            places = np.arange(min(len(vectors), _DIRECTIONS)) * step
+            self._directions = vectors[places.astype(np.int64)]
+        return self._directions
+
+    def document_token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Return the ids of the tokens that documents have vectors of, before any pruning.
+
+        Args:
+            texts: The documents.
+
+        Returns:
+            One (num_tokens,) int64 array a document.
+
+        Raises:
+            InvalidInputError: texts is a bare string or holds something else than strings.
+        """
+        check_texts(texts)
+        tokenized = map(self._tokenizer.tokenize_document, texts)
+        return [np.asarray(item.input_ids)[item.keep] for item in tokenized]
 
     def _encode(
         self,

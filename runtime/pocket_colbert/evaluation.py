@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pocket_colbert.config import IndexConfig, SearchParameters
+from pocket_colbert.config import IndexConfig, Pruning, SearchParameters
 from pocket_colbert.corpus import BeirFolder, text_to_encode
 from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import OptionalDependencyError
@@ -16,6 +16,7 @@ from pocket_colbert.index import Index
 from pocket_colbert.results import Hit, to_run
 
 DEPTH = 100
+DEFAULT_CODES = IndexConfig(dim=1).codes
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Evaluation:
         queries: Queries judged.
         documents_per_second: Documents encoded and added a second.
         tokens_per_document: Token vectors kept of a document, mean.
-        bytes_per_document: Codes, offsets and scales of a document, without text, mean.
+        bytes_per_document: Stored vectors and offsets of a document, without text, mean.
         query_ms_p50: Median milliseconds from query text to hits, one query at a time.
         query_ms_p95: The 95 % quantile of the same.
         threads: Threads used.
@@ -54,7 +55,8 @@ def evaluate(
     encoder: Encoder,
     data: BeirFolder,
     *,
-    pool_factor: float = 1.0,
+    pruning: Pruning | None = None,
+    codes: str = DEFAULT_CODES,
     parameters: SearchParameters | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Evaluation:
@@ -63,8 +65,9 @@ def evaluate(
     Args:
         encoder: The model.
         data: The set.
-        pool_factor: Pooling of the documents.
-        parameters: How to search; exact by default, as the index in memory has no graph.
+        pruning: Which token vectors of a document are stored; all by default.
+        codes: How they are stored; see `IndexConfig`.
+        parameters: How to search; exact by default.
         progress: Told "documents" or "queries", how many are done, and how many there are.
 
     Returns:
@@ -73,13 +76,12 @@ def evaluate(
     Raises:
         OptionalDependencyError: The evaluator (extra "eval") is not installed.
     """
-    try:
-        import ir_measures
-    except ImportError as error:
-        raise OptionalDependencyError.of("evaluate", "eval") from error
+    require_evaluator("evaluate")
     index = Index(
         encoder.dim,
-        config=IndexConfig(dim=encoder.dim, pool_factor=pool_factor),
+        config=IndexConfig(
+            dim=encoder.dim, codes=codes, pruning=pruning or Pruning(), inverted_file="never"
+        ),
         threads=encoder.threads,
     )
     truncated = encoder.truncated
@@ -88,7 +90,7 @@ def evaluate(
         [document.document_id for document in data.documents],
         encoder.encode_document(
             [text_to_encode(document) for document in data.documents],
-            pool_factor=pool_factor,
+            pruning=pruning,
             progress=lambda done, total: progress("documents", done, total),
         ),
     )
@@ -102,17 +104,11 @@ def evaluate(
         hits += index.search(encoder.encode_query([text]), DEPTH, parameters=parameters)
         times.append(1000 * (time.perf_counter() - started))
         progress("queries", number, len(data.queries))
-    wanted = {
-        "nDCG@10": ir_measures.nDCG @ 10,
-        "Recall@100": ir_measures.R @ 100,
-        "MRR@10": ir_measures.RR @ 10,
-    }
-    run = to_run(data.queries, hits)
-    found = ir_measures.calc_aggregate(list(wanted.values()), data.qrels, run)
+    metrics = judge(data.qrels, to_run(data.queries, hits))
     info = index.info()
     index.close()
     return Evaluation(
-        metrics={name: float(found[measure]) for name, measure in wanted.items()},
+        metrics=metrics,
         documents=info.documents,
         queries=len(data.queries),
         documents_per_second=info.documents / seconds,
@@ -124,3 +120,26 @@ def evaluate(
         mode="exact" if parameters is None else parameters.mode,
         truncated_documents=truncated,
     )
+
+
+def judge(
+    qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """Return "nDCG@10", "Recall@100" and "MRR@10" of a run, means over the judged queries."""
+    import ir_measures
+
+    wanted = {
+        "nDCG@10": ir_measures.nDCG @ 10,
+        "Recall@100": ir_measures.R @ 100,
+        "MRR@10": ir_measures.RR @ 10,
+    }
+    found = ir_measures.calc_aggregate(list(wanted.values()), qrels, run)
+    return {name: float(found[measure]) for name, measure in wanted.items()}
+
+
+def require_evaluator(what: str) -> None:
+    """Raise OptionalDependencyError unless the evaluator (extra "eval") is installed."""
+    try:
+        import ir_measures  # noqa: F401
+    except ImportError as error:
+        raise OptionalDependencyError.of(what, "eval") from error

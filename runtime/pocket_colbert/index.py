@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,41 +22,20 @@ from pocket_colbert.errors import (
     IndexNotFoundError,
     InvalidInputError,
 )
-from pocket_colbert.manifest import GRAPH_FILE, MANIFEST_FILE, SEGMENTS_FOLDER, Manifest
-from pocket_colbert.quantization import check_embedding, quantize_int8, quantize_rows_int8
+from pocket_colbert.index_info import IndexInfo, describe
+from pocket_colbert.manifest import MANIFEST_FILE, SEGMENTS_FOLDER, Manifest
+from pocket_colbert.pending import Pending
+from pocket_colbert.quantization import check_embedding
 from pocket_colbert.results import Hit
-from pocket_colbert.segment import Segment, TokenRows
+from pocket_colbert.segment import Segment
 from pocket_colbert.selection import top_k
+from pocket_colbert.token_rows import TokenRows
 
 _SEGMENTS_IN_MEMORY = 8
 
 
-@dataclass(frozen=True)
-class IndexInfo:
-    """What an index holds and what that takes.
-
-    Attributes:
-        documents: Number of documents.
-        tokens: Number of token vectors.
-        segments: Number of segments.
-        dim: Width of a token vector.
-        model: Fingerprint of the model that encoded the documents, "" when unknown.
-        pool_factor: Pooling of the documents.
-        bytes: Size of the token vectors ("codes"), "offsets", "scales", the "graph", and
-            "documents" (ids, titles, texts, metadata).
-    """
-
-    documents: int
-    tokens: int
-    segments: int
-    dim: int
-    model: str
-    pool_factor: float
-    bytes: Mapping[str, int]
-
-
 class Index:
-    """Holds documents as int8 token vectors; finds the best by MaxSim.
+    """Holds documents as coded token vectors; finds the best by MaxSim.
 
     `Index(dim=...)` lives in memory until `save`. `Index.create` and
     `Index.load(..., writable=True)` live in a folder: what was added is written, in one step, by
@@ -95,8 +74,7 @@ class Index:
         self._writable = True
         self._manifest = Manifest(0, self.config)
         self._segments: list[Segment] = []
-        self._pending: dict[str, Document] = {}
-        self._pending_codes: list[tuple[NDArray[np.int8], np.float32]] = []
+        self._pending = Pending(self.config)
         self._executor: Executor | None = None
 
     @classmethod
@@ -139,8 +117,9 @@ class Index:
         Args:
             folder: The folder.
             writable: Whether documents will be added.
-            verify: Whether to verify the checksum of the token vectors too, which reads them
-                all; None does it for segments of up to 256 MB. All else is always verified.
+            verify: Whether to verify the checksums of all files, which reads them all; None
+                does for segments of up to 64 MB. Sizes, and the checksums of small files, are
+                always verified.
             threads: See `__init__`.
 
         Returns:
@@ -169,12 +148,12 @@ class Index:
     def __contains__(self, document_id: object) -> bool:
         if not isinstance(document_id, str):
             return False
-        return document_id in self._pending or self._find(document_id) is not None
+        return document_id in self._pending.documents or self._find(document_id) is not None
 
     def __iter__(self) -> Iterator[Document]:
         for segment in self._segments:
             yield from segment
-        yield from self._pending.values()
+        yield from self._pending.documents.values()
 
     def __enter__(self) -> Index:
         return self
@@ -239,12 +218,11 @@ class Index:
             )
             for n, document_id in enumerate(ids)
         ]
-        codes = [
-            quantize_int8(check_embedding(item, self.dim, f"embedding of {ids[n]!r}"))
+        checked = [
+            check_embedding(item, self.dim, f"embedding of {ids[n]!r}")
             for n, item in enumerate(embeddings)
         ]
-        self._pending.update(zip(ids, documents, strict=True))
-        self._pending_codes.extend(codes)
+        self._pending.add(documents, checked, self._segments)
 
     def commit(self) -> None:
         """Make what was added part of the index; in a folder, durably and in one step.
@@ -257,15 +235,17 @@ class Index:
         """
         if not self._pending:
             return
-        rows = TokenRows.join(self.dim, self._pending_codes)
-        documents = list(self._pending.values())
+        rows = self._pending.rows(self._segments)
+        documents = list(self._pending.documents.values())
         if self._folder is None:
-            self._segments.append(Segment.in_memory(rows, documents))
+            self._segments.append(Segment.in_memory(rows, documents, self.config, self.threads))
+            self._pending = Pending(self.config)
             if len(self._segments) > _SEGMENTS_IN_MEMORY:
-                self._segments = [self._merged()]
+                merged, everything = self._merged(), list(self)
+                self._segments = [Segment.in_memory(merged, everything, self.config, self.threads)]
         else:
             self._commit_to(self._folder, [rows], documents, self._manifest)
-        self._pending, self._pending_codes = {}, []
+            self._pending = Pending(self.config)
 
     def _commit_to(
         self,
@@ -324,6 +304,7 @@ class Index:
         k: int = 10,
         *,
         parameters: SearchParameters | None = None,
+        subset: Iterable[str] | None = None,
     ) -> list[list[Hit]]:
         """Find the best documents for each query.
 
@@ -332,13 +313,16 @@ class Index:
                 them.
             k: How many documents a query at most.
             parameters: How to search; see `SearchParameters`.
+            subset: Ids of the documents to choose from, all of which are scored; all documents
+                by default.
 
         Returns:
             One list a query: hits, best first, equal scores in the order of insertion. Fewer
-            than `k` when the index holds fewer, and none for a query without tokens.
+            than `k` when there are fewer documents, and none for a query without tokens.
 
         Raises:
-            InvalidInputError: k is below 1 or a query is not such an array.
+            InvalidInputError: k is below 1, a query is not such an array, or `subset` names a
+                document that is not in the index.
         """
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise InvalidInputError(f"k must be a whole number >= 1, got {k!r}.")
@@ -348,37 +332,38 @@ class Index:
         if self._folder is None:
             self.commit()
         parameters = parameters or SearchParameters()
+        positions = None if subset is None else self._positions(subset)
         executor = self._threads()
         if executor is not None and len(queries) > 2 * self.threads:
             return list(
-                executor.map(lambda q: self._search_one(q, k, parameters, None, 1), queries)
+                executor.map(lambda q: self._search_one(q, k, parameters, positions, None), queries)
             )
-        return [self._search_one(q, k, parameters, executor, self.threads) for q in queries]
+        return [self._search_one(q, k, parameters, positions, executor) for q in queries]
 
     def _search_one(
         self,
         query: NDArray[np.float32],
         k: int,
         parameters: SearchParameters,
+        positions: Sequence[NDArray[np.int64]] | None,
         executor: Executor | None,
-        threads: int,
     ) -> list[Hit]:
         if not len(query) or not self._segments:
             return []
-        query_codes, query_scales = quantize_rows_int8(query)
-        found = [
-            segment.search(
-                query_codes,
-                query_scales,
-                k,
-                approximate=parameters.mode != "exact",
-                tokens=parameters.tokens,
-                candidates=parameters.candidates,
-                executor=executor,
-                threads=threads,
+        found, codec, codes = [], None, None
+        for number, segment in enumerate(self._segments):
+            if codec is None or codes is None or not segment.rows.codec.same_as(codec):
+                codec = segment.rows.codec
+                codes = codec.encode_query(query)
+            found.append(
+                segment.search(
+                    codes, k, parameters=parameters, executor=executor, threads=self.threads
+                )
+                if positions is None
+                else segment.best_of(
+                    codes, positions[number], k, executor=executor, threads=self.threads
+                )
             )
-            for segment in self._segments
-        ]
         scores = np.concatenate([scores for _, scores in found])
         places = [(number, int(p)) for number, (hits, _) in enumerate(found) for p in hits]
         best = [(places[row], float(scores[row])) for row in top_k(scores, k)]
@@ -392,14 +377,32 @@ class Index:
             for item in [documents[number][position]]
         ]
 
+    def _positions(self, document_ids: Iterable[str]) -> list[NDArray[np.int64]]:
+        """Return, a segment each, the ascending positions of documents; all must be there."""
+        if isinstance(document_ids, str):
+            raise InvalidInputError("subset must be a list of document ids, got one string.")
+        wanted = list(dict.fromkeys(document_ids))
+        positions, missing = [], set(wanted)
+        for segment in self._segments:
+            found = segment.documents.find(wanted)
+            missing.difference_update(found)
+            positions.append(np.sort(np.fromiter(found.values(), np.int64, len(found))))
+        if missing:
+            example = next(item for item in wanted if item in missing)
+            raise InvalidInputError(
+                f"document ids must be in the index, got {example!r} and "
+                f"{len(missing) - 1} others that are not."
+            )
+        return positions
+
     def get(self, document_id: str) -> Document:
         """Return a document.
 
         Raises:
             InvalidInputError: There is no document of that id.
         """
-        if document_id in self._pending:
-            return self._pending[document_id]
+        if document_id in self._pending.documents:
+            return self._pending.documents[document_id]
         place = self._find(document_id)
         if place is None:
             raise InvalidInputError(f"no document {document_id!r} in the index.")
@@ -425,49 +428,25 @@ class Index:
         except IndexNotFoundError:
             Index.create(path, self.config)
             before = Manifest.load(path)
-        merged = self._merged()
+        merged, documents = self._merged(), list(self)
         target = Index(self.dim, config=self.config, threads=self.threads)
         emptied = Manifest(before.generation, self.config)
         try:
-            target._commit_to(path, [merged.rows], list(merged), emptied)
+            target._commit_to(path, [merged], documents, emptied)
         finally:
             target.close()
-        if not len(merged):  # an index without documents still is an index
-            replace(emptied, generation=before.generation + 1).save(path)
         self._remove_orphans(path, Manifest.load(path))
 
     def info(self) -> IndexInfo:
         """Return what the index holds and what that takes."""
-        sizes = dict.fromkeys(("codes", "offsets", "scales", "graph", "documents"), 0)
-        names = {"codes.i8": "codes", "offsets.i64": "offsets", "scales.f32": "scales"}
-        names |= {"documents.sqlite": "documents", GRAPH_FILE: "graph"}
-        tokens = sum(len(codes) for codes, _ in self._pending_codes)
-        for segment in self._segments:
-            rows = segment.rows
-            tokens += len(rows.codes)
-            if segment.entry is not None:
-                for name, entry in segment.entry.files.items():
-                    sizes[names[name]] += entry.bytes
-            else:
-                sizes["codes"] += rows.codes.nbytes
-                sizes["offsets"] += rows.offsets.nbytes
-                sizes["scales"] += rows.scales.nbytes
-        return IndexInfo(
-            documents=len(self),
-            tokens=tokens,
-            segments=len(self._segments),
-            dim=self.dim,
-            model=self.config.model,
-            pool_factor=self.config.pool_factor,
-            bytes=sizes,
-        )
+        return describe(self.config, self._segments, self._pending)
 
     def close(self) -> None:
         """Release files and threads. What was added and not committed is lost."""
         for segment in self._segments:
             segment.documents.close()
         self._segments = []
-        self._pending, self._pending_codes = {}, []
+        self._pending = Pending(self.config)
         if isinstance(self._executor, ThreadPoolExecutor):
             self._executor.shutdown()
         self._executor = None
@@ -491,7 +470,7 @@ class Index:
         for document_id in ids:
             if not isinstance(document_id, str) or not document_id:
                 raise InvalidInputError(f"a document id must be a text, got {document_id!r}.")
-        known = set(self._pending)
+        known = set(self._pending.documents)
         for segment in self._segments:
             known.update(segment.documents.find(ids))
         for document_id in ids:
@@ -502,22 +481,12 @@ class Index:
             known.add(document_id)
         return ids
 
-    def _merged(self) -> Segment:
-        """Return one segment in memory with everything in it."""
+    def _merged(self) -> TokenRows:
+        """Return the rows of all segments and of what is pending, in memory."""
         parts = [segment.rows for segment in self._segments]
-        parts.append(TokenRows.join(self.dim, self._pending_codes))
-        bases = np.cumsum([0, *(len(part.codes) for part in parts)])
-        return Segment.in_memory(
-            TokenRows(
-                np.concatenate([part.codes for part in parts]),
-                np.concatenate(
-                    [np.zeros(1, np.int64)]
-                    + [part.offsets[1:] + base for part, base in zip(parts, bases, strict=False)]
-                ),
-                np.concatenate([part.scales for part in parts]),
-            ),
-            list(self),
-        )
+        if self._pending or not parts:
+            parts.append(self._pending.rows(self._segments))
+        return TokenRows.merge(parts)
 
 
 def is_index(folder: str | Path) -> bool:

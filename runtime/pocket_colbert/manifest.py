@@ -1,12 +1,19 @@
 """The one file of an index folder that changes: which segments there are, and their checksums.
 
 DIR/manifest.json           this file, replaced in one step by every commit
-DIR/segments/NAME/          written once, never changed
-    codes.i8                int8 token vectors, document after document
-    offsets.i64             where each document starts, little-endian, one more than documents
-    scales.f32              one scale a document, little-endian
+DIR/segments/NAME/          written once, never changed; numbers are little-endian
+    codes.u8                token vectors as `Codec` writes them, document after document
+    scales.f16              their scales
+    lengths.i32             number of token vectors of each document
+    codec.json              what the codes were written with
     documents.sqlite        ids, titles, texts, metadata
-    graph.usearch           optional, for approximate search
+    centroids.u8            these four, or none, are the inverted file for approximate search
+    centroid_scales.f32
+    list_lengths.i32
+    lists.bin               uint16 or uint32
+
+Format 1 (read, no longer written) had codes.i8, offsets.i64, scales.f32 with one scale a document,
+and perhaps graph.usearch in their place.
 """
 
 from __future__ import annotations
@@ -25,11 +32,20 @@ from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexFormatError, IndexNotFoundError, InvalidInputError
 
 FORMAT = "pocket-colbert-index"
-VERSION = 1
+VERSION = 2
 MANIFEST_FILE = "manifest.json"
 SEGMENTS_FOLDER = "segments"
-GRAPH_FILE = "graph.usearch"
-REQUIRED_FILES = ("codes.i8", "offsets.i64", "scales.f32", "documents.sqlite")
+CODES_FILE = "codes.u8"
+INVERTED_FILES = ("centroids.u8", "centroid_scales.f32", "list_lengths.i32", "lists.bin")
+
+_FILES = {CODES_FILE, "scales.f16", "lengths.i32", "codec.json", "documents.sqlite"}
+_FILES_VERSION_1 = {"codes.i8", "offsets.i64", "scales.f32", "documents.sqlite"}
+_ALLOWED = (
+    _FILES,
+    _FILES | set(INVERTED_FILES),
+    _FILES_VERSION_1,
+    _FILES_VERSION_1 | {"graph.usearch"},
+)
 
 _NAME = re.compile(r"[0-9]{6}-[0-9a-f]{8}")
 _MANIFEST_LIMIT = 64 << 20
@@ -126,17 +142,19 @@ class Manifest:
             raise IndexFormatError(f"{path} is damaged: not JSON ({error}).") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise IndexFormatError(f"{path} is not the manifest of a pocket-colbert index.")
-        if content.get("version") != VERSION:
+        version = content.get("version")
+        if version not in (1, VERSION) or isinstance(version, bool):
             raise IndexFormatError(
-                f"{path} has version {content.get('version')!r}, this release reads {VERSION}; "
+                f"{path} has version {version!r}, this release reads 1 to {VERSION}; "
                 "update pocket-colbert."
             )
+        read_config = IndexConfig.from_json if version == 2 else IndexConfig.from_json_version_1
         if content.pop("checksum", None) != _checksum(content):
             raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
         try:
             return cls(
                 generation=_count(content["generation"]),
-                config=IndexConfig.from_json(content["config"]),
+                config=read_config(content["config"]),
                 segments=tuple(_segment(item) for item in content["segments"]),
             )
         except (KeyError, TypeError, AttributeError, InvalidInputError) as error:
@@ -150,7 +168,7 @@ def _segment(item: Mapping[str, Any]) -> SegmentEntry:
         name: FileEntry(_count(entry["bytes"]), str(entry["sha256"]))
         for name, entry in item["files"].items()
     }
-    if set(files) - {GRAPH_FILE} != set(REQUIRED_FILES):
+    if set(files) not in _ALLOWED:
         raise InvalidInputError(f"segment {item['name']} lists the files {sorted(files)}.")
     return SegmentEntry(
         item["name"], _count(item["num_documents"]), _count(item["num_tokens"]), files

@@ -1,27 +1,35 @@
 """MaxSim: for each query token the best dot product over the document's tokens, summed.
 
 Khattab & Zaharia 2020 (arXiv 2004.12832), section 3.3, equation 3. Two forms: `maxsim*` on
-float32 vectors, and `maxsim_codes` on int8 codes, which is what an index holds.
+float32 vectors, and `maxsim_codes` on codes, which is what an index holds.
 
-`maxsim_codes` has a NumPy form and one through NumKong's packed int8 product. They give the same
-bits: a product of int8 codes of at most 1024 dimensions is below 2**24, so float32 arithmetic on
-the codes is exact, and all that follows is done once, by the same lines.
+`maxsim_codes` multiplies whole numbers, by onnxruntime (`product.py`) or, as the reference, by
+NumPy (`ReferenceKernel`). Products of whole numbers are exact either way, and both give the same
+bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, Literal
+from typing import Any
 
-import numkong
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_TOKENS = 8192
-"""Token vectors scored at a time: codes and products of a block stay in a 1 to 2 MB cache."""
+from pocket_colbert.quantization import Codec, QueryCodes
+from pocket_colbert.scratch import scratch
 
-Backend = Literal["numkong", "numpy"]
+BLOCK_TOKENS = 8192
+"""Token vectors multiplied at a time: codes and products stay near a 1 to 2 MB cache, and there
+is little Python between the products."""
+
+Kernel = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
+"""Rows (n, dim) uint8 and scales (n,) float32 to scaled products (query_tokens, n) float32, which
+are valid until the next call."""
+
+MakeKernel = Callable[[NDArray[np.int8], int], Kernel]
+"""Codes of a query (dim, query_tokens) int8 and a zero point to a kernel for one thread."""
 
 
 def maxsim(query: NDArray[np.float32], document: NDArray[np.float32]) -> float:
@@ -70,103 +78,152 @@ def maxsim_ragged(
         (num_documents,) float32; -inf for a document without tokens.
     """
     scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
-    for first, last in _blocks(offsets):
+    for first, last in blocks(offsets, BLOCK_TOKENS):
         begin, end = int(offsets[first]), int(offsets[last])
-        products = tokens[begin:end] @ query.T
-        filled, maxima = _segment_maxima(products, offsets[first : last + 1] - begin)
-        scores[first:last][filled] = maxima.sum(axis=1, dtype=np.float32)
+        filled, starts = _filled(offsets[first : last + 1])
+        if len(starts):
+            products = query @ tokens[begin:end].T
+            maxima = np.ascontiguousarray(np.maximum.reduceat(products, starts, axis=1).T)
+            scores[first:last][filled] = maxima.sum(axis=1, dtype=np.float32)
     return scores
 
 
 def maxsim_codes(
-    query_codes: NDArray[np.int8],
-    query_scales: NDArray[np.float32],
-    codes: NDArray[np.int8],
+    query: QueryCodes,
+    codec: Codec,
+    rows: NDArray[np.uint8],
+    scales: NDArray[Any],
     offsets: NDArray[np.int64],
-    scales: NDArray[np.float32],
     *,
-    backend: Backend = "numkong",
+    kernel: MakeKernel,
+    documents: NDArray[np.int64] | None = None,
     executor: Executor | None = None,
+    threads: int = 1,
 ) -> NDArray[np.float32]:
-    """Score int8 documents that lie end to end in one array.
+    """Score documents that are written down as codes, end to end in one array.
 
-    Its floor is reading `codes` once; the blocks keep everything else in the cache.
+    Its floor is reading the rows once; the blocks keep everything else in the cache. Products
+    have a row a query token, so that maxima run along memory: the other way round `reduceat`
+    takes longer than the product.
 
     Args:
-        query_codes: (query_tokens, dim) int8, from `quantize_rows_int8`.
-        query_scales: (query_tokens,) float32.
-        codes: (total_tokens, dim) int8, C-contiguous; may be memory-mapped.
-        offsets: (num_documents + 1,) int64.
-        scales: (num_documents,) float32, from `quantize_int8`.
-        backend: "numkong" or "numpy"; the same bits, the first is several times faster.
-        executor: Runs the blocks in parallel when given.
+        query: From `Codec.encode_query`.
+        codec: What the rows were written with.
+        rows: (total_rows, dim) uint8, C-contiguous; may be memory-mapped.
+        scales: (total_rows, planes) float16 or float32.
+        offsets: (num_documents + 1,) int64, the first row of each document, and the total.
+        kernel: `product.Product`, or `ReferenceKernel`.
+        documents: Numbers of the documents to score, all by default.
+        executor: Scores parts in parallel when given.
+        threads: How many of its threads to keep busy.
 
     Returns:
-        (num_documents,) float32; -inf for a document without tokens.
+        (len(documents),) float32; -inf for a document without tokens. A document's score does
+        not depend on what else is scored.
     """
-    scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
-    multiply = _numkong_product(query_codes) if backend == "numkong" else _exact(query_codes)
-
-    def score(block: tuple[int, int]) -> None:
-        first, last = block
-        begin, end = int(offsets[first]), int(offsets[last])
-        if begin == end:
-            return
-        filled, maxima = _segment_maxima(
-            multiply(codes[begin:end]), offsets[first : last + 1] - begin
-        )
-        sums = (maxima.astype(np.float32) * query_scales).sum(axis=1, dtype=np.float32)
-        scores[first:last][filled] = sums * scales[first:last][filled]
-
-    blocks = _blocks(offsets)
-    if executor is None or len(blocks) < 2:
-        for block in blocks:
-            score(block)
+    if documents is not None:
+        lengths = offsets[documents + 1] - offsets[documents]
+        inner = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     else:
-        list(executor.map(score, blocks))
+        inner = offsets
+    scores = np.full(len(inner) - 1, -np.inf, dtype=np.float32)
+
+    def score(parts: Sequence[tuple[int, int]]) -> None:
+        multiply = kernel(query.codes, codec.zero_point)
+        for first, last in parts:
+            filled, starts = _filled(inner[first : last + 1])
+            if not len(starts):
+                continue
+            if documents is None:
+                block = rows[int(inner[first]) : int(inner[last])]
+                block_scales = scales[int(inner[first]) : int(inner[last])]
+            else:
+                place = rows_of(documents[first:last], offsets)
+                block = scratch("gathered", len(place) * codec.dim, np.uint8)
+                block = block.reshape(len(place), codec.dim)
+                # "clip" only because it lets NumPy write to `block` without another copy.
+                np.take(rows, place, axis=0, out=block, mode="clip")
+                block_scales = scales[place]
+            if codec.planes > 1:
+                out = scratch("unpacked", block.size * codec.planes, np.uint8)
+                block = codec.unpack(block, out)
+            products = multiply(block, block_scales.T.astype(np.float32).reshape(-1))
+            maxima = _maxima(products, starts, codec.planes)
+            # A row a document: NumPy adds up a lone column in another order than several.
+            terms = np.ascontiguousarray(maxima.T) * query.scales + query.constants
+            scores[first:last][filled] = terms.sum(axis=1, dtype=np.float32)
+
+    parts = blocks(inner, max(BLOCK_TOKENS // codec.planes, 1))
+    if executor is None or threads < 2 or len(parts) < 2:
+        score(parts)
+    else:
+        # A few shares a thread: the last one to finish then holds the others up but a little.
+        shares = min(len(parts), 4 * threads)
+        bounds = np.linspace(0, len(parts), shares + 1).astype(int)
+        list(executor.map(score, [parts[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]))
     return scores
 
 
-def _blocks(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Cut documents into runs of about BLOCK_TOKENS; a longer document is a run of its own."""
-    blocks: list[tuple[int, int]] = []
+def _maxima(
+    products: NDArray[np.float32], starts: NDArray[np.int64], planes: int
+) -> NDArray[np.float32]:
+    """Return the best product (query_tokens, documents) of each document, over all planes.
+
+    Planes first: `reduceat` runs with the interpreter locked, the other threads wait for it.
+    """
+    best = products.reshape(len(products), planes, -1)
+    best = best[:, 0] if planes == 1 else best.max(axis=1)
+    return np.asarray(np.maximum.reduceat(best, starts, axis=1))
+
+
+class ReferenceKernel:
+    """Multiplies as `Kernel` says, in plain NumPy."""
+
+    def __init__(self, codes: NDArray[np.int8], zero_point: int) -> None:
+        """Hold a query's codes (dim, query_tokens) int8 and what is subtracted from rows."""
+        self._codes = codes.astype(np.int32)
+        self._zero_point = zero_point
+
+    def __call__(self, rows: NDArray[np.uint8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return `((rows - zero_point) @ codes).T * scales`."""
+        levels = rows.astype(np.int32) - self._zero_point
+        return (levels @ self._codes).T.astype(np.float32) * scales
+
+
+def blocks(offsets: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
+    """Cut documents into runs of at most `size` rows; a longer document is a run of its own."""
+    found: list[tuple[int, int]] = []
     first, num_documents = 0, len(offsets) - 1
     while first < num_documents:
-        limit = int(offsets[first]) + BLOCK_TOKENS
+        limit = int(offsets[first]) + size
         last = int(np.searchsorted(offsets, limit, side="right")) - 1
         last = min(max(last, first + 1), num_documents)
-        blocks.append((first, last))
+        found.append((first, last))
         first = last
-    return blocks
+    return found
 
 
-def _segment_maxima(
-    products: NDArray[Any], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Take the maxima of (tokens, query_tokens) products over each document's rows.
+def rows_of(documents: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """List the rows of some documents, end to end.
+
+    Args:
+        documents: Document numbers.
+        offsets: (num_documents + 1,) int64, the first row of each.
+
+    Returns:
+        Row numbers, (total,) int64.
+    """
+    starts, lengths = offsets[documents], offsets[documents + 1] - offsets[documents]
+    ends = np.cumsum(lengths)
+    count = int(ends[-1]) if len(ends) else 0
+    return np.asarray(np.arange(count) + np.repeat(starts - ends + lengths, lengths))
+
+
+def _filled(offsets: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Say which documents have rows, and where those start, from the first.
 
     `reduceat` gives a wrong value for an empty segment, so only filled documents take part; as
     empty ones have no rows, the starts of the others still bound their rows exactly.
     """
     filled = np.diff(offsets) > 0
-    return filled, np.maximum.reduceat(products, offsets[:-1][filled], axis=0)
-
-
-def _numkong_product(
-    query_codes: NDArray[np.int8],
-) -> Callable[[NDArray[np.int8]], NDArray[np.int32]]:
-    packed = numkong.dots_pack(np.ascontiguousarray(query_codes))
-
-    def multiply(block: NDArray[np.int8]) -> NDArray[np.int32]:
-        return np.asarray(numkong.dots_packed(block, packed))
-
-    return multiply
-
-
-def _exact(query_codes: NDArray[np.int8]) -> Callable[[NDArray[np.int8]], NDArray[np.float32]]:
-    transposed = query_codes.astype(np.float32).T
-
-    def multiply(block: NDArray[np.int8]) -> NDArray[np.float32]:
-        return block.astype(np.float32) @ transposed
-
-    return multiply
+    return filled, offsets[:-1][filled] - offsets[0]

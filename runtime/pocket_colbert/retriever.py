@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.encoder import Encoder
@@ -47,6 +47,7 @@ class Retriever:
         k: int = 10,
         *,
         parameters: SearchParameters | None = None,
+        subset: Iterable[str] | None = None,
     ) -> list[list[Hit]]:
         """Find the best documents of the index for each query.
 
@@ -54,6 +55,7 @@ class Retriever:
             queries: The queries.
             k: How many documents a query at most.
             parameters: How to search.
+            subset: Ids of the documents to choose from; all of them are scored.
 
         Returns:
             One list of hits a query, best first.
@@ -63,12 +65,16 @@ class Retriever:
         """
         if self.index is None:
             raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
-        return self.index.search(self.encoder.encode_query(queries), k, parameters=parameters)
+        return self.index.search(
+            self.encoder.encode_query(queries), k, parameters=parameters, subset=subset
+        )
 
     def rerank(
         self, query: str, documents: Sequence[str] | Mapping[str, str], k: int | None = None
     ) -> list[Hit]:
-        """Order documents by their MaxSim with a query; no index is needed.
+        """Order texts by their MaxSim with a query; no index is needed.
+
+        Documents that are in the index need no encoding: see `rerank_ids`.
 
         Args:
             query: The query.
@@ -94,3 +100,32 @@ class Retriever:
         scores = maxsim_pairwise(self.encoder.encode_query([query])[0], embeddings)
         best = top_k(scores, len(texts) if k is None else k)
         return [Hit(ids[n], float(scores[n]), texts[n]) for n in best]
+
+    def rerank_ids(
+        self, query: str, document_ids: Iterable[str], k: int | None = None
+    ) -> list[Hit]:
+        """Order documents of the index, as another search found them, by MaxSim with a query.
+
+        Only the query is encoded; the documents' stored token vectors are scored.
+
+        Args:
+            query: The query.
+            document_ids: Their ids.
+            k: How many to return at most, all by default.
+
+        Returns:
+            Hits, best first, equal scores in the order of insertion into the index. Documents
+            without token vectors are left out.
+
+        Raises:
+            InvalidInputError: There is no index, an id is not in it, or an argument breaks its
+                rule.
+        """
+        if not isinstance(query, str):
+            raise InvalidInputError(f"query must be a string, got {type(query).__name__}.")
+        if isinstance(document_ids, str):
+            raise InvalidInputError("document_ids must be a list of strings, got one string.")
+        wanted = list(document_ids)
+        if not wanted:
+            return []
+        return self.retrieve([query], k if k is not None else len(wanted), subset=wanted)[0]

@@ -1,61 +1,43 @@
-"""One immutable part of an index: codes, offsets, scales, documents and perhaps a graph."""
+"""One immutable part of an index: token rows, documents and perhaps an inverted file."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.ann import TokenGraph
-from pocket_colbert.candidates import gather_rows, rank_candidates
-from pocket_colbert.config import IndexConfig
+from pocket_colbert.config import IndexConfig, SearchParameters
 from pocket_colbert.documents import Document, DocumentList, DocumentSource, DocumentStore
 from pocket_colbert.errors import IndexFormatError
+from pocket_colbert.inverted import InvertedFile, build, list_dtype
 from pocket_colbert.manifest import (
-    GRAPH_FILE,
+    CODES_FILE,
+    INVERTED_FILES,
     SEGMENTS_FOLDER,
     FileEntry,
     SegmentEntry,
     hash_file,
     sync_folder,
 )
-from pocket_colbert.maxsim import maxsim_codes
+from pocket_colbert.product import Product
+from pocket_colbert.quantization import BITS, QueryCodes
 from pocket_colbert.selection import top_k
+from pocket_colbert.token_rows import TokenRows, map_array, map_bytes, read_array
 
-VERIFY_LIMIT = 256 << 20
-"""Below this many bytes of codes their checksum is verified when a segment is opened."""
+VERIFY_LIMIT = 64 << 20
+"""A segment of more bytes is opened without verifying the checksums of its large files."""
 
+LOOKUP_TOKENS = 100_000
+"""What looking into an inverted file costs, in token vectors that could be scored instead: about
+2 ms of 20 ns on the machine of `benchmarks/README.md`. The ratio moves little between machines."""
 
-@dataclass(frozen=True)
-class TokenRows:
-    """The token vectors of some documents, end to end.
-
-    Attributes:
-        codes: (total_tokens, dim) int8.
-        offsets: (num_documents + 1,) int64.
-        scales: (num_documents,) float32.
-    """
-
-    codes: NDArray[np.int8]
-    offsets: NDArray[np.int64]
-    scales: NDArray[np.float32]
-
-    @classmethod
-    def join(cls, dim: int, parts: Sequence[tuple[NDArray[np.int8], np.float32]]) -> TokenRows:
-        """Lay documents, each codes and scale, end to end."""
-        lengths = np.array([len(codes) for codes, _ in parts], dtype=np.int64)
-        return cls(
-            np.concatenate([np.empty((0, dim), np.int8), *(codes for codes, _ in parts)]),
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
-            np.array([scale for _, scale in parts], dtype=np.float32),
-        )
+_ALWAYS_VERIFIED = 1 << 20
+"""Smaller files are always verified: it takes less than a millisecond."""
 
 
 class Segment:
@@ -64,7 +46,7 @@ class Segment:
     Attributes:
         rows: The token vectors.
         documents: The documents, by position.
-        graph: The graph over the token vectors, None when there is none.
+        inverted: The inverted file over the token vectors, None when there is none.
         entry: What the manifest says of it, None for a segment in memory.
     """
 
@@ -72,21 +54,24 @@ class Segment:
         self,
         rows: TokenRows,
         documents: DocumentSource,
-        graph: TokenGraph | None = None,
+        inverted: InvertedFile | None = None,
         entry: SegmentEntry | None = None,
     ) -> None:
         self.rows = rows
         self.documents = documents
-        self.graph = graph
+        self.inverted = inverted
         self.entry = entry
 
     def __len__(self) -> int:
-        return len(self.rows.scales)
+        return len(self.rows.lengths)
 
     @classmethod
-    def in_memory(cls, rows: TokenRows, documents: Sequence[Document]) -> Segment:
+    def in_memory(
+        cls, rows: TokenRows, documents: Sequence[Document], config: IndexConfig, threads: int
+    ) -> Segment:
         """Make a segment that is not on disk."""
-        return cls(rows, DocumentList(documents))
+        inverted = _inverted_file(rows, config, threads)
+        return cls(rows, DocumentList(documents), inverted)
 
     @classmethod
     def open(
@@ -98,41 +83,28 @@ class Segment:
             folder: The index folder.
             entry: What the manifest says of the segment.
             config: The index's settings.
-            verify: Whether to verify the checksum of the codes; None verifies up to
-                `VERIFY_LIMIT` bytes. The other files are always verified.
+            verify: Whether to verify the checksums of all files, which reads them all; None
+                does for segments of up to `VERIFY_LIMIT` bytes. Sizes, and the checksums of
+                small files, are always verified.
 
         Raises:
             IndexFormatError: A file is missing, damaged, or not of the size that it must have.
         """
         place = folder / SEGMENTS_FOLDER / entry.name
-        sizes = {
-            "codes.i8": entry.num_tokens * config.dim,
-            "offsets.i64": (entry.num_documents + 1) * 8,
-            "scales.f32": entry.num_documents * 4,
-        }
+        if verify is None:
+            verify = sum(item.bytes for item in entry.files.values()) <= VERIFY_LIMIT
         for name, expected in entry.files.items():
-            _check_file(place / name, expected, sizes.get(name), name != "codes.i8")
-        codes_bytes = entry.files["codes.i8"].bytes
-        if verify or (verify is None and codes_bytes <= VERIFY_LIMIT):
-            _check_file(place / "codes.i8", entry.files["codes.i8"], None, True)
-        offsets = np.fromfile(place / "offsets.i64", dtype="<i8").astype(np.int64, copy=False)
-        if offsets[0] != 0 or offsets[-1] != entry.num_tokens or (np.diff(offsets) < 0).any():
-            raise IndexFormatError(f"{place / 'offsets.i64'} is damaged: not ascending from 0.")
-        scales = np.fromfile(place / "scales.f32", dtype="<f4").astype(np.float32, copy=False)
-        if not np.isfinite(scales).all() or (scales <= 0).any():
-            raise IndexFormatError(f"{place / 'scales.f32'} is damaged: scales must be > 0.")
-        shape = (entry.num_tokens, config.dim)
-        codes = (
-            np.memmap(place / "codes.i8", dtype=np.int8, mode="r", shape=shape)
-            if entry.num_tokens
-            else np.empty(shape, np.int8)
-        )
-        graph = None
-        if GRAPH_FILE in entry.files:
-            graph = TokenGraph.view(place / GRAPH_FILE, dim=config.dim, rows=entry.num_tokens)
+            _check_file(place / name, expected, verify or expected.bytes <= _ALWAYS_VERIFIED)
+        counts = config.dim, entry.num_documents, entry.num_tokens
+        if CODES_FILE in entry.files:
+            rows = TokenRows.open(place, counts[0], BITS[config.codes], *counts[1:])
+        else:
+            rows = TokenRows.open_version_1(place, *counts)
+        inverted = None
+        if INVERTED_FILES[0] in entry.files:
+            inverted = _open_inverted(place, config.dim, entry)
         store = DocumentStore(place / "documents.sqlite", entry.num_documents)
-        # A plain view: np.memmap's own slicing costs microseconds a block.
-        return cls(TokenRows(codes.view(np.ndarray), offsets, scales), store, graph, entry)
+        return cls(rows, store, inverted, entry)
 
     @staticmethod
     def write(
@@ -149,10 +121,10 @@ class Segment:
         Args:
             folder: The index folder.
             number: Goes into the segment's name, so that names sort by age.
-            parts: The token vectors, written one after the other.
+            parts: The token vectors, of one codec, written one after the other.
             documents: Their documents.
             config: The index's settings.
-            threads: Threads that build the graph.
+            threads: Threads that build the inverted file.
 
         Returns:
             The entry for the manifest. All files are on disk when it returns.
@@ -160,33 +132,17 @@ class Segment:
         name = f"{number:06d}-{secrets.token_hex(4)}"
         place = folder / SEGMENTS_FOLDER / name
         place.mkdir(parents=True)
-        offsets, scales, tokens = [np.zeros(1, np.int64)], [], 0
-        digest = hashlib.sha256()
-        with (place / "codes.i8").open("wb") as stream:
-            for part in parts:
-                data = np.ascontiguousarray(part.codes).data
-                stream.write(data)
-                digest.update(data)
-                offsets.append(part.offsets[1:] + tokens)
-                scales.append(part.scales)
-                tokens += len(part.codes)
-            os.fsync(stream.fileno())
-        files = {"codes.i8": FileEntry(tokens * config.dim, digest.hexdigest())}
-        np.concatenate(offsets).astype("<i8").tofile(place / "offsets.i64")
-        np.concatenate([np.empty(0, np.float32), *scales]).astype("<f4").tofile(
-            place / "scales.f32"
-        )
+        parts = list(parts)
+        codec = parts[0].codec
+        tokens, codes = TokenRows.write(place, codec, parts)
         DocumentStore.write(place / "documents.sqlite", documents)
-        if _wants_graph(config, tokens):
-            codes = np.memmap(place / "codes.i8", np.int8, "r", shape=(tokens, config.dim))
-            TokenGraph.build(
-                codes,
-                connectivity=config.connectivity,
-                expansion_add=config.expansion_add,
-                threads=threads,
-            ).save(place / GRAPH_FILE)
+        rows = TokenRows.open(place, codec.dim, codec.bits, len(documents), tokens)
+        inverted = _inverted_file(rows, config, threads)
+        if inverted is not None:
+            _write_inverted(place, inverted)
+        files = {CODES_FILE: codes}
         for path in sorted(place.iterdir()):
-            if path.name != "codes.i8":
+            if path.name != CODES_FILE:
                 with path.open("r+b") as stream:
                     os.fsync(stream.fileno())
                 files[path.name] = hash_file(path)
@@ -196,74 +152,101 @@ class Segment:
 
     def search(
         self,
-        query_codes: NDArray[np.int8],
-        query_scales: NDArray[np.float32],
+        query: QueryCodes,
         k: int,
         *,
-        approximate: bool,
-        tokens: int,
-        candidates: int,
+        parameters: SearchParameters,
         executor: Executor | None,
         threads: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Find the best documents for one query.
 
         Args:
-            query_codes: (query_tokens, dim) int8.
-            query_scales: (query_tokens,) float32.
+            query: The query, encoded with this segment's codec.
             k: How many documents at most.
-            approximate: Whether to score only what the graph finds.
-            tokens: Nearest token vectors a query token, for the graph.
-            candidates: Documents that the graph's findings are cut to.
-            executor: Runs blocks side by side when given.
-            threads: Threads for the graph.
+            parameters: How to search.
+            executor: Scores parts side by side when given.
+            threads: How many of its threads to keep busy.
 
         Returns:
             Document positions (n,) int64, best first, and scores (n,) float32.
         """
-        if approximate and self.graph is not None:
-            nearest, cosines = self.graph.nearest(query_codes, tokens, threads=threads)
-            positions = rank_candidates(nearest, cosines, self.rows.offsets, max(candidates, k))
-        else:
-            positions = None
-        scores = self.score(query_codes, query_scales, positions, executor)
+        positions = None
+        if self.inverted is not None and self.approximates(parameters, k):
+            try:
+                positions = self.inverted.candidates(
+                    query,
+                    len(self),
+                    probes=parameters.probes,
+                    limit=max(parameters.candidates, k),
+                    kernel=Product,
+                    query_tokens=parameters.query_tokens,
+                )
+            except IndexError as error:  # its checksum was not verified, see `open`
+                raise IndexFormatError(f"an inverted file is damaged: {error}.") from error
+        return self.best_of(query, positions, k, executor=executor, threads=threads)
+
+    def best_of(
+        self,
+        query: QueryCodes,
+        positions: NDArray[np.int64] | None,
+        k: int,
+        *,
+        executor: Executor | None,
+        threads: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Score the documents at `positions` (ascending), or all, and return the best k."""
+        scores = self.rows.score(query, positions, executor, threads)
         best = top_k(scores, k)
         return (best if positions is None else positions[best]), scores[best]
 
-    def score(
-        self,
-        query_codes: NDArray[np.int8],
-        query_scales: NDArray[np.float32],
-        positions: NDArray[np.int64] | None,
-        executor: Executor | None,
-    ) -> NDArray[np.float32]:
-        """Score documents exactly: those at `positions`, or all.
-
-        Returns:
-            (len(positions),) or (len(self),) float32.
-        """
-        codes, offsets, scales = self.rows.codes, self.rows.offsets, self.rows.scales
-        if positions is not None:
-            rows, offsets = gather_rows(positions, offsets)
-            codes, scales = codes[rows], scales[positions]
-        return maxsim_codes(query_codes, query_scales, codes, offsets, scales, executor=executor)
+    def approximates(self, parameters: SearchParameters, k: int) -> bool:
+        """Say whether a search looks into the inverted file rather than scoring all documents."""
+        if self.inverted is None or parameters.mode == "exact":
+            return False
+        if parameters.mode == "approximate":
+            return True
+        share = min(max(parameters.candidates, k) / max(len(self), 1), 1.0)
+        return (1 - share) * len(self.rows.codes) * self.rows.codec.planes > LOOKUP_TOKENS
 
     def __iter__(self) -> Iterator[Document]:
         return iter(self.documents)
 
 
-def _wants_graph(config: IndexConfig, tokens: int) -> bool:
-    if config.graph == "auto":
-        return tokens >= config.graph_min_tokens
-    return config.graph == "always" and tokens > 0
+def _inverted_file(rows: TokenRows, config: IndexConfig, threads: int) -> InvertedFile | None:
+    tokens = rows.num_tokens
+    wanted = config.inverted_file == "always" or (
+        config.inverted_file == "auto" and tokens >= config.inverted_min_tokens
+    )
+    if not wanted or not tokens:
+        return None
+    return build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=threads)
 
 
-def _check_file(path: Path, expected: FileEntry, must_have: int | None, verify: bool) -> None:
+def _write_inverted(place: Path, inverted: InvertedFile) -> None:
+    inverted.centroids.tofile(place / "centroids.u8")
+    inverted.scales.astype("<f4").tofile(place / "centroid_scales.f32")
+    np.diff(inverted.offsets).astype("<i4").tofile(place / "list_lengths.i32")
+    inverted.documents.tofile(place / "lists.bin")
+
+
+def _open_inverted(place: Path, dim: int, entry: SegmentEntry) -> InvertedFile:
+    number = entry.files["centroid_scales.f32"].bytes // 4
+    scales = read_array(place / "centroid_scales.f32", "<f4", number)
+    lengths = read_array(place / "list_lengths.i32", "<i4", number)
+    total = int(lengths.sum(dtype=np.int64))
+    if not number or number % 32 or not np.isfinite(scales).all() or (lengths < 0).any():
+        raise IndexFormatError(f"{place} is damaged: its inverted file makes no sense.")
+    documents = map_array(place / "lists.bin", list_dtype(entry.num_documents), total)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    return InvertedFile(map_bytes(place / "centroids.u8", number, dim), scales, offsets, documents)
+
+
+def _check_file(path: Path, expected: FileEntry, verify: bool) -> None:
     if not path.is_file():
         raise IndexFormatError(f"{path} is missing; the index is incomplete.")
     size = path.stat().st_size
-    if size != expected.bytes or (must_have is not None and size != must_have):
-        wanted = expected.bytes if must_have is None else must_have
-        raise IndexFormatError(f"{path} is damaged: it has {size} bytes, not {wanted}.")
+    if size != expected.bytes:
+        raise IndexFormatError(f"{path} is damaged: it has {size} bytes, not {expected.bytes}.")
     if verify and hash_file(path).sha256 != expected.sha256:
         raise IndexFormatError(f"{path} is damaged: its checksum does not match.")

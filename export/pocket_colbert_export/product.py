@@ -1,0 +1,42 @@
+"""The little graph that the runtime multiplies codes with.
+
+    python -m pocket_colbert_export.product runtime/pocket_colbert/product.onnx
+
+The runtime has no `onnx`, so the graph is a file in it; the tests compare it with this.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from onnx import TensorProto, helper
+
+
+def product_graph() -> bytes:
+    """Return the graph: transpose((rows - zero_point) @ codes) * scales, uint8 by int8."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMulInteger", ["rows", "codes", "zero_point"], ["whole"]),
+            helper.make_node("Transpose", ["whole"], ["transposed"], perm=[1, 0]),
+            helper.make_node("Cast", ["transposed"], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["float", "scales"], ["products"]),
+        ],
+        "product",
+        [
+            helper.make_tensor_value_info("rows", TensorProto.UINT8, ["n", "dim"]),
+            helper.make_tensor_value_info("codes", TensorProto.INT8, ["dim", "query_tokens"]),
+            helper.make_tensor_value_info("zero_point", TensorProto.UINT8, []),
+            helper.make_tensor_value_info("scales", TensorProto.FLOAT, [1, "n"]),
+        ],
+        [helper.make_tensor_value_info("products", TensorProto.FLOAT, ["query_tokens", "n"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 7
+    model.producer_name = "pocket-colbert"
+    content: bytes = model.SerializeToString()
+    return content
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_bytes(product_graph())

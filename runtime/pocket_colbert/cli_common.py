@@ -1,0 +1,85 @@
+"""What the commands share: options, progress bars, output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+Update = Callable[..., None]
+"""Called with the number of items done and, if it has changed, the number of all."""
+
+model_option = click.option(
+    "-m", "--model", default=None, metavar="MODEL",
+    help="Model folder, bundled name or hub id.  [default: the bundled model]",
+)  # fmt: skip
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), default=None, help="Threads.  [default: all cores]"
+)
+provider_option = click.option(
+    "--provider", default="cpu", show_default=True, help="onnxruntime execution provider."
+)
+id_field_option = click.option(
+    "--id-field", default="_id", show_default=True, help="Key of the id in JSON lines."
+)
+text_field_option = click.option(
+    "--text-field", default="text", show_default=True, help="Key of the text."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+pool_option = click.option(
+    "--pool-factor", type=click.FloatRange(min=1), default=1.0, show_default=True,
+    help="Token vectors of a document that become one on average.",
+)  # fmt: skip
+keep_option = click.option(
+    "--keep", type=click.FloatRange(min=0, max=1, min_open=True), default=1.0, show_default=True,
+    help="Share of the token vectors that stays, the most important ones.",
+)  # fmt: skip
+codes_option = click.option(
+    "--codes", type=click.Choice(["int8", "int4", "int2", "int1"]), default="int4",
+    show_default=True, help="Bits a component of a token vector is stored in.",
+)  # fmt: skip
+path_type = click.Path(path_type=Path)
+
+
+def load_encoder(model: str | None, threads: int | None, provider: str) -> Any:
+    """Load a model; imported here so that `--help` does not wait for onnxruntime."""
+    from pocket_colbert.encoder import Encoder
+    from pocket_colbert.model_files import DEFAULT_MODEL
+
+    return Encoder.load(model or DEFAULT_MODEL, threads=threads, provider=provider)
+
+
+@contextmanager
+def progress_bar(label: str, total: int, quiet: bool) -> Iterator[Update]:
+    """Show a bar on a terminal, and nothing in a pipe or beside JSON."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total=None: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress(
+        "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(label, total=total)
+        yield lambda done, total=total: bar.update(task, completed=done, total=total)
+
+
+def print_json(values: Any) -> None:
+    """Print JSON for people and programs."""
+    click.echo(json.dumps(values, ensure_ascii=False, indent=1))
+
+
+def readable_size(count: float) -> str:
+    """Return a number of bytes with a unit, in powers of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

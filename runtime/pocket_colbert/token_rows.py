@@ -1,0 +1,261 @@
+"""The token vectors of many documents as codes, in memory or mapped from files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.errors import IndexFormatError, InvalidInputError
+from pocket_colbert.manifest import CODES_FILE, FileEntry
+from pocket_colbert.maxsim import maxsim_codes
+from pocket_colbert.product import Product
+from pocket_colbert.quantization import Codec, QueryCodes
+
+EncodedDocument = tuple[NDArray[np.uint8], NDArray[Any], int]
+"""Rows, scales, and the number of token vectors, of one document."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenRows:
+    """Codes of documents, end to end.
+
+    Attributes:
+        codec: What they were written with.
+        codes: (total_rows, dim) uint8.
+        scales: (total_rows, planes) float16, or float32 from an index of format 1.
+        lengths: (num_documents,) int32, token vectors of each document.
+        offsets: (num_documents + 1,) int64, the first row of each document.
+    """
+
+    codec: Codec
+    codes: NDArray[np.uint8]
+    scales: NDArray[Any]
+    lengths: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def join(cls, codec: Codec, documents: Sequence[EncodedDocument]) -> TokenRows:
+        """Lay documents, as `Codec.encode` writes them, end to end."""
+        lengths = np.array([length for _, _, length in documents], dtype=np.int32)
+        return cls(
+            codec,
+            np.concatenate([np.empty((0, codec.dim), np.uint8), *(item[0] for item in documents)]),
+            np.concatenate(
+                [np.empty((0, codec.planes), np.float16), *(item[1] for item in documents)]
+            ),
+            lengths,
+            row_offsets(lengths, codec.planes),
+        )
+
+    @classmethod
+    def encode(cls, codec: Codec, embeddings: Iterable[NDArray[np.float32]]) -> TokenRows:
+        """Write down documents and lay them end to end."""
+        return cls.join(codec, [(*codec.encode(item), len(item)) for item in embeddings])
+
+    @classmethod
+    def merge(cls, parts: Sequence[TokenRows]) -> TokenRows:
+        """Lay several end to end, with the codec of the largest.
+
+        Parts that were written with it are taken as they are; others are written anew, which
+        adds the codec's error once more. Codecs of format 1 are not written any more.
+        """
+        largest = max(parts, key=lambda part: (part.codec.rotated, len(part.codes)))
+        codec = largest.codec
+        if not codec.rotated:
+            decoded = [largest.decode(n) for n in range(len(largest.lengths))]
+            codec = Codec.fit(np.concatenate([np.empty((0, codec.dim), np.float32), *decoded]), 8)
+        parts = [part if part.codec.same_as(codec) else part.rewritten(codec) for part in parts]
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(
+            codec,
+            np.concatenate([part.codes for part in parts]),
+            np.concatenate([part.scales for part in parts]),
+            lengths,
+            row_offsets(lengths, codec.planes),
+        )
+
+    def rewritten(self, codec: Codec) -> TokenRows:
+        """Return the same documents written with another codec."""
+        return TokenRows.encode(codec, (self.decode(n) for n in range(len(self.lengths))))
+
+    def decode(self, document: int) -> NDArray[np.float32]:
+        """Return the token vectors (num_tokens, dim) float32 of a document."""
+        begin, end = self.offsets[document : document + 2]
+        return self.codec.decode(
+            self.codes[begin:end], self.scales[begin:end], int(self.lengths[document])
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of token vectors."""
+        return int(self.lengths.sum(dtype=np.int64))
+
+    def score(
+        self,
+        query: QueryCodes,
+        documents: NDArray[np.int64] | None,
+        executor: Executor | None,
+        threads: int,
+    ) -> NDArray[np.float32]:
+        """Score documents exactly: those numbered, or all.
+
+        Returns:
+            (len(documents),) or (num_documents,) float32.
+        """
+        return maxsim_codes(
+            query,
+            self.codec,
+            self.codes,
+            self.scales,
+            self.offsets,
+            kernel=Product,
+            documents=documents,
+            executor=executor,
+            threads=threads,
+        )
+
+    @property
+    def nbytes(self) -> Mapping[str, int]:
+        """What the arrays take, by what they are for."""
+        return {
+            "codes": self.codes.nbytes,
+            "scales": self.scales.nbytes,
+            "offsets": self.lengths.nbytes,
+        }
+
+    @staticmethod
+    def write(place: Path, codec: Codec, parts: Iterable[TokenRows]) -> tuple[int, FileEntry]:
+        """Write files to a new folder.
+
+        Args:
+            place: The folder.
+            codec: What all parts were written with.
+            parts: Written one after the other.
+
+        Returns:
+            The number of token vectors, and the entry of the codes, which are on disk; the other
+            files are not synchronised yet.
+        """
+        digest, size, tokens = hashlib.sha256(), 0, 0
+        with (
+            (place / CODES_FILE).open("wb") as codes,
+            (place / "scales.f16").open("wb") as scales,
+            (place / "lengths.i32").open("wb") as lengths,
+        ):
+            for part in parts:
+                data = np.ascontiguousarray(part.codes).data
+                codes.write(data)
+                digest.update(data)
+                size += part.codes.nbytes
+                tokens += part.num_tokens
+                scales.write(part.scales.astype("<f2").tobytes())
+                lengths.write(part.lengths.astype("<i4").tobytes())
+            codes.flush()
+            os.fsync(codes.fileno())
+        # Nine digits tell all float32 apart.
+        mean = [float(f"{value:.9g}") for value in codec.mean]
+        description = {"bits": codec.bits, "mean": mean}
+        (place / "codec.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
+        return tokens, FileEntry(size, digest.hexdigest())
+
+    @classmethod
+    def open(cls, place: Path, dim: int, bits: int, documents: int, tokens: int) -> TokenRows:
+        """Map the files of a folder.
+
+        Args:
+            place: The folder.
+            dim: Width of a token vector.
+            bits: Bits that the index's settings say.
+            documents: How many documents there must be.
+            tokens: How many token vectors there must be.
+
+        Raises:
+            IndexFormatError: The files do not fit that or each other.
+        """
+        codec = _read_codec(place / "codec.json", dim, bits)
+        lengths = read_array(place / "lengths.i32", "<i4", documents)
+        if (lengths < 0).any() or lengths.sum(dtype=np.int64) != tokens:
+            raise IndexFormatError(f"{place / 'lengths.i32'} is damaged: they do not add up.")
+        offsets = row_offsets(lengths, codec.planes)
+        rows = int(offsets[-1])
+        scales = map_array(place / "scales.f16", np.dtype("<f2"), rows * codec.planes)
+        return cls(
+            codec,
+            map_bytes(place / CODES_FILE, rows, dim),
+            scales.reshape(rows, codec.planes),
+            lengths,
+            offsets,
+        )
+
+    @classmethod
+    def open_version_1(cls, place: Path, dim: int, documents: int, tokens: int) -> TokenRows:
+        """Read the files of a segment of format 1: int8 codes with one scale a document."""
+        offsets = read_array(place / "offsets.i64", "<i8", documents + 1)
+        if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
+            raise IndexFormatError(f"{place / 'offsets.i64'} is damaged: not ascending from 0.")
+        scales = read_array(place / "scales.f32", "<f4", documents)
+        if not np.isfinite(scales).all() or (scales <= 0).any():
+            raise IndexFormatError(f"{place / 'scales.f32'} is damaged: scales must be > 0.")
+        lengths = np.diff(offsets)
+        codec = Codec(8, np.zeros(dim, np.float32), rotated=False)
+        return cls(
+            codec,
+            map_bytes(place / "codes.i8", tokens, dim) ^ np.uint8(128),
+            np.repeat(scales, lengths)[:, None],
+            lengths.astype(np.int32),
+            offsets,
+        )
+
+
+def row_offsets(lengths: NDArray[np.int32], planes: int) -> NDArray[np.int64]:
+    """Return the first row of each document, and the total, (num_documents + 1,) int64."""
+    rows = -(-lengths.astype(np.int64) // planes)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(rows)])
+
+
+def map_bytes(path: Path, rows: int, width: int) -> NDArray[np.uint8]:
+    """Map a file of rows x width bytes, read-only."""
+    return map_array(path, np.dtype(np.uint8), rows * width).reshape(rows, width)
+
+
+def map_array(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    """Map a file of that many numbers, read-only."""
+    _check_size(path, count * dtype.itemsize)
+    if not count:
+        return np.empty(0, dtype)
+    # A plain view: np.memmap's own slicing costs microseconds a block.
+    return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
+
+
+def read_array(path: Path, dtype: str | np.dtype[Any], count: int) -> NDArray[Any]:
+    """Read a file of that many numbers into memory, in this machine's byte order."""
+    wanted = np.dtype(dtype)
+    _check_size(path, count * wanted.itemsize)
+    return np.fromfile(path, dtype=wanted).astype(wanted.newbyteorder("="), copy=False)
+
+
+def _check_size(path: Path, expected: int) -> None:
+    size = path.stat().st_size
+    if size != expected:
+        raise IndexFormatError(f"{path} is damaged: it has {size} bytes, not {expected}.")
+
+
+def _read_codec(path: Path, dim: int, bits: int) -> Codec:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        mean = np.array(content["mean"], dtype=np.float32)
+        codec = Codec(content["bits"], mean)
+    except (ValueError, KeyError, TypeError, RecursionError, InvalidInputError) as error:
+        raise IndexFormatError(f"{path} is damaged: {error!r}.") from error
+    if mean.shape != (dim,) or not np.isfinite(mean).all() or codec.bits != bits:
+        raise IndexFormatError(f"{path} is damaged: not a codec of {bits} bits for {dim} numbers.")
+    return codec
