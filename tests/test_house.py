@@ -19,7 +19,8 @@ RUNTIME = Path(pocket_colbert.__file__).parent
 FLOORS = [
     {"errors", "results", "cpu", "scratch", "sample_queries"},
     {"config"},
-    {"pruning", "quantization", "selection"},
+    {"ward", "quantization", "selection"},
+    {"pruning"},
     {"maxsim", "product", "model_files", "tokenizer", "session", "ann", "documents", "manifest"},
     {"token_rows", "inverted", "encoder"},
     {"segment"},

@@ -222,6 +222,19 @@ def test_subset_is_searched_whole(rng: np.random.Generator, tmp_path: Path) -> N
             index.search(query, subset="12")
 
 
+def test_query_tokens_that_are_alike_may_count_together(rng: np.random.Generator) -> None:
+    index = make(rng, 60)
+    query = unit_rows(rng, 4, DIM)
+    doubled = np.concatenate([query, query[1:3]])
+    plain = results(index, [doubled], 60)[0]
+    merged = results(index, [doubled], 60, query_tolerance=1e-6)[0]
+    assert [i for i, _ in merged] == [i for i, _ in plain]
+    assert [s for _, s in merged] == pytest.approx([s for _, s in plain], abs=1e-5)
+    coarse = results(index, [doubled], 60, query_tolerance=2.0)[0]  # all count as the first
+    alone = dict(results(index, [query[:1]], 60)[0])
+    assert coarse[0][1] == pytest.approx(6 * alone[coarse[0][0]], abs=1e-4)
+
+
 def test_one_codec_serves_an_index_until_much_more_comes(
     rng: np.random.Generator, tmp_path: Path
 ) -> None:

@@ -11,7 +11,6 @@ from pocket_colbert.inverted import (
     InvertedFile,
     _largest,
     build,
-    informative,
     list_dtype,
     num_centroids,
 )
@@ -85,15 +84,6 @@ def test_every_token_vector_is_listed(rng: np.random.Generator) -> None:
         assert len(inverted.offsets) == len(inverted.scales) + 1 == len(inverted.centroids) + 1
         for a, b in zip(inverted.offsets, inverted.offsets[1:], strict=False):
             assert (np.diff(inverted.documents[a:b].astype(int)) > 0).all()
-
-
-def test_informative_tokens_stand_out() -> None:
-    flat, peaked = np.full(64, 0.5), np.zeros(64)
-    flat[0], peaked[5] = 0.6, 0.9
-    noisy = np.random.default_rng(1).normal(size=64)
-    scores = np.stack([noisy, peaked, noisy * 2]).astype(np.float32)
-    assert informative(scores, 1).tolist() == [1]
-    assert informative(scores, 9).tolist() == [0, 1, 2]
 
 
 def test_numbers_of_centroids() -> None:

@@ -15,15 +15,14 @@ from scipy.spatial.distance import squareform
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.maxsim import maxsim
 from pocket_colbert.pruning import (
-    cut_tree,
     frequent_token_ids,
     informative_query_tokens,
     merge_duplicate_query_tokens,
     pool_tokens,
     prune_tokens,
     skiplist_mask,
-    ward_linkage,
 )
+from pocket_colbert.ward import cut_tree, ward_linkage
 from tests.conftest import unit_rows
 
 SEEDS = st.integers(0, 2**32 - 1)

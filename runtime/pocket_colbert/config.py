@@ -375,14 +375,22 @@ class SearchParameters:
         candidates: Documents a segment whose exact MaxSim is computed, at least `k`.
         query_tokens: Query tokens that are looked up, the most informative ones; all by default.
             All of them score in any case.
+        query_tolerance: Query token vectors no further apart than this (Euclidean) count as one,
+            with its weight, as some [MASK] expansion vectors do; 0 merges none. See
+            `pruning.merge_duplicate_query_tokens` for the bound on what it changes.
     """
 
     mode: Literal["auto", "exact", "approximate"] = "auto"
     probes: int = 16
     candidates: int = 1024
     query_tokens: int | None = None
+    query_tolerance: float = 0.0
 
     def __post_init__(self) -> None:
+        _require(
+            _is_number(self.query_tolerance) and 0 <= self.query_tolerance < float("inf"),
+            f"query_tolerance must be a number >= 0, got {self.query_tolerance!r}.",
+        )
         _require(
             self.mode in ("auto", "exact", "approximate"),
             f"mode must be 'auto', 'exact' or 'approximate', got {self.mode!r}.",

@@ -25,6 +25,7 @@ from pocket_colbert.errors import (
 from pocket_colbert.index_info import IndexInfo, describe
 from pocket_colbert.manifest import MANIFEST_FILE, SEGMENTS_FOLDER, Manifest
 from pocket_colbert.pending import Pending
+from pocket_colbert.pruning import merge_duplicate_query_tokens
 from pocket_colbert.quantization import check_embedding
 from pocket_colbert.results import Hit
 from pocket_colbert.segment import Segment
@@ -350,11 +351,15 @@ class Index:
     ) -> list[Hit]:
         if not len(query) or not self._segments:
             return []
+        if parameters.query_tolerance > 0:
+            query, weights = merge_duplicate_query_tokens(query, parameters.query_tolerance)
+        else:
+            weights = np.ones(len(query), np.float32)
         found, codec, codes = [], None, None
         for number, segment in enumerate(self._segments):
             if codec is None or codes is None or not segment.rows.codec.same_as(codec):
                 codec = segment.rows.codec
-                codes = codec.encode_query(query)
+                codes = codec.encode_query(query, weights)
             found.append(
                 segment.search(
                     codes, k, parameters=parameters, executor=executor, threads=self.threads

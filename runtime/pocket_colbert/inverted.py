@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pocket_colbert.ann import CentroidGraph
 from pocket_colbert.maxsim import MakeKernel, rows_of
+from pocket_colbert.pruning import informative_query_tokens
 from pocket_colbert.quantization import Codec, QueryCodes
 from pocket_colbert.selection import top_k
 
@@ -76,7 +77,7 @@ class InvertedFile:
         scores = kernel(query.codes, CENTROID_ZERO_POINT)(self.centroids, self.scales)
         scales = query.scales
         if query_tokens is not None and query_tokens < len(scores):
-            chosen = informative(scores, query_tokens)
+            chosen = np.sort(informative_query_tokens(scores, query_tokens))
             scores, scales = scores[chosen], scales[chosen]
         nearest, values = _largest(scores, min(probes, scores.shape[1] - 1) + 1)
         gains = (values - values[:, -1:]) * scales[:, None]
@@ -95,23 +96,6 @@ class InvertedFile:
         best = np.zeros((len(scores), len(found)), dtype=np.float32)
         best[np.repeat(owners, sizes), column[documents]] = np.repeat(gains, sizes)
         return np.sort(found[top_k(best.sum(axis=0), limit)])
-
-
-def informative(scores: NDArray[np.float32], number: int) -> NDArray[np.int64]:
-    """Choose the query tokens whose best score stands out the most from their others.
-
-    Frequent tokens resemble much of the collection and decide little (query embedding pruning:
-    Tonellotto & Macdonald 2021, arXiv 2108.10341, who go by collection frequency).
-
-    Args:
-        scores: (query_tokens, num_centroids) float32.
-        number: How many to choose.
-
-    Returns:
-        Positions, ascending.
-    """
-    spread = np.maximum(scores.std(axis=1), np.float32(1e-12))
-    return np.sort(top_k((scores.max(axis=1) - scores.mean(axis=1)) / spread, number))
 
 
 def build(

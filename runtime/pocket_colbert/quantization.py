@@ -204,11 +204,14 @@ class Codec:
         values = (values + self.shared)[:num_tokens]
         return values @ _rotation(self.dim).T if self.rotated else values
 
-    def encode_query(self, query: NDArray[np.float32]) -> QueryCodes:
+    def encode_query(
+        self, query: NDArray[np.float32], weights: NDArray[np.float32] | None = None
+    ) -> QueryCodes:
         """Bring a query into the form that is multiplied with codes.
 
         Args:
             query: (query_tokens, dim) float32.
+            weights: (query_tokens,) float32, how often each counts; once by default.
 
         Returns:
             Its 8-bit codes with one scale a query token; a maximum is taken within a query
@@ -218,10 +221,11 @@ class Codec:
         largest = np.abs(rotated).max(axis=1, initial=0.0)
         largest = np.where(largest == 0.0, np.float32(127.0), largest).astype(np.float32)
         codes = np.rint(rotated * (np.float32(127.0) / largest)[:, None]).astype(np.int8)
+        times = np.float32(1) if weights is None else weights
         return QueryCodes(
             np.ascontiguousarray(codes.T),
-            (largest / np.float32(127.0)).astype(np.float32),
-            (rotated @ self.shared).astype(np.float32),
+            (largest / np.float32(127.0) * times).astype(np.float32),
+            (rotated @ self.shared * times).astype(np.float32),
         )
 
     def _rotate(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
