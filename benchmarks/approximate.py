@@ -15,7 +15,13 @@ import numpy as np
 from pocket_colbert import Encoder, Hit, Index, SearchParameters
 from pocket_colbert.corpus import read_documents
 
-SETTINGS = [(64, 256), (64, 1024), (128, 256), (128, 512), (128, 1024), (128, 2048)]
+SETTINGS = [
+    {"lookups": lookups, "candidates": candidates}
+    for lookups in (256, 512, 1024)
+    for candidates in (256, 512, 1024)
+] + [
+    {"query_tokens": 16}, {"query_tokens": 8}, {"query_tolerance": 0.05}, {"query_tolerance": 0.1},
+]  # fmt: skip
 
 
 def main() -> None:
@@ -24,10 +30,12 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("queries", type=Path)
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--model", default=None)
     options = parser.parse_args()
     texts = [document.text or "" for document in read_documents([options.queries])]
     with Index.load(options.index) as index:
-        queries = Encoder.load().encode_query(texts[: options.count])
+        encoder = Encoder.load(options.model) if options.model else Encoder.load()
+        queries = encoder.encode_query(texts[: options.count])
 
         def run(parameters: SearchParameters) -> tuple[float, list[list[Hit]]]:
             times, hits = [], []
@@ -41,18 +49,17 @@ def main() -> None:
         print(
             f"{len(queries)} queries, {index.info().tokens} token vectors, {index.threads} threads"
         )
-        print("| tokens | candidates | ms, median | recall@10 |\n|---|---|---|---|")
-        print(f"| exact | all | {milliseconds:.1f} | 1 |")
-        for tokens, candidates in SETTINGS:
-            milliseconds, found = run(
-                SearchParameters(mode="approximate", tokens=tokens, candidates=candidates)
-            )
+        print("| setting | ms, median | recall@10 |\n|---|---|---|")
+        print(f"| exact | {milliseconds:.1f} | 1 |")
+        for setting in SETTINGS:
+            milliseconds, found = run(SearchParameters(mode="approximate", **setting))
             shares = [
                 len({hit.document_id for hit in a} & {hit.document_id for hit in b}) / len(a)
                 for a, b in zip(exact, found, strict=True)
                 if a
             ]
-            print(f"| {tokens} | {candidates} | {milliseconds:.1f} | {np.mean(shares):.3f} |")
+            name = ", ".join(f"{key} {value:g}" for key, value in setting.items())
+            print(f"| {name} | {milliseconds:.1f} | {np.mean(shares):.3f} |")
 
 
 if __name__ == "__main__":

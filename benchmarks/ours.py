@@ -62,7 +62,7 @@ def main() -> None:
         "peak_rss_bytes": peak(),
         "settings": {
             "codes": options.codes, "mode": options.mode,
-            "probes": parameters.probes, "candidates": parameters.candidates,
+            "lookups": parameters.lookups, "candidates": parameters.candidates,
         },
     }), flush=True)  # fmt: skip
     with Index.load(options.work, threads=2) as index:

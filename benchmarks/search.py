@@ -34,7 +34,10 @@ from pocket_colbert.maxsim import maxsim_ragged
 from pocket_colbert.selection import top_k
 
 DEPTH = 100
-OURS = ("int8 exact", "int4 exact", "int2 exact", "int4 approximate", "int2 approximate")
+OURS = (
+    "int8 exact", "int4 exact", "int2 exact",
+    "int8 approximate", "int4 approximate", "int2 approximate",
+)  # fmt: skip
 RIVALS = {
     "riv": (
         "qdrant-edge-exact", "qdrant-edge-exact-float32", "qdrant-local", "lancedb-flat",

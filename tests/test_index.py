@@ -147,10 +147,10 @@ def test_approximate_search_finds_the_exact_answers(
     with Index.load(tmp_path / "index") as loaded:
         assert loaded.info().bytes["inverted file"] > 0
         exact = results(loaded, queries, 10, mode="exact")
-        found = results(loaded, queries, 10, mode="approximate", candidates=500)
-        some = results(loaded, queries, 10, mode="approximate", candidates=500, query_tokens=5)
-        narrow = results(loaded, queries, 10, mode="approximate", probes=1, candidates=10)
-        assert results(index, queries, 10, mode="approximate", candidates=500) == found
+        found = results(loaded, queries, 10, mode="approximate")
+        some = results(loaded, queries, 10, mode="approximate", query_tokens=5)
+        narrow = results(loaded, queries, 10, mode="approximate", lookups=1, candidates=10)
+        assert results(index, queries, 10, mode="approximate") == found
     assert recall(exact, found) >= 0.99
     assert recall(exact, some) >= 0.9
     assert 0.2 < recall(exact, narrow) < 0.99
@@ -210,7 +210,7 @@ def test_subset_is_searched_whole(rng: np.random.Generator, tmp_path: Path) -> N
         query = cone_documents(rng, [5], DIM)
         everything = results(index, query, 90)[0]
         chosen = [str(n) for n in rng.permutation(90)[:25]]
-        parameters = SearchParameters(mode="approximate", probes=1, candidates=1)
+        parameters = SearchParameters(mode="approximate", lookups=1, candidates=1)
         hits = index.search(query, 20, subset=iter(chosen), parameters=parameters)[0]
         wanted = [item for item in everything if item[0] in chosen][:20]
         assert [(hit.document_id, hit.score) for hit in hits] == wanted

@@ -40,8 +40,8 @@ from pocket_colbert.errors import (
     TruncationWarning,
 )
 
-SEGMENT_TOKENS = 2_000_000
-"""Token vectors that `index` gathers before it commits a segment: about 200 MB at 96 dimensions."""
+SEGMENT_TOKENS = 4_000_000
+"""Token vectors that `index` gathers before it commits a segment: 200 MB as int4 of 96."""
 
 _BATCH = 256
 _SNIPPET = 160

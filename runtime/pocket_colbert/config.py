@@ -371,7 +371,8 @@ class SearchParameters:
         mode: "exact" scores every document, "approximate" only candidates from inverted files
             (segments without one are scored whole), "auto" is whichever has fewer token vectors
             to score, segment by segment.
-        probes: Centroids that are looked up for every query token.
+        lookups: Centroids that are looked up, shared out among the query tokens: at least 8 and
+            at most 64 each. Queries of few tokens need more of each to find as much.
         candidates: Documents a segment whose exact MaxSim is computed, at least `k`.
         query_tokens: Query tokens that are looked up, the most informative ones; all by default.
             All of them score in any case.
@@ -381,8 +382,8 @@ class SearchParameters:
     """
 
     mode: Literal["auto", "exact", "approximate"] = "auto"
-    probes: int = 16
-    candidates: int = 1024
+    lookups: int = 512
+    candidates: int = 512
     query_tokens: int | None = None
     query_tolerance: float = 0.0
 
@@ -395,7 +396,7 @@ class SearchParameters:
             self.mode in ("auto", "exact", "approximate"),
             f"mode must be 'auto', 'exact' or 'approximate', got {self.mode!r}.",
         )
-        for name in ("probes", "candidates"):
+        for name in ("lookups", "candidates"):
             value = getattr(self, name)
             _require(_is_int(value, 1), f"{name} must be a whole number >= 1, got {value!r}.")
         _require(

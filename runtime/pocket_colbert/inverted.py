@@ -18,6 +18,7 @@ from pocket_colbert.ann import CentroidGraph
 from pocket_colbert.maxsim import MakeKernel, rows_of
 from pocket_colbert.pruning import informative_query_tokens
 from pocket_colbert.quantization import Codec, QueryCodes
+from pocket_colbert.scratch import scratch
 from pocket_colbert.selection import top_k
 
 CENTROID_ZERO_POINT = 128
@@ -27,6 +28,11 @@ _SAMPLE = 24
 _SAMPLE_LIMIT = 600_000
 _CHUNK = 1 << 16
 _BLOCK = 32
+_PROBES = 8, 64
+"""Centroids that a query token looks up at least and at most."""
+_DENSE = 1 << 20
+"""Estimates of all documents are held side by side up to this many; beyond, only of those that a
+list names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +57,7 @@ class InvertedFile:
         query: QueryCodes,
         num_documents: int,
         *,
-        probes: int,
+        lookups: int,
         limit: int,
         kernel: MakeKernel,
         query_tokens: int | None = None,
@@ -65,7 +71,7 @@ class InvertedFile:
         Args:
             query: The query.
             num_documents: Documents of the segment.
-            probes: Centroids whose lists are looked into, a query token.
+            lookups: Centroids whose lists are looked into, shared out among the query tokens.
             limit: How many documents to return at most.
             kernel: See `maxsim.MakeKernel`.
             query_tokens: How many query tokens to look up, those whose best centroids stand out
@@ -79,23 +85,32 @@ class InvertedFile:
         if query_tokens is not None and query_tokens < len(scores):
             chosen = np.sort(informative_query_tokens(scores, query_tokens))
             scores, scales = scores[chosen], scales[chosen]
+        probes = min(max(lookups // len(scores), _PROBES[0]), _PROBES[1])
         nearest, values = _largest(scores, min(probes, scores.shape[1] - 1) + 1)
         gains = (values - values[:, -1:]) * scales[:, None]
         # The worst probe first: of several values for the same place the last one stays.
         lists, gains = nearest[:, -2::-1].T.ravel(), gains[:, -2::-1].T.ravel()
-        owners = np.tile(np.arange(len(scores)), len(lists) // len(scores))
         sizes = self.offsets[lists + 1] - self.offsets[lists]
-        documents = self.documents[rows_of(lists, self.offsets)].astype(np.int64)
-        touched = np.zeros(num_documents, dtype=bool)
-        touched[documents] = True
-        found = np.flatnonzero(touched)
-        if len(found) <= limit:
-            return found
-        column = np.zeros(num_documents, dtype=np.int32)
-        column[found] = np.arange(len(found), dtype=np.int32)
-        best = np.zeros((len(scores), len(found)), dtype=np.float32)
-        best[np.repeat(owners, sizes), column[documents]] = np.repeat(gains, sizes)
-        return np.sort(found[top_k(best.sum(axis=0), limit)])
+        documents = np.take(self.documents, rows_of(lists, self.offsets)).astype(np.int64)
+        width, found = num_documents, None
+        if len(scores) * num_documents > _DENSE:
+            touched = np.zeros(num_documents, dtype=bool)
+            touched[documents] = True
+            found = np.flatnonzero(touched)
+            column = np.zeros(num_documents, dtype=np.int64)
+            column[found] = np.arange(len(found))
+            documents, width = column[documents], len(found)
+        elif len(documents) and documents.max() >= num_documents:
+            raise IndexError(f"a list names document {documents.max()} of {num_documents}")
+        rows = np.tile(np.arange(len(scores)) * width, len(lists) // len(scores))
+        best = scratch("estimates", len(scores) * width, np.float32)
+        best.fill(0)
+        best[np.repeat(rows, sizes) + documents] = np.repeat(gains, sizes)
+        estimates = best.reshape(len(scores), width).sum(axis=0)
+        # What no list names, or only ones at the level of the imputed score, gains nothing.
+        estimates[estimates <= 0] = -np.inf
+        chosen = np.sort(top_k(estimates, limit))
+        return chosen if found is None else found[chosen]
 
 
 def build(

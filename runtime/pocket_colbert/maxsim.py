@@ -143,7 +143,7 @@ def maxsim_codes(
                 block = block.reshape(len(place), codec.dim)
                 # "clip" only because it lets NumPy write to `block` without another copy.
                 np.take(rows, place, axis=0, out=block, mode="clip")
-                block_scales = scales[place]
+                block_scales = np.take(scales, place, axis=0)
             if codec.planes > 1:
                 out = scratch("unpacked", block.size * codec.planes, np.uint8)
                 block = codec.unpack(block, out)
@@ -171,8 +171,11 @@ def _maxima(
 
     Planes first: `reduceat` runs with the interpreter locked, the other threads wait for it.
     """
-    best = products.reshape(len(products), planes, -1)
-    best = best[:, 0] if planes == 1 else best.max(axis=1)
+    best = products
+    if planes > 1:
+        rows = products.shape[1] // planes
+        best = scratch("best", len(products) * rows, np.float32).reshape(len(products), rows)
+        np.max(products.reshape(len(products), planes, rows), axis=1, out=best)
     return np.asarray(np.maximum.reduceat(best, starts, axis=1))
 
 

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from pocket_colbert.cpu import int8_may_overflow
 from pocket_colbert.scratch import scratch
 
+_EIGHT_BITS = 128
+"""The zero point of 8-bit codes."""
+
 
 class Product:
     """Multiplies codes with one query; for the thread that made it."""
@@ -32,7 +35,8 @@ class Product:
         """
         self._codes = codes
         self._zero_point = np.array(zero_point, np.uint8)
-        self._session = _session()
+        # Only 8-bit codes can overflow 16 bits when two products are added.
+        self._session = _session(precise=zero_point == _EIGHT_BITS and int8_may_overflow())
         # Bound to buffers rather than given and returned, see `scratch`.
         self._binding = self._session.io_binding()
         self._bind("codes", codes)
@@ -64,12 +68,12 @@ class Product:
 
 
 @cache
-def _session() -> onnxruntime.InferenceSession:
+def _session(precise: bool) -> onnxruntime.InferenceSession:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
-    if int8_may_overflow():
+    if precise:
         settings.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(
         (Path(__file__).parent / "product.onnx").read_bytes(),

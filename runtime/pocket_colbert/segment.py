@@ -177,7 +177,7 @@ class Segment:
                 positions = self.inverted.candidates(
                     query,
                     len(self),
-                    probes=parameters.probes,
+                    lookups=parameters.lookups,
                     limit=max(parameters.candidates, k),
                     kernel=Product,
                     query_tokens=parameters.query_tokens,
