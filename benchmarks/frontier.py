@@ -2,7 +2,7 @@
 
     python -m benchmarks.frontier VECTORS/scifact VECTORS/cranfield ... [--json FILE]
 
-Every combination on all documents and up to 300 queries of each set, against exact float32 MaxSim
+Every combination on all documents and up to 200 queries of each set, against exact float32 MaxSim
 over unpruned vectors. Bytes are those of the stored vectors as a share of unpruned float16.
 VECTORS come from `benchmarks.vectors`.
 """
@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.vectors import Vectors
-from pocket_colbert import Document, Encoder, Pruning
+from pocket_colbert import Document, Pruning
 from pocket_colbert.corpus import BeirFolder
 from pocket_colbert.pruning import frequent_token_ids
 from pocket_colbert.tuning import CODES, DROP_FREQUENT, PRUNINGS, Judge, Measured, prune
 
-QUERIES = 300
+QUERIES = 200
 
 
 def measure(
-    folder: Path, codes: list[str], labels: list[str], encoder: Encoder | None
+    folder: Path, codes: list[str], labels: list[str]
 ) -> tuple[dict[str, float], list[tuple[Measured, float]]]:
     """Measure all settings on one set; returns the baseline, and settings with their share."""
     data = Vectors.load(folder)
@@ -46,12 +46,7 @@ def measure(
     found = []
     for label in labels:
         pruning = PRUNINGS.get(label) or Pruning(skiplist_ids=frequent)
-        directions = None
-        if pruning.drops:
-            if encoder is None:
-                raise SystemExit(f"--model is needed for {label!r}")
-            directions = encoder.query_directions()
-        kept = [prune(item, pruning, directions, i) for item, i in zip(documents, ids, strict=True)]
+        kept = [prune(item, pruning, i) for item, i in zip(documents, ids, strict=True)]
         for name in codes:
             item = judge.measure(name, label, pruning, kept, 2)
             found.append((item, item.bytes_per_document / full))
@@ -71,15 +66,13 @@ def main() -> None:
     parser.add_argument("vectors", nargs="+", type=Path)
     parser.add_argument("--codes", nargs="+", default=list(CODES))
     parser.add_argument("--prunings", nargs="+", default=[*PRUNINGS, "drop frequent"])
-    parser.add_argument("--model", default=None, help="Of the vectors, for importance pruning.")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
-    encoder = Encoder.load(options.model) if options.model else None
     print("| set | codes | pruning | bytes | nDCG@10 | Recall@100 | first 10 the same |")
     print("|---|---|---|---|---|---|---|")
     everything = {}
     for folder in options.vectors:
-        baseline, found = measure(folder, options.codes, options.prunings, encoder)
+        baseline, found = measure(folder, options.codes, options.prunings)
         print(f"| {folder.name} | float32 | all | 200% | {baseline['nDCG@10']:.4f} "
               f"| {baseline['Recall@100']:.4f} | 1 |")  # fmt: skip
         everything[folder.name] = {

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 RUNTIME = Path(pocket_colbert.__file__).parent
 
 FLOORS = [
-    {"errors", "results", "cpu", "scratch", "sample_queries"},
+    {"errors", "results", "cpu", "scratch"},
     {"config"},
     {"ward", "quantization", "selection"},
     {"pruning"},

@@ -61,8 +61,8 @@ def ranked(encoded: tuple[Vectors, Vectors, list[NDArray[np.int64]]]) -> list[li
         ("int8", Pruning(), 0.99, 0.005), ("int4", Pruning(), 0.95, 0.01),
         ("int2", Pruning(), 0.87, 0.02), ("int1", Pruning(), 0.77, 0.05),
         ("int8", Pruning(pool_factor=2.0), 0.8, 0.03),
-        ("int8", Pruning(keep=0.5), 0.8, 0.05),
-        ("int8", Pruning(max_loss=0.005), 0.8, 0.05),
+        ("int8", Pruning(keep=0.5), 0.85, 0.05),
+        ("int8", Pruning(max_loss=0.05), 0.85, 0.05),
         ("int4", Pruning(pool_factor=2.0), 0.78, 0.03),
     ],
 )  # fmt: skip
@@ -76,10 +76,7 @@ def test_codes_and_pruning_keep_the_ranking(
     lost: float,
 ) -> None:
     queries, passages, token_ids = encoded
-    directions = encoder.query_directions() if pruning.drops else None
-    kept = [
-        prune(item, pruning, directions, ids) for item, ids in zip(passages, token_ids, strict=True)
-    ]
+    kept = [prune(item, pruning, ids) for item, ids in zip(passages, token_ids, strict=True)]
     if pruning != Pruning():
         assert sum(map(len, kept)) < 0.7 * sum(map(len, passages))
     index = Index(encoder.dim, config=IndexConfig(dim=encoder.dim, codes=codes))
@@ -103,12 +100,11 @@ def test_dropping_by_importance_beats_dropping_at_random(
 ) -> None:
     queries, passages, token_ids = encoded
     rng = np.random.default_rng(3)
-    directions = encoder.query_directions()
     shares = {}
     for name in ("important", "random"):
         kept = []
         for item, ids in zip(passages, token_ids, strict=True):
-            chosen = prune(item, Pruning(keep=0.4), directions, ids)
+            chosen = prune(item, Pruning(keep=0.4), ids)
             if name == "random":
                 chosen = item[np.sort(rng.permutation(len(item))[: len(chosen)])]
             kept.append(chosen)
@@ -116,4 +112,4 @@ def test_dropping_by_importance_beats_dropping_at_random(
         shares[name] = np.mean(
             [len({str(n) for n in a} & set(b)) / 10 for a, b in zip(hits, ranked, strict=True)]
         )
-    assert shares["important"] > shares["random"] + 0.04
+    assert shares["important"] > shares["random"] + 0.08

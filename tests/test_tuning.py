@@ -106,9 +106,8 @@ def test_pruning_here_is_the_encoders(encoder: Encoder, pruning: Pruning) -> Non
     ids = encoder.document_token_ids(texts)
     assert [len(item) for item in ids] == [len(item) for item in whole]
     pruned = encoder.encode_document(texts, pruning=pruning)
-    directions = encoder.query_directions() if pruning.drops else None
     for before, after, numbers in zip(whole, pruned, ids, strict=True):
-        assert (after == prune(before, pruning, directions, numbers)).all()
+        assert (after == prune(before, pruning, numbers)).all()
     assert 0 < len(pruned[0]) < len(whole[0])
     np.testing.assert_allclose(np.linalg.norm(pruned[0], axis=1), 1, atol=1e-5)
 
@@ -116,13 +115,6 @@ def test_pruning_here_is_the_encoders(encoder: Encoder, pruning: Pruning) -> Non
 def test_pruning_and_pool_factor_exclude_each_other(encoder: Encoder) -> None:
     with pytest.raises(InvalidInputError, match="got both"):
         encoder.encode_document(["x"], pool_factor=2, pruning=Pruning())
-
-
-def test_query_directions_are_query_vectors(encoder: Encoder) -> None:
-    directions = encoder.query_directions()
-    assert directions.shape == (512, encoder.dim)
-    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-5)
-    assert directions is encoder.query_directions()
 
 
 def test_frequent_tokens_are_the_collections(encoder: Encoder) -> None:

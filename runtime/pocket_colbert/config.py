@@ -223,9 +223,9 @@ class Pruning:
         keep: Share of the token vectors that stays at most, in (0, 1], the least important ones
             being dropped.
         max_tokens: Number of token vectors that stay at most; None for any number.
-        max_loss: Dropping stops before the MaxSim of a document has lost more than this a query
-            token, on average over query-like directions, in units of cosine; None for no bound.
-            Alone it drops all that can be dropped within it.
+        max_loss: Dropping stops before MaxSim has lost more than this a query token, on average
+            over queries that look for what the document says, in units of cosine; None for no
+            bound. Alone it drops all that can be dropped within it.
         pool_factor: Token vectors that become one on average, >= 1, by Ward's clustering.
         num_protected_tokens: First token vectors that neither dropping nor pooling touches.
     """

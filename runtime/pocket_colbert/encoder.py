@@ -15,13 +15,9 @@ from pocket_colbert.config import ModelCard, ModelConfig, Pruning
 from pocket_colbert.cpu import usable_cores
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
 from pocket_colbert.model_files import DEFAULT_MODEL, ModelFiles, load_model_files
-from pocket_colbert.pruning import pool_tokens, prune_tokens, skiplist_mask
-from pocket_colbert.sample_queries import SAMPLE_QUERIES
+from pocket_colbert.pruning import drop_tokens, pool_tokens, skiplist_mask
 from pocket_colbert.session import Provider, Session, pad
 from pocket_colbert.tokenizer import TokenizedText, Tokenizer
-
-_DIRECTIONS = 512
-"""Query token vectors that importance pruning tries a document with."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of texts done and the number of all texts, from the calling thread."""
@@ -86,7 +82,6 @@ class Encoder:
         self.threads = threads
         self.truncated = 0
         self._batch_size = batch_size
-        self._directions: NDArray[np.float32] | None = None
         self._tokenizer = Tokenizer(files.tokenizer, files.config)
         self._session = Session(files.graph, self.dim, provider)
 
@@ -172,7 +167,6 @@ class Encoder:
         elif (pool_factor, num_protected_tokens) != (1.0, 1):
             raise InvalidInputError("give pruning or pool_factor, got both.")
         chosen = pruning
-        directions = self.query_directions() if chosen.drops else None
 
         def tokenize(text: str) -> TokenizedText:
             tokenized = self._tokenizer.tokenize_document(text)
@@ -186,33 +180,10 @@ class Encoder:
             embedding = pool_tokens(
                 embedding, self.config.pool_factor, self.config.num_protected_tokens
             )
-            if directions is not None:
-                embedding = embedding[
-                    prune_tokens(
-                        embedding,
-                        directions,
-                        keep=chosen.keep,
-                        max_tokens=chosen.max_tokens,
-                        max_loss=chosen.max_loss,
-                        num_protected_tokens=chosen.num_protected_tokens,
-                    )
-                ]
+            embedding = drop_tokens(embedding, chosen)
             return pool_tokens(embedding, chosen.pool_factor, chosen.num_protected_tokens)
 
         return self._encode(texts, tokenize, progress, self.config.document_length, finish)
-
-    def query_directions(self) -> NDArray[np.float32]:
-        """Return token vectors of everyday queries, which importance pruning tries documents with.
-
-        Returns:
-            (at most 512, dim) float32, the same at every call.
-        """
-        if self._directions is None:
-            vectors = np.concatenate(self.encode_query(SAMPLE_QUERIES))
-            step = max(len(vectors) / _DIRECTIONS, 1.0)
-            places = np.arange(min(len(vectors), _DIRECTIONS)) * step
-            self._directions = vectors[places.astype(np.int64)]
-        return self._directions
 
     def document_token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """Return the ids of the tokens that documents have vectors of, before any pruning.

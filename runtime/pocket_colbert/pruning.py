@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.config import Pruning
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.ward import cut_tree, ward_merges
 
@@ -156,6 +157,34 @@ def prune_tokens(
     budget = np.inf if max_loss is None else max_loss * len(directions)
     products = directions @ embedding.T
     return np.flatnonzero(_keep_by_loss(products, num_protected_tokens, surplus, budget))
+
+
+def drop_tokens(embedding: NDArray[np.float32], pruning: Pruning) -> NDArray[np.float32]:
+    """Drop a document's least important token vectors, as a `Pruning` says.
+
+    The directions tried are the document's own token vectors: queries that look for what it says.
+    On cranfield, keeping half with them leaves 92 % of the first 10 the same; with the token
+    vectors of everyday queries 68 %, with those of other documents 64 %, at random 62 %
+    (`benchmarks/README.md`): what a document has to offer is missed only by who asks for it.
+
+    Args:
+        embedding: (num_tokens, dim) float32, unit rows.
+        pruning: `keep`, `max_tokens`, `max_loss` and `num_protected_tokens` count here.
+
+    Returns:
+        (kept, dim) float32, in order.
+    """
+    if not pruning.drops or not len(embedding):
+        return embedding
+    places = prune_tokens(
+        embedding,
+        embedding,
+        keep=pruning.keep,
+        max_tokens=pruning.max_tokens,
+        max_loss=pruning.max_loss,
+        num_protected_tokens=pruning.num_protected_tokens,
+    )
+    return embedding[places]
 
 
 def _check_pruning(

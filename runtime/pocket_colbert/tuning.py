@@ -16,9 +16,9 @@ from pocket_colbert.evaluation import DEPTH, judge, require_evaluator
 from pocket_colbert.index import Index
 from pocket_colbert.maxsim import maxsim_ragged
 from pocket_colbert.pruning import (
+    drop_tokens,
     frequent_token_ids,
     pool_tokens,
-    prune_tokens,
     skiplist_mask,
 )
 from pocket_colbert.selection import top_k
@@ -186,11 +186,7 @@ def tune(
     measured: list[Measured] = []
     total = len(prunings) * len(CODES)
     for label, pruning in prunings.items():
-        directions = encoder.query_directions() if pruning.drops else None
-        kept = [
-            prune(item, pruning, directions, ids)
-            for item, ids in zip(embeddings, token_ids, strict=True)
-        ]
+        kept = [prune(item, pruning, ids) for item, ids in zip(embeddings, token_ids, strict=True)]
         for codes in CODES:
             measured.append(judge_run.measure(codes, label, pruning, kept, encoder.threads))
             progress(len(measured), total)
@@ -201,7 +197,6 @@ def tune(
 def prune(
     embedding: NDArray[np.float32],
     pruning: Pruning,
-    directions: NDArray[np.float32] | None,
     token_ids: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """Prune token vectors as `Encoder.encode_document` does.
@@ -209,7 +204,6 @@ def prune(
     Args:
         embedding: (num_tokens, dim) float32, of a document, unpruned.
         pruning: What to do.
-        directions: `Encoder.query_directions`, needed when `pruning.drops`.
         token_ids: (num_tokens,) int64.
 
     Returns:
@@ -219,12 +213,7 @@ def prune(
         stays = skiplist_mask(token_ids, pruning.skiplist_ids)
         stays[: pruning.num_protected_tokens] = True
         embedding = embedding[stays]
-    if directions is not None:
-        places = prune_tokens(
-            embedding, directions, keep=pruning.keep, max_tokens=pruning.max_tokens,
-            max_loss=pruning.max_loss, num_protected_tokens=pruning.num_protected_tokens,
-        )  # fmt: skip
-        embedding = embedding[places]
+    embedding = drop_tokens(embedding, pruning)
     return pool_tokens(embedding, pruning.pool_factor, pruning.num_protected_tokens)
 
 
