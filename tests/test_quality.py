@@ -112,4 +112,4 @@ def test_dropping_by_importance_beats_dropping_at_random(
         shares[name] = np.mean(
             [len({str(n) for n in a} & set(b)) / 10 for a, b in zip(hits, ranked, strict=True)]
         )
-    assert shares["important"] > shares["random"] + 0.08
+    assert shares["important"] > shares["random"] + 0.04
