@@ -137,6 +137,19 @@ def judge(
     return {name: float(found[measure]) for name, measure in wanted.items()}
 
 
+def ndcg_of_queries(
+    qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]]
+) -> list[float]:
+    """Return nDCG@10 of every judged query, in the order of the judgements."""
+    import ir_measures
+
+    found = {
+        item.query_id: float(item.value)
+        for item in ir_measures.iter_calc([ir_measures.nDCG @ 10], qrels, run)
+    }
+    return [found.get(query_id, 0.0) for query_id in qrels]
+
+
 def require_evaluator(what: str) -> None:
     """Raise OptionalDependencyError unless the evaluator (extra "eval") is installed."""
     try:

@@ -57,7 +57,7 @@ def plot(tuning: Tuning, recommended: Measured | None, title: str, path: Path) -
     axes.axhline(100, color="#cccccc", linewidth=1, zorder=1)
     axes.set_xscale("log")
     axes.set_xlabel("bytes a document (vectors)")
-    axes.set_ylabel("% of unpruned float32 (lower of nDCG@10 and Recall@100)")
+    axes.set_ylabel("% of unpruned float32 kept, with 95 % confidence")
     axes.set_title(title)
     axes.legend(fontsize=8)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
