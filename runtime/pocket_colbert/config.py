@@ -373,7 +373,9 @@ class SearchParameters:
             to score, segment by segment.
         lookups: Centroids that are looked up, shared out among the query tokens: at least 8 and
             at most 64 each. Queries of few tokens need more of each to find as much.
-        candidates: Documents a segment whose exact MaxSim is computed, at least `k`.
+        candidates: Documents a segment whose exact MaxSim is computed, at least `k`; by default
+            512 where documents have 200 token vectors or more, and more where they have fewer:
+            short or pooled ones are estimated less well, and scored faster.
         query_tokens: Query tokens that are looked up, the most informative ones; all by default.
             All of them score in any case.
         query_tolerance: Query token vectors no further apart than this (Euclidean) count as one,
@@ -383,7 +385,7 @@ class SearchParameters:
 
     mode: Literal["auto", "exact", "approximate"] = "auto"
     lookups: int = 512
-    candidates: int = 512
+    candidates: int | None = None
     query_tokens: int | None = None
     query_tolerance: float = 0.0
 
@@ -396,13 +398,15 @@ class SearchParameters:
             self.mode in ("auto", "exact", "approximate"),
             f"mode must be 'auto', 'exact' or 'approximate', got {self.mode!r}.",
         )
-        for name in ("lookups", "candidates"):
-            value = getattr(self, name)
-            _require(_is_int(value, 1), f"{name} must be a whole number >= 1, got {value!r}.")
         _require(
-            self.query_tokens is None or _is_int(self.query_tokens, 1),
-            f"query_tokens must be null or a whole number >= 1, got {self.query_tokens!r}.",
+            _is_int(self.lookups, 1), f"lookups must be a whole number >= 1, got {self.lookups!r}."
         )
+        for name in ("candidates", "query_tokens"):
+            value = getattr(self, name)
+            _require(
+                value is None or _is_int(value, 1),
+                f"{name} must be null or a whole number >= 1, got {value!r}.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
