@@ -147,10 +147,10 @@ def test_approximate_search_finds_the_exact_answers(
     with Index.load(tmp_path / "index") as loaded:
         assert loaded.info().bytes["inverted file"] > 0
         exact = results(loaded, queries, 10, mode="exact")
-        found = results(loaded, queries, 10, mode="approximate")
-        some = results(loaded, queries, 10, mode="approximate", query_tokens=5)
+        found = results(loaded, queries, 10, mode="approximate", candidates=500)
+        some = results(loaded, queries, 10, mode="approximate", candidates=500, query_tokens=5)
         narrow = results(loaded, queries, 10, mode="approximate", lookups=1, candidates=10)
-        assert results(index, queries, 10, mode="approximate") == found
+        assert results(index, queries, 10, mode="approximate", candidates=500) == found
     assert recall(exact, found) >= 0.99
     assert recall(exact, some) >= 0.9
     assert 0.2 < recall(exact, narrow) < 0.99
@@ -177,9 +177,12 @@ def test_auto_approximates_only_where_it_saves_work(rng: np.random.Generator) ->
     assert not segment.approximates(few, 10)  # 300 documents are scored faster than looked up
     assert not segment.approximates(many, 10)
     assert segment.approximates(SearchParameters(mode="approximate"), 10)
+    assert segment.candidates(SearchParameters(), 10) > 5000  # documents of 15 token vectors
+    assert segment.candidates(few, 30) == 30
     long = Index(DIM, config=IndexConfig(dim=DIM, inverted_file="always"))
     long.add([str(n) for n in range(200)], [unit_rows(rng, 1500, DIM) for _ in range(200)])
     long.search([unit_rows(rng, 3, DIM)])
+    assert long._segments[0].candidates(SearchParameters(), 10) == 512
     assert long._segments[0].approximates(few, 10)
     assert not long._segments[0].approximates(few, 200)
     assert not long._segments[0].approximates(many, 10)
