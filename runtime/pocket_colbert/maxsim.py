@@ -157,8 +157,9 @@ def maxsim_codes(
     if executor is None or threads < 2 or len(parts) < 2:
         score(parts)
     else:
-        # A few shares a thread: the last one to finish then holds the others up but a little.
-        shares = min(len(parts), 4 * threads)
+        # A few shares a thread: the last one to finish then holds the others up but a little. For
+        # little work one each, as waking a thread takes as long as a block.
+        shares = min(len(parts), threads if len(parts) <= 16 * threads else 4 * threads)
         bounds = np.linspace(0, len(parts), shares + 1).astype(int)
         list(executor.map(score, [parts[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]))
     return scores
