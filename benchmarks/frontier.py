@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks.vectors import Vectors
 from pocket_colbert import Document, Pruning
+from pocket_colbert.config import CODES
 from pocket_colbert.corpus import BeirFolder
-from pocket_colbert.pruning import frequent_token_ids
-from pocket_colbert.tuning import CODES, DROP_FREQUENT, PRUNINGS, Judge, Measured, prune
+from pocket_colbert.tuning import DROP_FREQUENT, PRUNINGS, Judge, Measured, most_frequent, prune
 
 QUERIES = 200
 
@@ -42,7 +42,7 @@ def measure(
     ids = [token_ids[a:b] for a, b in zip(data.offsets, data.offsets[1:], strict=False)]
     judge = Judge(sample, [data.queries[n] for n in chosen], documents)
     full = len(data.tokens) * data.tokens.shape[1] * 2 / len(documents)
-    frequent = tuple(int(i) for i in frequent_token_ids(np.bincount(token_ids), DROP_FREQUENT))
+    frequent = most_frequent([token_ids], DROP_FREQUENT)
     found = []
     for label in labels:
         pruning = PRUNINGS.get(label) or Pruning(skiplist_ids=frequent)

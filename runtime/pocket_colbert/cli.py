@@ -29,6 +29,7 @@ from pocket_colbert.cli_common import (
     progress_bar,
     provider_option,
     readable_size,
+    replacing,
     text_field_option,
     threads_option,
 )
@@ -338,7 +339,7 @@ def encode(
             arrays = encoder.encode_document(
                 texts, pool_factor=pool_factor, progress=lambda done, _: update(done)
             )
-    with _replacing(output) as stream:
+    with replacing(output) as work, work.open("wb") as stream:
         np.savez(stream, **{str(number): array for number, array in enumerate(arrays)})
     click.echo(f"{output}: {len(arrays)} texts, {sum(map(len, arrays))} token vectors", err=True)
 
@@ -395,18 +396,6 @@ def _read_text(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path} is not UTF-8 (byte {error.start}).") from error
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Any]:
-    """Write a file beside its place and move it there when it is whole."""
-    work = path.with_name(f".{path.name}.new-{os.getpid()}")
-    try:
-        with work.open("wb") as stream:
-            yield stream
-        os.replace(work, path)
-    finally:
-        work.unlink(missing_ok=True)
 
 
 def _print_hits(hits: Any, as_json: bool) -> None:

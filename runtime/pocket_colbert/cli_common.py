@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from pocket_colbert.config import CODES, DEFAULT_CODES
 
 Update = Callable[..., None]
 """Called with the number of items done and, if it has changed, the number of all."""
@@ -40,14 +43,14 @@ keep_option = click.option(
     help="Share of the token vectors that stays, the most important ones.",
 )  # fmt: skip
 codes_option = click.option(
-    "--codes", type=click.Choice(["int8", "int4", "int2", "int1"]), default="int4",
+    "--codes", type=click.Choice(CODES), default=DEFAULT_CODES,
     show_default=True, help="Bits a component of a token vector is stored in.",
 )  # fmt: skip
 path_type = click.Path(path_type=Path)
 
 
 def load_encoder(model: str | None, threads: int | None, provider: str) -> Any:
-    """Load a model; imported here so that `--help` does not wait for onnxruntime."""
+    """Load the model named, or the bundled one."""
     from pocket_colbert.encoder import Encoder
     from pocket_colbert.model_files import DEFAULT_MODEL
 
@@ -83,3 +86,14 @@ def readable_size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside a file's to write to, and move it to its place when all went well."""
+    work = path.with_name(f".new-{os.getpid()}-{path.name}")
+    try:
+        yield work
+        os.replace(work, path)
+    finally:
+        work.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pocket_colbert.cli_common import (
     progress_bar,
     provider_option,
     readable_size,
+    replacing,
     threads_option,
 )
 
@@ -158,16 +158,16 @@ def tune(
     with progress_bar("Tuning", 1, as_json) as update:
         tuning = measure(
             encoder, data, max_documents=documents, max_queries=queries,
-            progress=lambda done, total: update(done, total),
+            progress=update,
         )  # fmt: skip
     if max_mb is not None:
         chosen = tuning.recommend(max_bytes_per_document=max_mb * 1e6 / len(data.documents))
     else:
         chosen = tuning.recommend(min_quality=0.99 if min_quality is None else min_quality)
     if picture is not None:
-        work = picture.with_name(f".new-{os.getpid()}{picture.suffix}")
-        plot(tuning, chosen, f"{folder.name}: {encoder.config.model_name or 'model'}", work)
-        os.replace(work, picture)
+        title = f"{folder.name}: {encoder.config.model_name or 'model'}"
+        with replacing(picture) as work:
+            plot(tuning, chosen, title, work)
     options = index_options(chosen)
     if as_json:
         values = asdict(tuning) | {"recommended": asdict(chosen), "options": options}

@@ -209,6 +209,8 @@ _ECOSYSTEM_KEYS = (
 CODES = ("int8", "int4", "int2", "int1")
 """Names of the schemes token vectors are stored in: bits a component."""
 
+DEFAULT_CODES = "int4"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
@@ -293,7 +295,7 @@ class IndexConfig:
     """
 
     dim: int
-    codes: str = "int4"
+    codes: str = DEFAULT_CODES
     pruning: Pruning = Pruning()
     inverted_file: Literal["auto", "always", "never"] = "auto"
     inverted_min_tokens: int = 500_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pocket_colbert.config import IndexConfig, Pruning, SearchParameters
+from pocket_colbert.config import DEFAULT_CODES, IndexConfig, Pruning, SearchParameters
 from pocket_colbert.corpus import BeirFolder, text_to_encode
 from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import OptionalDependencyError
@@ -16,7 +16,6 @@ from pocket_colbert.index import Index
 from pocket_colbert.results import Hit, to_run
 
 DEPTH = 100
-DEFAULT_CODES = IndexConfig(dim=1).codes
 
 
 @dataclass(frozen=True)

@@ -351,10 +351,9 @@ class Index:
     ) -> list[Hit]:
         if not len(query) or not self._segments:
             return []
+        weights = None
         if parameters.query_tolerance > 0:
             query, weights = merge_duplicate_query_tokens(query, parameters.query_tolerance)
-        else:
-            weights = np.ones(len(query), np.float32)
         found, codec, codes = [], None, None
         for number, segment in enumerate(self._segments):
             if codec is None or codes is None or not segment.rows.codec.same_as(codec):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pocket_colbert.ann import CentroidGraph
 from pocket_colbert.maxsim import MakeKernel, rows_of
 from pocket_colbert.pruning import informative_query_tokens
-from pocket_colbert.quantization import Codec, QueryCodes
+from pocket_colbert.quantization import Codec, QueryCodes, quantize_rows_int8
 from pocket_colbert.scratch import scratch
 from pocket_colbert.selection import top_k
 
@@ -182,7 +182,7 @@ def _cluster(
     values *= scales[chosen].T.reshape(-1, 1).astype(np.float32)
     centroids = values[rng.integers(len(values), size=number)]
     for _ in range(_ROUNDS):
-        nearest = CentroidGraph(_as_int8(centroids)[0]).nearest(levels, threads)
+        nearest = CentroidGraph(quantize_rows_int8(centroids)[0]).nearest(levels, threads)
         order = np.argsort(nearest, kind="stable")
         counts = np.bincount(nearest, minlength=number)
         filled = counts > 0
@@ -192,15 +192,8 @@ def _cluster(
         # A centroid that nothing is near to moves to some token vector.
         empty = np.flatnonzero(~filled)
         centroids[empty] = values[rng.integers(len(values), size=len(empty))]
-    codes, steps = _as_int8(centroids)
+    codes, steps = quantize_rows_int8(centroids)
     return codes.view(np.uint8) + np.uint8(CENTROID_ZERO_POINT), steps
-
-
-def _as_int8(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Quantise rows with a scale each."""
-    largest = np.maximum(np.abs(vectors).max(axis=1), np.float32(1e-20))
-    codes = np.rint(vectors * (np.float32(127.0) / largest)[:, None]).astype(np.int8)
-    return codes, (largest / np.float32(127.0)).astype(np.float32)
 
 
 def _largest(

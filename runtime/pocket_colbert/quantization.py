@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -111,7 +111,7 @@ class Codec:
         """What is subtracted from an unpacked code to get its level."""
         return 128 if self.bits == 8 else (1 << self.bits) - 1
 
-    @property
+    @cached_property
     def shared(self) -> NDArray[np.float32]:
         """Return the part that all decoded vectors have, (dim,) float32, rotated.
 
@@ -218,13 +218,11 @@ class Codec:
             token, so that costs nothing.
         """
         rotated = self._rotate(query)
-        largest = np.abs(rotated).max(axis=1, initial=0.0)
-        largest = np.where(largest == 0.0, np.float32(127.0), largest).astype(np.float32)
-        codes = np.rint(rotated * (np.float32(127.0) / largest)[:, None]).astype(np.int8)
+        codes, scales = quantize_rows_int8(rotated)
         times = np.float32(1) if weights is None else weights
         return QueryCodes(
             np.ascontiguousarray(codes.T),
-            (largest / np.float32(127.0) * times).astype(np.float32),
+            (scales * times).astype(np.float32),
             (rotated @ self.shared * times).astype(np.float32),
         )
 
@@ -240,6 +238,23 @@ class Codec:
         step = np.float32(_STEP[self.bits]) * np.sqrt(np.maximum(energy, np.float32(1e-30)))
         half = 1 << (self.bits - 1)
         return np.asarray(2 * np.clip(np.floor(rotated / step), -half, half - 1) + 1)
+
+
+def quantize_rows_int8(
+    vectors: NDArray[np.float32],
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Quantise rows with a scale each: the largest component of a row becomes 127.
+
+    Args:
+        vectors: (n, dim) float32.
+
+    Returns:
+        Codes (n, dim) int8 and scales (n,) float32; a code times its scale is the component.
+    """
+    largest = np.abs(vectors).max(axis=1, initial=0.0)
+    largest = np.where(largest == 0.0, np.float32(127.0), largest).astype(np.float32)
+    codes = np.rint(vectors * (np.float32(127.0) / largest)[:, None]).astype(np.int8)
+    return codes, (largest / np.float32(127.0)).astype(np.float32)
 
 
 def _scales(

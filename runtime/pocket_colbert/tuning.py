@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.config import IndexConfig, Pruning, SearchParameters
+from pocket_colbert.config import CODES, IndexConfig, Pruning, SearchParameters
 from pocket_colbert.corpus import BeirFolder, text_to_encode
 from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import InvalidInputError
@@ -23,7 +23,6 @@ from pocket_colbert.pruning import (
 )
 from pocket_colbert.selection import top_k
 
-CODES = ("int8", "int4", "int2", "int1")
 PRUNINGS: Mapping[str, Pruning] = {
     "all": Pruning(),
     "pool 1.5": Pruning(pool_factor=1.5),
@@ -142,10 +141,11 @@ def frequent_ids(encoder: Encoder, texts: Sequence[str], number: int) -> tuple[i
         texts: The documents.
         number: How many ids.
     """
-    return _most_frequent(encoder.document_token_ids(texts), number)
+    return most_frequent(encoder.document_token_ids(texts), number)
 
 
-def _most_frequent(token_ids: Sequence[NDArray[np.int64]], number: int) -> tuple[int, ...]:
+def most_frequent(token_ids: Sequence[NDArray[np.int64]], number: int) -> tuple[int, ...]:
+    """Return the ids of the most frequent tokens, given each document's."""
     counts = np.bincount(np.concatenate([np.empty(0, np.int64), *token_ids]))
     return tuple(int(item) for item in frequent_token_ids(counts, number))
 
@@ -183,7 +183,7 @@ def tune(
     token_ids = encoder.document_token_ids(texts)
     judge_run = Judge(sample, queries, embeddings)
     prunings = dict(PRUNINGS)
-    frequent = Pruning(skiplist_ids=_most_frequent(token_ids, DROP_FREQUENT))
+    frequent = Pruning(skiplist_ids=most_frequent(token_ids, DROP_FREQUENT))
     prunings["drop frequent"] = frequent
     prunings["drop frequent, pool 2"] = replace(frequent, pool_factor=2.0)
     if encoder.config.pool_factor > 1:  # the model pools: token ids and vectors no longer pair
