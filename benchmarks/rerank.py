@@ -50,7 +50,7 @@ def main() -> None:
         some = [{name: texts[name] for name in names[n]} for n in range(QUERIES)]
         vectors = encoder.encode_query(queries)
         documents = [encoder.encode_document(list(item.values())) for item in some]
-        segment = index._segments[0]
+        segment = index._snapshot.segments[0]
         positions = [np.arange(n * 90, n * 90 + CANDIDATES) for n in range(QUERIES)]
 
         def score(n: int) -> object:

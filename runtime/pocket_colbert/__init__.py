@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pocket_colbert.config import IndexConfig, ModelConfig, Pruning, SearchParameters
+from pocket_colbert.config import IndexConfig, ModelConfig, Pruning, SearchParameters, Splitting
 from pocket_colbert.documents import Document
 from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import (
@@ -12,6 +12,7 @@ from pocket_colbert.errors import (
     IndexExistsError,
     IndexFolderError,
     IndexFormatError,
+    IndexLockedError,
     IndexNotFoundError,
     InvalidInputError,
     ModelError,
@@ -22,12 +23,15 @@ from pocket_colbert.errors import (
     ProviderError,
     TruncationWarning,
 )
+from pocket_colbert.explanation import Explanation, TokenMatch
 from pocket_colbert.index import Index
 from pocket_colbert.index_info import IndexInfo
 from pocket_colbert.maxsim import maxsim, maxsim_pairwise
 from pocket_colbert.model_files import bundled_models
-from pocket_colbert.results import Hit, to_run
+from pocket_colbert.passages import Passage
+from pocket_colbert.results import Hit, PassageHit, to_run
 from pocket_colbert.retriever import Retriever
+from pocket_colbert.tokenizer import Token
 
 __version__ = "0.1.0"
 
@@ -36,6 +40,7 @@ __all__ = [
     "Document",
     "DuplicateIdError",
     "Encoder",
+    "Explanation",
     "Hit",
     "Index",
     "IndexConfig",
@@ -44,6 +49,7 @@ __all__ = [
     "IndexFolderError",
     "IndexFormatError",
     "IndexInfo",
+    "IndexLockedError",
     "IndexNotFoundError",
     "InvalidInputError",
     "ModelConfig",
@@ -51,11 +57,16 @@ __all__ = [
     "ModelFormatError",
     "ModelNotFoundError",
     "OptionalDependencyError",
+    "Passage",
+    "PassageHit",
     "PocketColbertError",
     "ProviderError",
     "Pruning",
     "Retriever",
     "SearchParameters",
+    "Splitting",
+    "Token",
+    "TokenMatch",
     "TruncationWarning",
     "__version__",
     "bundled_models",

@@ -350,7 +350,8 @@ def _target(
 ) -> Iterator[Any]:
     """Open the index to add to; a new one takes its place only when all went well."""
     from pocket_colbert.config import IndexConfig
-    from pocket_colbert.index import Index, is_index
+    from pocket_colbert.folder import is_index
+    from pocket_colbert.index import Index
     from pocket_colbert.retriever import Retriever
 
     if append:

@@ -211,6 +211,12 @@ CODES = ("int8", "int4", "int2", "int1")
 
 DEFAULT_CODES = "int4"
 
+KEYWORDS = ("english", "words", "trigrams", "none")
+"""What counts as a word in keyword search, see `IndexConfig.keywords`."""
+
+HYBRID = ("off", "rrf", "weighted", "keywords")
+"""What a search ranks by, see `SearchParameters.hybrid`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
@@ -279,6 +285,40 @@ class Pruning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Splitting:
+    """How documents that are longer than the model's window become passages.
+
+    Attributes:
+        max_tokens: Tokens a passage has at most, title, markers and special tokens included; None
+            for as many as the model's window holds, which is the most in any case.
+        overlap: About how many tokens neighbouring passages share, so that what stands at a
+            border is whole in one of them; at most half a passage.
+    """
+
+    max_tokens: int | None = None
+    overlap: int = 32
+
+    def __post_init__(self) -> None:
+        _require(
+            self.max_tokens is None or _is_int(self.max_tokens, 1),
+            f"max_tokens must be null or a whole number >= 1, got {self.max_tokens!r}.",
+        )
+        _require(
+            _is_int(self.overlap, 0), f"overlap must be a whole number >= 0, got {self.overlap!r}."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Splitting:
+        """Read the settings back; unknown or missing keys raise InvalidInputError."""
+        _check_keys(cls, values, "splitting settings")
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
 class IndexConfig:
     """How an index stores its token vectors; fixed when the index is made.
 
@@ -288,6 +328,11 @@ class IndexConfig:
             of each is in `benchmarks/README.md`.
         pruning: Which token vectors are stored. Kept so that documents added later are pruned
             the same; `Encoder.encode_document` does the pruning.
+        splitting: How long documents become passages. Kept for the same reason;
+            `Encoder.encode_passages` does the splitting.
+        keywords: What counts as a word in keyword search: "english" folds English endings
+            (Porter) and accents, "words" folds accents only, "trigrams" takes any three
+            characters, for languages written without spaces; "none" stores no keywords.
         inverted_file: When a segment gets an inverted file for approximate search: "auto" from
             `inverted_min_tokens` token vectors on, "always" or "never".
         inverted_min_tokens: See `inverted_file`. Exact search over fewer is as fast or faster.
@@ -297,6 +342,8 @@ class IndexConfig:
     dim: int
     codes: str = DEFAULT_CODES
     pruning: Pruning = Pruning()
+    splitting: Splitting = Splitting()
+    keywords: Literal["english", "words", "trigrams", "none"] = "english"
     inverted_file: Literal["auto", "always", "never"] = "auto"
     inverted_min_tokens: int = 500_000
     model: str = ""
@@ -309,6 +356,14 @@ class IndexConfig:
         _require(self.codes in CODES, f"codes must be one of {list(CODES)}, got {self.codes!r}.")
         _require(
             isinstance(self.pruning, Pruning), f"pruning must be a Pruning, got {self.pruning!r}."
+        )
+        _require(
+            isinstance(self.splitting, Splitting),
+            f"splitting must be a Splitting, got {self.splitting!r}.",
+        )
+        _require(
+            self.keywords in KEYWORDS,
+            f"keywords must be one of {list(KEYWORDS)}, got {self.keywords!r}.",
         )
         _require(
             self.inverted_file in ("auto", "always", "never"),
@@ -324,7 +379,21 @@ class IndexConfig:
     def from_json(cls, values: Mapping[str, Any]) -> IndexConfig:
         """Read the settings back; unknown or missing keys raise InvalidInputError."""
         _check_keys(cls, values, "index settings")
-        return cls(**{**values, "pruning": Pruning.from_json(values["pruning"])})
+        parts = {
+            "pruning": Pruning.from_json(values["pruning"]),
+            "splitting": Splitting.from_json(values["splitting"]),
+        }
+        return cls(**{**values, **parts})
+
+    @classmethod
+    def from_json_version_2(cls, values: Mapping[str, Any]) -> IndexConfig:
+        """Read the settings of an index of format 2: its documents were not split."""
+        defaults = {"splitting": Splitting().to_json(), "keywords": "english"}
+        _require(
+            isinstance(values, Mapping) and not set(defaults) & set(values),
+            "index settings of format 2 must not have splitting or keywords.",
+        )
+        return cls.from_json({**values, **defaults})
 
     @classmethod
     def from_json_version_1(cls, values: Mapping[str, Any]) -> IndexConfig:
@@ -383,6 +452,13 @@ class SearchParameters:
         query_tolerance: Query token vectors no further apart than this (Euclidean) count as one,
             with its weight, as some [MASK] expansion vectors do; 0 merges none. See
             `pruning.merge_duplicate_query_tokens` for the bound on what it changes.
+        hybrid: What documents are ranked by: "off" by MaxSim alone; "rrf" by MaxSim and BM25,
+            fused by reciprocal rank (Cormack et al. 2009, SIGIR: 1 / (60 + rank), summed);
+            "weighted" by both scores, scaled to 0 to 1 and weighted (Bruch et al. 2023, arXiv
+            2210.11934); "keywords" by BM25 alone.
+        keyword_weight: Weight of BM25 in "weighted", from 0 to 1.
+        depth: Documents that MaxSim and BM25 each bring into a fusion, at least `k`.
+        passages: Best passages that come with each document at most.
     """
 
     mode: Literal["auto", "exact", "approximate"] = "auto"
@@ -390,8 +466,23 @@ class SearchParameters:
     candidates: int | None = None
     query_tokens: int | None = None
     query_tolerance: float = 0.0
+    hybrid: Literal["off", "rrf", "weighted", "keywords"] = "off"
+    keyword_weight: float = 0.3
+    depth: int = 100
+    passages: int = 3
 
     def __post_init__(self) -> None:
+        _require(
+            self.hybrid in HYBRID,
+            f"hybrid must be one of {list(HYBRID)}, got {self.hybrid!r}.",
+        )
+        _require(
+            _is_number(self.keyword_weight) and 0 <= self.keyword_weight <= 1,
+            f"keyword_weight must be a number from 0 to 1, got {self.keyword_weight!r}.",
+        )
+        for name in ("depth", "passages"):
+            value = getattr(self, name)
+            _require(_is_int(value, 1), f"{name} must be a whole number >= 1, got {value!r}.")
         _require(
             _is_number(self.query_tolerance) and 0 <= self.query_tolerance < float("inf"),
             f"query_tolerance must be a number >= 0, got {self.query_tolerance!r}.",

@@ -1,28 +1,55 @@
-"""Ids, titles, texts and metadata of one segment's documents. The only importer of `sqlite3`."""
+"""Ids, titles, texts, metadata and keywords of one segment's documents.
+
+The only importer of `sqlite3`. Every statement is a constant of this file; values, whether they
+come from a user or from a file, are parameters.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from pocket_colbert.errors import IndexFormatError
+import numpy as np
+from numpy.typing import NDArray
 
-_SCHEMA = """
-CREATE TABLE documents (
-    position INTEGER PRIMARY KEY,
-    document_id TEXT NOT NULL UNIQUE,
-    title TEXT,
-    text TEXT,
-    metadata TEXT
-)
-"""
-_COLUMNS = "position, document_id, title, text, metadata"
+from pocket_colbert.errors import IndexFormatError, InvalidInputError
+from pocket_colbert.filters import ID, Condition, Value, sql_number
+
+Span = tuple[int, int]
+"""First character and the one after the last."""
+
+_VERSION = 3
+_TABLES = {
+    "documents": "CREATE TABLE documents (position INTEGER PRIMARY KEY, document_id TEXT NOT NULL "
+    "UNIQUE, title TEXT, source TEXT, metadata TEXT, text TEXT)",
+    "passages": "CREATE TABLE passages (passage INTEGER PRIMARY KEY, first INTEGER, last INTEGER)",
+    "fields": "CREATE TABLE fields (name TEXT, value, position INTEGER, "
+    "PRIMARY KEY (name, value, position)) WITHOUT ROWID",
+}
+_TOKENIZERS = {
+    "english": "porter unicode61 remove_diacritics 2",
+    "words": "unicode61 remove_diacritics 2",
+    "trigrams": "trigram",
+}
+_KEYWORDS = "CREATE VIRTUAL TABLE keywords USING fts5(text, content='', tokenize='{}')"
+_TABLES_VERSION_2 = {
+    "documents": "CREATE TABLE documents (\n    position INTEGER PRIMARY KEY,\n"
+    "    document_id TEXT NOT NULL UNIQUE,\n    title TEXT,\n    text TEXT,\n    metadata TEXT\n)"
+}
+_COMPARISONS = {
+    "$eq": "= ?", "$gt": "> ?", "$gte": ">= ?", "$lt": "< ?", "$lte": "<= ?", "$exists": "NOTNULL",
+}  # fmt: skip
 _BATCH = 500
+_CACHED_COUNTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -34,188 +61,425 @@ class Document:
         text: Its text, None when it was added without.
         title: Its title, None when it has none.
         metadata: A JSON object.
+        source: Where it was read from, None when that is not known.
     """
 
     document_id: str
     text: str | None = None
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    source: str | None = None
 
 
-class DocumentSource(Protocol):
-    """Where a segment's documents are: in a file or in memory."""
-
-    def get(self, positions: Iterable[int]) -> dict[int, Document]:
-        """Return documents by their positions."""
-        ...
-
-    def find(self, document_ids: Iterable[str]) -> dict[str, int]:
-        """Return the positions of those ids that are here."""
-        ...
-
-    def __iter__(self) -> Iterator[Document]:
-        """Iterate over the documents in the order of their positions."""
-        ...
-
-    def id_bytes(self) -> int:
-        """Return about how many bytes the ids take."""
-        ...
-
-    def close(self) -> None:
-        """Release what is held."""
-        ...
-
-
-class DocumentList:
-    """Documents in memory."""
-
-    def __init__(self, documents: Sequence[Document]) -> None:
-        self._documents = list(documents)
-        self._positions = {item.document_id: n for n, item in enumerate(self._documents)}
-
-    def get(self, positions: Iterable[int]) -> dict[int, Document]:
-        """Return documents by their positions."""
-        return {int(position): self._documents[int(position)] for position in positions}
-
-    def find(self, document_ids: Iterable[str]) -> dict[str, int]:
-        """Return the positions of those ids that are here."""
-        return {i: self._positions[i] for i in document_ids if i in self._positions}
-
-    def __iter__(self) -> Iterator[Document]:
-        return iter(self._documents)
-
-    def id_bytes(self) -> int:
-        """Return how many bytes the ids take as UTF-8."""
-        return sum(len(document_id.encode("utf-8")) for document_id in self._positions)
-
-    def close(self) -> None:
-        """Do nothing: memory needs no closing."""
+StoredDocument = tuple[Document, Sequence[Span]]
+"""A document and the spans of its passages in its text."""
 
 
 class DocumentStore:
-    """A read-only SQLite file with one row a document; `write` makes one.
+    """An SQLite database with the documents of a segment, in an unchanging file or in memory.
 
-    The file never changes once it is written, so any number of threads and processes may read
-    it, on read-only media too.
+    Any number of threads may read it, each on a connection of its own, and any number of
+    processes, on read-only media too.
     """
 
-    def __init__(self, path: Path, num_documents: int) -> None:
-        """Open the file.
-
-        Args:
-            path: A file that `write` made.
-            num_documents: How many rows it must have.
+    def __init__(self, path: Path | None, num_documents: int) -> None:
+        """Open what `write` made; with None, begin an empty one in memory.
 
         Raises:
-            IndexFormatError: It is no such file or has another number of rows.
+            IndexFormatError: The file is no such database or has another number of documents.
         """
         self._path = path
-        self._lock = threading.Lock()
-        uri = path.resolve().as_uri() + "?mode=ro&immutable=1"
+        self._counts: dict[str, int] = {}
         try:
-            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            # Views and triggers of a hostile file must not call functions with side effects.
-            self._connection.execute("PRAGMA trusted_schema = OFF")
+            self._first = self._connect()
         except sqlite3.Error as error:
             raise IndexFormatError(f"{path} cannot be opened: {error}.") from error
-        rows = self._select("SELECT COUNT(*), MIN(position), MAX(position) FROM documents")
-        expected = (num_documents, 0 if num_documents else None, num_documents - 1)
-        if tuple(rows[0])[:2] != expected[:2] or (num_documents and rows[0][2] != expected[2]):
+        self._first_lock = threading.Lock()
+        self._others: list[sqlite3.Connection] = []
+        # Connections are closed when the last search that uses the segment has let go of it.
+        self._finalizer = weakref.finalize(self, _close, self._first, self._others)
+        self.num_documents = num_documents
+        self.version = _VERSION
+        if path is None:
+            return
+        self.version = self._check_schema()
+        first, last = self._select("SELECT MIN(position), MAX(position) FROM documents")[0]
+        if (first, last) != ((0, num_documents - 1) if num_documents else (None, None)):
             self.close()
             raise IndexFormatError(
-                f"{path} is damaged: its rows are {tuple(rows[0])}, not {expected}."
+                f"{path} is damaged: its documents are numbered from {first} to {last}, "
+                f"there must be {num_documents}."
             )
 
+    @classmethod
+    def in_memory(
+        cls, documents: Iterable[StoredDocument], keywords: str
+    ) -> tuple[DocumentStore, NDArray[np.int32]]:
+        """Hold documents in memory; see `write` for arguments and the second result."""
+        store = cls(None, 0)
+        passages = _fill(store._first, documents, keywords)
+        store.num_documents = len(passages)
+        return store, passages
+
     @staticmethod
-    def write(path: Path, documents: Sequence[Document]) -> None:
+    def write(path: Path, documents: Iterable[StoredDocument], keywords: str) -> NDArray[np.int32]:
         """Write documents, numbered from 0 in the order given.
 
         Args:
             path: A file that does not exist yet.
             documents: The documents; their ids differ.
+            keywords: See `IndexConfig.keywords`.
+
+        Returns:
+            The number of passages of each document, (num_documents,) int32.
+
+        Raises:
+            OSError: The disk is full or fails.
         """
-        connection = sqlite3.connect(path)
         try:
-            # The file is made whole or thrown away, so a journal would only cost time.
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute(_SCHEMA)
-            connection.executemany(
-                f"INSERT INTO documents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
-                (
-                    (
-                        position,
-                        document.document_id,
-                        document.title,
-                        document.text,
-                        json.dumps(document.metadata, ensure_ascii=False)
-                        if document.metadata
-                        else None,
-                    )
-                    for position, document in enumerate(documents)
-                ),
-            )
-            connection.commit()
-        finally:
-            connection.close()
+            connection = sqlite3.connect(path)
+            try:
+                # The file is made whole or thrown away, so a journal would only cost time.
+                connection.execute("PRAGMA journal_mode = OFF")
+                connection.execute("PRAGMA synchronous = OFF")
+                return _fill(connection, documents, keywords)
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            code = errno.ENOSPC if "full" in str(error) else errno.EIO
+            raise OSError(code, str(error), str(path)) from error
 
     def get(self, positions: Iterable[int]) -> dict[int, Document]:
-        """Return documents by their positions."""
+        """Return documents by their positions.
+
+        Raises:
+            IndexFormatError: One is missing.
+        """
+        wanted = [int(position) for position in positions]
         found: dict[int, Document] = {}
-        for batch in _batches([int(position) for position in positions]):
-            marks = ", ".join("?" * len(batch))
+        source = "source" if self.version > 2 else "NULL"
+        for batch in _batches(wanted):
             rows = self._select(
-                f"SELECT {_COLUMNS} FROM documents WHERE position IN ({marks})", batch
+                f"SELECT position, document_id, title, {source}, metadata, text FROM documents "
+                f"WHERE position IN ({_marks(batch)})",
+                batch,
             )
             found.update((row[0], self._document(row)) for row in rows)
+        missing = [position for position in wanted if position not in found]
+        if missing:
+            raise IndexFormatError(f"{self._path} is damaged: it has no document {missing[0]}.")
         return found
 
     def find(self, document_ids: Iterable[str]) -> dict[str, int]:
         """Return the positions of those ids that are here."""
         found: dict[str, int] = {}
-        for batch in _batches(list(document_ids)):
-            marks = ", ".join("?" * len(batch))
-            rows = self._select(
-                f"SELECT document_id, position FROM documents WHERE document_id IN ({marks})",
-                batch,
+        for batch in _batches(document_ids):
+            found.update(
+                self._select(
+                    "SELECT document_id, position FROM documents "
+                    f"WHERE document_id IN ({_marks(batch)})",
+                    batch,
+                )
             )
-            found.update((row[0], row[1]) for row in rows)
         return found
 
-    def __iter__(self) -> Iterator[Document]:
-        position = 0
-        while rows := self._select(
-            f"SELECT {_COLUMNS} FROM documents WHERE position >= ? ORDER BY position LIMIT ?",
-            (position, _BATCH),
-        ):
-            yield from (self._document(row) for row in rows)
-            position = rows[-1][0] + 1
+    def spans(self, first: int, last: int) -> dict[int, Span]:
+        """Return the spans of passages first to last - 1, those that are whole texts left out."""
+        if self.version < 3:
+            return {}
+        rows = self._select(
+            "SELECT passage, first, last FROM passages WHERE passage >= ? AND passage < ?",
+            (first, last),
+        )
+        return {passage: (begin, end) for passage, begin, end in rows}
+
+    def from_source(self, source: str) -> NDArray[np.int64]:
+        """Return the positions of documents that were read from a source, ascending."""
+        if self.version < 3:
+            return np.empty(0, np.int64)
+        return _numbers(
+            self._select(
+                "SELECT position FROM documents WHERE source = ? ORDER BY position", (source,)
+            )
+        )
+
+    def matching(self, condition: Condition) -> NDArray[np.int64]:
+        """Return the positions of the documents that a condition holds for, in any order.
+
+        Raises:
+            InvalidInputError: The segment is of a format that had no table of metadata.
+        """
+        if self.version < 3:
+            raise _too_old("filters")
+        if condition.field == ID:
+            statement, names = "SELECT position FROM documents WHERE document_id ", []
+        else:
+            statement, names = (
+                "SELECT position FROM fields WHERE name = ? AND value ",
+                [condition.field],
+            )
+        if condition.operator == "$in":
+            found = [
+                self._select(f"{statement} IN ({_marks(batch)})", names + batch)
+                for batch in _batches(condition.values)
+            ]
+            return _numbers([row for rows in found for row in rows])
+        if condition.operator == "$prefix":
+            (prefix,) = condition.values
+            end = _after_prefix(str(prefix))
+            column = "document_id" if condition.field == ID else "value"
+            upper = f" AND {column} < ?" if end is not None else ""
+            values = [prefix] if end is None else [prefix, end]
+            return _numbers(self._select(f"{statement} >= ?{upper}", names + values))
+        statement += _COMPARISONS[condition.operator]
+        if condition.field != ID and condition.operator in ("$gt", "$gte", "$lt", "$lte"):
+            # In SQLite every number is below every text; compare within one kind only.
+            text = isinstance(condition.values[0], str)
+            statement += " AND value >= ''" if text else " AND value < ''"
+        return _numbers(self._select(statement, names + list(condition.values)))
+
+    def keyword_count(self, word: str) -> int:
+        """Return the number of passages that a word is in."""
+        if self.version < 3:
+            raise _too_old("keyword search")
+        count = self._counts.get(word)
+        if count is None:
+            count = self._select(
+                "SELECT COUNT(*) FROM keywords WHERE keywords MATCH ?", (_phrase(word),)
+            )[0][0]
+            if len(self._counts) >= _CACHED_COUNTS:
+                self._counts.clear()
+            self._counts[word] = count
+        return int(count)
+
+    def keyword_scores(self, word: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the passages that a word is in, and SQLite's BM25 of the word alone, negated."""
+        rows = self._select(
+            "SELECT rowid, -bm25(keywords) FROM keywords WHERE keywords MATCH ?", (_phrase(word),)
+        )
+        table = np.array(rows, dtype=np.float64).reshape(-1, 2)
+        return table[:, 0].astype(np.int64), table[:, 1]
+
+    def iterate(self, first: int = 0) -> Iterator[tuple[int, Document]]:
+        """Iterate over positions and documents in order."""
+        for start in range(first, self.num_documents, _BATCH):
+            found = self.get(range(start, min(start + _BATCH, self.num_documents)))
+            yield from sorted(found.items())
 
     def id_bytes(self) -> int:
         """Return how many bytes the ids take, in the table and once more in its index."""
         rows = self._select("SELECT TOTAL(LENGTH(CAST(document_id AS BLOB))) FROM documents")
         return 2 * int(rows[0][0])
 
+    def problems(self) -> list[str]:
+        """Read everything and say what is wrong with it."""
+        found = [str(row[0]) for row in self._select("PRAGMA integrity_check(20)")]
+        count = self._select("SELECT COUNT(*) FROM documents")[0][0]
+        if count != self.num_documents:
+            found.append(f"it has {count} documents, not {self.num_documents}")
+        return [f"{self._path}: {text}" for text in found if text != "ok"]
+
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file; no search may be under way."""
+        self._finalizer()
+
+    def _check_schema(self) -> int:
+        """Return the format's version; only tables that `write` makes are let in."""
+        version = int(self._select("PRAGMA user_version")[0][0])
+        tables = {0: _TABLES_VERSION_2, _VERSION: _TABLES}.get(version, {})
+        keywords = {_KEYWORDS.format(name) for name in _TOKENIZERS.values()}
+        for kind, name, statement in self._select("SELECT type, name, sql FROM sqlite_schema"):
+            expected = (
+                kind == "table" and statement == tables.get(name)
+                or kind == "table" and name == "keywords" and statement in keywords
+                or kind == "table" and str(statement).startswith("CREATE TABLE 'keywords_")
+                or kind == "index" and statement is None
+            )  # fmt: skip
+            if not expected:
+                self.close()
+                raise IndexFormatError(f"{self._path} holds {kind} {name!r}, which is foreign.")
+        return version if version else 2
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._path is None:
+            return sqlite3.connect(":memory:", check_same_thread=False)
+        uri = self._path.resolve().as_uri() + "?mode=ro&immutable=1"
+        connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        # A hostile file must not call functions with side effects.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        return connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend the first connection, or one of the others while it is out.
+
+        A writer may have deleted the file since; then no other can be opened and threads wait for
+        the first. In memory there is only the first.
+        """
+        if self._first_lock.acquire(blocking=False):
+            try:
+                yield self._first
+            finally:
+                self._first_lock.release()
+            return
+        other = self._others.pop() if self._others else None
+        if other is None and self._path is not None:
+            with suppress(sqlite3.Error):
+                other = self._connect()
+        if other is None:
+            with self._first_lock:
+                yield self._first
+            return
+        try:
+            yield other
+        finally:
+            self._others.append(other)
 
     def _select(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
-            with self._lock:
-                return self._connection.execute(statement, tuple(values)).fetchall()
+            with self._connection() as connection:
+                return connection.execute(statement, tuple(values)).fetchall()
         except (sqlite3.Error, UnicodeError) as error:
             raise IndexFormatError(f"{self._path} is damaged: {error}.") from error
 
     def _document(self, row: tuple[Any, ...]) -> Document:
-        _, document_id, title, text, metadata = row
+        _, document_id, title, source, metadata, text = row
         try:
             values = json.loads(metadata) if metadata else {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise IndexFormatError(f"{self._path} is damaged: {error}.") from error
-        return Document(document_id, text, title, values)
+        return Document(document_id, text, title, values, source)
 
 
-def _batches(items: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(items), _BATCH):
-        yield items[start : start + _BATCH]
+def check_ids(document_ids: Iterable[str], name: str) -> list[str]:
+    """Return ids as a list, once each is known to be a text that is not empty."""
+    if isinstance(document_ids, str):
+        raise InvalidInputError(f"{name} must be a list of strings, got one string.")
+    ids = list(document_ids)
+    for document_id in ids:
+        if not isinstance(document_id, str) or not document_id:
+            raise InvalidInputError(f"a document id must be a text, got {document_id!r}.")
+    return ids
+
+
+def check_document(document: Document) -> None:
+    """Raise InvalidInputError unless a document can be stored and read back as it is."""
+    name = f"of {document.document_id!r}"
+    for what in ("document_id", "title", "text", "source"):
+        value = getattr(document, what)
+        if value is not None and not isinstance(value, str):
+            raise InvalidInputError(f"{what} {name} must be a text, got {type(value).__name__}.")
+        try:
+            (value or "").encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(f"{what} {name} must be valid Unicode: {error}.") from error
+    try:
+        back = json.loads(json.dumps(document.metadata, allow_nan=False))
+        json.dumps(back, ensure_ascii=False).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"metadata {name} must be a JSON object: {error}.") from error
+    if not isinstance(back, dict) or back != document.metadata:
+        raise InvalidInputError(
+            f"metadata {name} must be a JSON object that reads back as it is (texts as keys, "
+            f"lists, no tuples), got {document.metadata!r}."
+        )
+
+
+def _fill(
+    connection: sqlite3.Connection, documents: Iterable[StoredDocument], keywords: str
+) -> NDArray[np.int32]:
+    for statement in _TABLES.values():
+        connection.execute(statement)
+    if keywords != "none":
+        connection.execute(_KEYWORDS.format(_TOKENIZERS[keywords]))
+    counts: list[int] = []
+    passage = 0
+    remaining = iter(documents)
+    while batch := list(islice(remaining, _BATCH)):
+        rows, spans, words = [], [], []
+        fields: list[tuple[str, Value, int]] = []
+        for document, parts in batch:
+            position = len(counts)
+            counts.append(len(parts))
+            metadata = document.metadata
+            written = json.dumps(metadata, ensure_ascii=False) if metadata else None
+            rows.append(
+                (position, document.document_id, document.title, document.source, written,
+                 document.text)
+            )  # fmt: skip
+            fields.extend({(name, value, position) for name, value in _flat("", metadata)})
+            for start, end in parts:
+                if len(parts) > 1:
+                    spans.append((passage, start, end))
+                if keywords != "none":
+                    text = (document.text or "")[start:end]
+                    words.append((passage, f"{document.title or ''} {text}"))
+                passage += 1
+        connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO passages VALUES (?, ?, ?)", spans)
+        connection.executemany("INSERT INTO fields VALUES (?, ?, ?)", fields)
+        connection.executemany("INSERT INTO keywords(rowid, text) VALUES (?, ?)", words)
+    if keywords != "none":
+        connection.execute("INSERT INTO keywords(keywords) VALUES ('optimize')")
+    connection.execute(f"PRAGMA user_version = {_VERSION}")
+    connection.commit()
+    return np.array(counts, dtype=np.int32)
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Value]]:
+    """List the values of a JSON object: inner names follow a dot, lists count item by item."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(f"{name}.{key}" if name else key, inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _flat(name, inner)
+    elif isinstance(value, str):
+        yield name, value
+    elif value is not None:
+        yield name, sql_number(value)
+
+
+def _phrase(word: str) -> str:
+    """Quote a word for FTS5: within quotes nothing is syntax but a quote."""
+    return '"' + word.replace('"', '""') + '"'
+
+
+def _after_prefix(prefix: str) -> str | None:
+    """Return the first text behind all that begin with a prefix, in the order of code points."""
+    while prefix:
+        code = ord(prefix[-1]) + 1
+        if code == 0xD800:  # surrogates are no characters
+            code = 0xE000
+        prefix = prefix[:-1]
+        if code <= 0x10FFFF:
+            return prefix + chr(code)
+    return None
+
+
+def _too_old(what: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{what} need an index of format 3, and a part of this one is older; write it anew with "
+        "Index.compact() or: pocket-colbert compact DIR."
+    )
+
+
+def _close(first: sqlite3.Connection, others: list[sqlite3.Connection]) -> None:
+    first.close()
+    while others:
+        others.pop().close()
+
+
+def _numbers(rows: Sequence[tuple[Any, ...]]) -> NDArray[np.int64]:
+    return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
+    remaining = iter(items)
+    while batch := list(islice(remaining, _BATCH)):
+        yield batch

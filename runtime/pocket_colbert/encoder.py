@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import accumulate, repeat
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.config import ModelCard, ModelConfig, Pruning
+from pocket_colbert.config import ModelCard, ModelConfig, Pruning, Splitting
 from pocket_colbert.cpu import usable_cores
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
 from pocket_colbert.model_files import DEFAULT_MODEL, ModelFiles, load_model_files
+from pocket_colbert.passages import Passage, with_title
 from pocket_colbert.pruning import drop_tokens, pool_tokens, skiplist_mask
 from pocket_colbert.session import Provider, Session, pad
-from pocket_colbert.tokenizer import TokenizedText, Tokenizer
+from pocket_colbert.tokenizer import Token, TokenizedText, Tokenizer
 
 Progress = Callable[[int, int], None]
 """Called with the number of texts done and the number of all texts, from the calling thread."""
+
+_Item = TypeVar("_Item")
 
 
 class Encoder:
@@ -130,6 +136,7 @@ class Encoder:
         Raises:
             InvalidInputError: texts is a bare string or holds something else than strings.
         """
+        check_texts(texts)
         return self._encode(
             texts, self._tokenizer.tokenize_query, progress, self.config.query_length
         )
@@ -162,28 +169,82 @@ class Encoder:
             InvalidInputError: texts is a bare string or holds something else than strings,
                 pool_factor or num_protected_tokens is out of range, or given beside pruning.
         """
+        check_texts(texts)
         if pruning is None:
             pruning = Pruning(pool_factor=pool_factor, num_protected_tokens=num_protected_tokens)
         elif (pool_factor, num_protected_tokens) != (1.0, 1):
             raise InvalidInputError("give pruning or pool_factor, got both.")
-        chosen = pruning
+        return self._encode(
+            texts,
+            self._tokenizer.tokenize_document,
+            progress,
+            self.config.document_length,
+            pruning,
+        )
 
-        def tokenize(text: str) -> TokenizedText:
-            tokenized = self._tokenizer.tokenize_document(text)
-            if not chosen.skiplist_ids:
-                return tokenized
-            stays = skiplist_mask(tokenized.input_ids, chosen.skiplist_ids)
-            stays[np.flatnonzero(tokenized.keep)[: chosen.num_protected_tokens]] = True
-            return replace(tokenized, keep=tokenized.keep & stays)
+    def encode_passages(
+        self,
+        texts: Sequence[str],
+        *,
+        titles: Sequence[str | None] | None = None,
+        splitting: Splitting | None = None,
+        pruning: Pruning | None = None,
+        progress: Progress | None = None,
+    ) -> list[list[Passage]]:
+        """Encode documents of any length, in passages that each fit the model's window.
 
-        def finish(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-            embedding = pool_tokens(
-                embedding, self.config.pool_factor, self.config.num_protected_tokens
+        A passage's vectors are those that `encode_document` gives for its title, a space and its
+        part of the text. A document that fits is one passage.
+
+        Args:
+            texts: The documents' texts.
+            titles: Their titles, which every passage is encoded with. One that would leave less
+                than a quarter of the window to the text is cut when the document does not fit.
+            splitting: How to split; an index's is in `index.config.splitting`.
+            pruning: Which token vectors to keep; an index's is in `index.config.pruning`.
+            progress: Called as documents are done.
+
+        Returns:
+            The passages of each document, at least one, in order.
+
+        Raises:
+            InvalidInputError: texts is a bare string or holds something else than strings, there
+                is not one title a text, or `splitting.max_tokens` leaves no room for text.
+        """
+        check_texts(texts)
+        titles = [None] * len(texts) if titles is None else titles
+        if (
+            isinstance(titles, str)
+            or len(titles) != len(texts)
+            or not all(isinstance(title, str | None) for title in titles)
+        ):
+            raise InvalidInputError(
+                f"titles must be a list of {len(texts)} strings or None, one a text, "
+                f"got {str(titles)[:60]!r}."
             )
-            embedding = drop_tokens(embedding, chosen)
-            return pool_tokens(embedding, chosen.pool_factor, chosen.num_protected_tokens)
+        chosen = splitting or Splitting()
+        with ThreadPoolExecutor(self.threads) as pool:
+            tokenized = list(
+                pool.map(self._tokenizer.tokenize_passages, texts, titles, repeat(chosen))
+            )
+        ends = list(accumulate(map(len, tokenized)))
 
-        return self._encode(texts, tokenize, progress, self.config.document_length, finish)
+        def report(done: int, _: int) -> None:
+            if progress is not None:
+                progress(bisect_right(ends, done), len(texts))
+
+        encoded = self._encode(
+            [item for passages in tokenized for _, _, item in passages],
+            lambda item: item,
+            report,
+            self.config.document_length,
+            pruning or Pruning(),
+        )
+        embeddings = iter(encoded)
+        return [
+            [Passage(start, end, next(embeddings)) for start, end, _ in passages]
+            for passages in tokenized
+        ]
 
     def document_token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """Return the ids of the tokens that documents have vectors of, before any pruning.
@@ -201,27 +262,89 @@ class Encoder:
         tokenized = map(self._tokenizer.tokenize_document, texts)
         return [np.asarray(item.input_ids)[item.keep] for item in tokenized]
 
+    def query_tokens(self, text: str) -> list[Token]:
+        """Describe the tokens that a query has vectors of, row for row of `encode_query`.
+
+        Args:
+            text: The query.
+
+        Returns:
+            One token a row; the span of special, marker and expansion tokens is None.
+
+        Raises:
+            InvalidInputError: text is not a string.
+        """
+        check_texts([text])
+        return self._tokenizer.query_tokens(text)
+
+    def document_tokens(self, text: str, *, title: str | None = None) -> list[Token]:
+        """Describe the tokens that a document or passage has vectors of, before any pruning.
+
+        They are, row for row, those of `encode_document` for title, space and text without
+        pruning or pooling; a model that pools on its own has fewer rows.
+
+        Args:
+            text: The document's or passage's text.
+            title: Its title.
+
+        Returns:
+            One token a row, spans being in `text`; the span of the title's tokens and of special
+            and marker tokens is None.
+
+        Raises:
+            InvalidInputError: text or title is not a string.
+        """
+        check_texts([text, title or ""])
+        joined = f"{title or ''} {text}"
+        shift = len(joined.lstrip()) - len(text)
+        tokens = self._tokenizer.document_tokens(with_title(text, title))
+        return [replace(token, span=_shifted(token.span, -shift)) for token in tokens]
+
+    def document_token_spans(self, text: str, *, title: str | None = None) -> NDArray[np.int64]:
+        """Return the spans of `document_tokens` as (num_tokens, 2) int64, (-1, -1) for None."""
+        tokens = self.document_tokens(text, title=title)
+        spans = [token.span or (-1, -1) for token in tokens]
+        return np.array(spans, dtype=np.int64).reshape(-1, 2)
+
+    def _select(
+        self, vectors: NDArray[np.float32], tokenized: TokenizedText, pruning: Pruning | None
+    ) -> NDArray[np.float32]:
+        """Return what is kept of a run's vectors (length or more, dim) of one text."""
+        keep = tokenized.keep
+        vectors = vectors[: len(keep)]
+        if pruning is None:
+            return vectors[keep]
+        if pruning.skiplist_ids:
+            stays = skiplist_mask(tokenized.input_ids, pruning.skiplist_ids)
+            stays[np.flatnonzero(keep)[: pruning.num_protected_tokens]] = True
+            keep = keep & stays
+        embedding = pool_tokens(
+            vectors[keep], self.config.pool_factor, self.config.num_protected_tokens
+        )
+        embedding = drop_tokens(embedding, pruning)
+        return pool_tokens(embedding, pruning.pool_factor, pruning.num_protected_tokens)
+
     def _encode(
         self,
-        texts: Sequence[str],
-        tokenize: Callable[[str], TokenizedText],
+        texts: Sequence[_Item],
+        tokenize: Callable[[_Item], TokenizedText],
         progress: Progress | None,
         window: int,
-        finish: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda embedding: embedding,
+        pruning: Pruning | None = None,
     ) -> list[NDArray[np.float32]]:
-        check_texts(texts)
+        """Encode texts, or what stands for them: documents with a pruning, queries without."""
         done = 0
         overflow: list[int] = []
         results: list[NDArray[np.float32]] = []
 
-        def encode_batch(batch: Sequence[str]) -> list[tuple[NDArray[np.float32], int]]:
+        def encode_batch(batch: Sequence[_Item]) -> list[tuple[NDArray[np.float32], int]]:
             tokenized = [tokenize(text) for text in batch]
             vectors = self._session.run(
                 pad([item.input_ids for item in tokenized], 0),
                 pad([item.attention_mask for item in tokenized], 0),
             )
             return [
-                (finish(row[: len(item.keep)][item.keep]), item.overflow)
+                (self._select(row, item, pruning), item.overflow)
                 for row, item in zip(vectors, tokenized, strict=True)
             ]
 
@@ -261,6 +384,13 @@ class Encoder:
                 stacklevel=4,
             )
         self.truncated += cut
+
+
+def _shifted(span: tuple[int, int] | None, shift: int) -> tuple[int, int] | None:
+    """Move a span; None for one that ends before the text."""
+    if span is None or span[1] + shift <= 0:
+        return None
+    return max(span[0] + shift, 0), span[1] + shift
 
 
 def check_texts(texts: object) -> None:

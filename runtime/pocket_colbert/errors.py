@@ -13,6 +13,7 @@
     │   ├── IndexExistsError
     │   ├── IndexFormatError
     │   └── IndexConflictError
+    │       └── IndexLockedError
     └── OptionalDependencyError (also an ImportError)
 
 Catch `PocketColbertError` to catch them all. `TruncationWarning` is the one warning.
@@ -71,6 +72,10 @@ class IndexFormatError(IndexFolderError):
 
 class IndexConflictError(IndexFolderError):
     """The index changed on disk under a writer, or it was opened read-only."""
+
+
+class IndexLockedError(IndexConflictError):
+    """Another writer has the index open; the message names it."""
 
 
 class OptionalDependencyError(PocketColbertError, ImportError):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,35 @@ from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig, SearchParameters
 from pocket_colbert.cpu import usable_cores
-from pocket_colbert.documents import Document
-from pocket_colbert.errors import (
-    DuplicateIdError,
-    IndexConflictError,
-    IndexExistsError,
-    IndexNotFoundError,
-    InvalidInputError,
-)
+from pocket_colbert.documents import Document, StoredDocument, check_ids
+from pocket_colbert.errors import DuplicateIdError, IndexConflictError, InvalidInputError
+from pocket_colbert.folder import IndexFolder, is_index
 from pocket_colbert.index_info import IndexInfo, describe
-from pocket_colbert.manifest import MANIFEST_FILE, SEGMENTS_FOLDER, Manifest
-from pocket_colbert.pending import Pending
-from pocket_colbert.pruning import merge_duplicate_query_tokens
-from pocket_colbert.quantization import check_embedding
+from pocket_colbert.merging import (
+    SEGMENT_TOKENS,
+    merged_codec,
+    merged_documents,
+    merged_rows,
+    run_of_small,
+    runs_to_merge,
+)
+from pocket_colbert.passages import Passage
+from pocket_colbert.pending import Addition, Embedded, Pending, checked_additions
+from pocket_colbert.quantization import Codec, check_embedding
 from pocket_colbert.results import Hit
+from pocket_colbert.searching import Search, query_texts_of
 from pocket_colbert.segment import Segment
-from pocket_colbert.selection import top_k
+from pocket_colbert.snapshot import Place, Snapshot
 from pocket_colbert.token_rows import TokenRows
-
-_SEGMENTS_IN_MEMORY = 8
 
 
 class Index:
     """Holds documents as coded token vectors; finds the best by MaxSim.
 
     `Index(dim=...)` lives in memory until `save`. `Index.create` and
-    `Index.load(..., writable=True)` live in a folder: what was added is written, in one step, by
-    `commit`. One writer at a time; any number of threads may search.
+    `Index.load(..., writable=True)` live in a folder: what was added and deleted is written, in
+    one step, by `commit`. One writer at a time, any number of readers, which see the index as it
+    was when they opened it until `refresh`. Any number of threads may search.
 
         >>> index = Index(dim=encoder.dim)
         >>> index.add(["d1", "d2"], encoder.encode_document(texts), texts=texts)
@@ -71,18 +72,19 @@ class Index:
         self.threads = usable_cores() if threads is None else threads
         if not isinstance(self.threads, int) or self.threads < 1:
             raise InvalidInputError(f"threads must be a whole number >= 1, got {threads!r}.")
-        self._folder: Path | None = None
-        self._writable = True
-        self._manifest = Manifest(0, self.config)
-        self._segments: list[Segment] = []
+        self._folder: IndexFolder | None = None
+        self._snapshot = Snapshot()
         self._pending = Pending(self.config)
-        self._executor: Executor | None = None
+        self._changing = threading.RLock()
+        self._executor = (
+            ThreadPoolExecutor(self.threads, "pocket-colbert-search") if self.threads > 1 else None
+        )
 
     @classmethod
     def create(
         cls, folder: str | Path, config: IndexConfig, *, threads: int | None = None
     ) -> Index:
-        """Make an empty index in a new folder.
+        """Make an empty index in a new folder and open it for writing.
 
         Args:
             folder: A path at which nothing is, or an empty folder.
@@ -95,13 +97,8 @@ class Index:
         Raises:
             IndexExistsError: There is something at `folder`.
         """
-        path = Path(folder)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise IndexExistsError(f"{path} already exists and is not an empty folder.")
         index = cls(config.dim, config=config, threads=threads)
-        (path / SEGMENTS_FOLDER).mkdir(parents=True, exist_ok=True)
-        index._manifest.save(path)
-        index._folder = path
+        index._folder = IndexFolder.create(Path(folder), config)
         return index
 
     @classmethod
@@ -117,7 +114,8 @@ class Index:
 
         Args:
             folder: The folder.
-            writable: Whether documents will be added.
+            writable: Whether documents will be added or deleted. There is one writer at a time;
+                `close`, or the end of the process, lets the next one in.
             verify: Whether to verify the checksums of all files, which reads them all; None
                 does for segments of up to 64 MB. Sizes, and the checksums of small files, are
                 always verified.
@@ -129,32 +127,36 @@ class Index:
         Raises:
             IndexNotFoundError: There is no index at `folder`.
             IndexFormatError: The index is damaged, incomplete or of another version.
+            IndexLockedError: It is to be writable and another writer has it open.
+            IndexConflictError: It is to be writable and the folder is not.
         """
-        path = Path(folder)
-        manifest = Manifest.load(path)
-        index = cls(manifest.config.dim, config=manifest.config, threads=threads)
-        index._folder, index._writable, index._manifest = path, writable, manifest
+        opened = IndexFolder(Path(folder), writable=writable)
         try:
-            for entry in manifest.segments:
-                index._segments.append(Segment.open(path, entry, manifest.config, verify))
+            config = opened.manifest.config
+            index = cls(config.dim, config=config, threads=threads)
+            index._snapshot = Snapshot(opened.segments((), verify))
         except BaseException:
-            index.close()
+            opened.close()
             raise
+        index._folder = opened
         return index
 
     def __len__(self) -> int:
         """Return the number of documents, those not committed yet included."""
-        return sum(map(len, self._segments)) + len(self._pending)
+        return len(self._snapshot) - len(self._pending.deleted) + len(self._pending)
 
     def __contains__(self, document_id: object) -> bool:
         if not isinstance(document_id, str):
             return False
-        return document_id in self._pending.documents or self._find(document_id) is not None
+        return document_id in self._pending or bool(self._places([document_id]))
 
     def __iter__(self) -> Iterator[Document]:
-        for segment in self._segments:
-            yield from segment
-        yield from self._pending.documents.values()
+        """Iterate over the documents in the order in which they were added."""
+        gone = set(self._pending.deleted)
+        for document in self._snapshot:
+            if document.document_id not in gone:
+                yield document
+        yield from self._pending
 
     def __enter__(self) -> Index:
         return self
@@ -163,7 +165,7 @@ class Index:
         self.close()
 
     def __repr__(self) -> str:
-        place = "in memory" if self._folder is None else str(self._folder)
+        place = "in memory" if self._folder is None else str(self._folder.path)
         return f"<Index {place}: {len(self)} documents of {self.config.dim} dimensions>"
 
     @property
@@ -171,14 +173,20 @@ class Index:
         """Width of a token vector."""
         return self.config.dim
 
+    @property
+    def generation(self) -> int:
+        """Number of the commit that this index shows; 0 in memory."""
+        return 0 if self._folder is None else self._folder.manifest.generation
+
     def add(
         self,
         document_ids: Sequence[str],
-        embeddings: Sequence[NDArray[Any]],
+        embeddings: Sequence[Embedded],
         *,
-        texts: Sequence[str] | None = None,
+        texts: Sequence[str | None] | None = None,
         titles: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
+        sources: Sequence[str | None] | None = None,
     ) -> None:
         """Add documents. Either all are added or, when an error is raised, none.
 
@@ -187,117 +195,202 @@ class Index:
         Args:
             document_ids: Their ids, which no document may have yet.
             embeddings: One (num_tokens, dim) array each, unit rows, as `Encoder.encode_document`
-                returns them. A document without tokens is kept but never found.
+                returns them, or a list of passages, as `Encoder.encode_passages` does. A
+                document without tokens is kept but never found by MaxSim.
             texts: Their texts, to be returned with hits.
             titles: Their titles.
             metadata: A JSON object each.
+            sources: Where they were read from.
 
         Raises:
             InvalidInputError: The lists differ in length, or an item is of the wrong kind.
             DuplicateIdError: An id is given twice or is in the index already.
-            IndexConflictError: The index was opened read-only.
+            IndexConflictError: The index was opened read-only, or changed by another writer.
         """
-        if not self._writable:
-            raise IndexConflictError(
-                f"{self._folder} was opened read-only; open it with writable=True to add to it."
-            )
-        ids = self._check_ids(document_ids)
-        embeddings = list(embeddings)
-        columns = {"embeddings": embeddings, "texts": texts, "titles": titles, "metadata": metadata}
-        for name, column in columns.items():
-            if column is not None and (isinstance(column, str) or len(column) != len(ids)):
-                raise InvalidInputError(
-                    f"{name} must be a list of {len(ids)} items, one a document id, "
-                    f"got {type(column).__name__} of {len(column)}."
-                )
-        documents = [
-            Document(
-                document_id,
-                None if texts is None else texts[n],
-                None if titles is None else titles[n],
-                {} if metadata is None else dict(metadata[n]),
-            )
-            for n, document_id in enumerate(ids)
-        ]
-        checked = [
-            check_embedding(item, self.dim, f"embedding of {ids[n]!r}")
-            for n, item in enumerate(embeddings)
-        ]
-        self._pending.add(documents, checked, self._segments)
+        columns = texts, titles, metadata, sources
+        self._add(checked_additions(self.dim, document_ids, embeddings, *columns), replacing=False)
 
-    def commit(self) -> None:
-        """Make what was added part of the index; in a folder, durably and in one step.
+    def upsert(
+        self,
+        document_ids: Sequence[str],
+        embeddings: Sequence[Embedded],
+        *,
+        texts: Sequence[str | None] | None = None,
+        titles: Sequence[str | None] | None = None,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        sources: Sequence[str | None] | None = None,
+    ) -> None:
+        """Add documents, in place of those that have their ids; see `add`.
+
+        Old and new ones change places in one commit. A replaced document counts as added last.
+        """
+        columns = texts, titles, metadata, sources
+        self._add(checked_additions(self.dim, document_ids, embeddings, *columns), replacing=True)
+
+    def _add(self, additions: Sequence[Addition], *, replacing: bool) -> None:
+        ids = [document.document_id for document, _ in additions]
+        with self._changing:
+            self._check_writable()
+            if len(set(ids)) < len(ids):
+                twice = next(item for n, item in enumerate(ids) if item in ids[:n])
+                raise DuplicateIdError(f"document ids must differ, got {twice!r} twice.")
+            known = {*self._places(ids), *(item for item in ids if item in self._pending)}
+            if known and not replacing:
+                example = next(item for item in ids if item in known)
+                raise DuplicateIdError(
+                    f"document ids must be new, got {example!r}, which is in the index; use "
+                    "upsert to replace it."
+                )
+            self._delete(ids)
+            self._pending.add(additions, [segment.rows for segment in self._snapshot.segments])
+
+    def delete(self, document_ids: Iterable[str]) -> int:
+        """Delete documents; an index in a folder shows it after `commit`, one in memory at once.
+
+        Args:
+            document_ids: Their ids. One that is not in the index is passed over.
+
+        Returns:
+            How many were deleted.
 
         Raises:
-            IndexConflictError: Another writer has committed since this index was opened. What
-                was added stays pending.
-            OSError: The disk is full or fails. The index stays as it was, what was added stays
-                pending.
+            InvalidInputError: document_ids is a bare string or holds something else than texts.
+            IndexConflictError: The index was opened read-only, or changed by another writer.
         """
-        if not self._pending:
-            return
-        rows = self._pending.rows(self._segments)
-        documents = list(self._pending.documents.values())
-        if self._folder is None:
-            self._segments.append(Segment.in_memory(rows, documents, self.config, self.threads))
-            self._pending = Pending(self.config)
-            if len(self._segments) > _SEGMENTS_IN_MEMORY:
-                merged, everything = self._merged(), list(self)
-                self._segments = [Segment.in_memory(merged, everything, self.config, self.threads)]
-        else:
-            self._commit_to(self._folder, [rows], documents, self._manifest)
-            self._pending = Pending(self.config)
+        ids = check_ids(document_ids, "document_ids")
+        with self._changing:
+            self._check_writable()
+            return self._delete(ids)
 
-    def _commit_to(
-        self,
-        folder: Path,
-        parts: Sequence[TokenRows],
-        documents: Sequence[Document],
-        manifest: Manifest,
-    ) -> None:
-        """Write a segment and a manifest with it; nothing of it stays when that fails."""
-        on_disk = Manifest.load(folder)
-        if on_disk.generation != manifest.generation:
-            raise IndexConflictError(
-                f"{folder} was changed by another writer (commit {on_disk.generation}, this one "
-                f"knows {manifest.generation}); load it again and repeat."
+    def _delete(self, ids: Sequence[str]) -> int:
+        before = len(self)
+        for document_id in ids:
+            if document_id in self._pending:
+                self._pending.remove(document_id)
+        self._pending.deleted.update(self._places(ids))
+        return before - len(self)
+
+    def commit(self) -> None:
+        """Make what was added and deleted part of the index; in a folder, durably, in one step.
+
+        Raises:
+            IndexConflictError: The index was opened read-only, or changed by another writer.
+                What was added and deleted stays pending.
+            OSError: The disk is full or fails. The index stays as it was, what was added and
+                deleted stays pending.
+        """
+        with self._changing:
+            if not self._pending:
+                return
+            self._check_writable()
+            generation = self.generation + 1
+            pending, segments = self._pending, list(self._snapshot.segments)
+            try:
+                if len(pending):
+                    rows = pending.rows([segment.rows for segment in segments])
+                    segments.append(self._write(rows.codec, [rows], pending.stored()))
+                for number in {segment for segment, _ in pending.deleted.values()}:
+                    places = [p for segment, p in pending.deleted.values() if segment == number]
+                    segments[number] = segments[number].without(
+                        np.array(places, np.int64),
+                        None if self._folder is None else self._folder.path,
+                        generation,
+                    )
+                self._install([segment for segment in segments if len(segment)])
+            except BaseException:
+                self._give_up(generation)
+                raise
+            self._pending = Pending(self.config)
+            if self._folder is None:
+                self.compact(only_small=True)
+
+    def compact(self, segment_tokens: int = SEGMENT_TOKENS, *, only_small: bool = False) -> None:
+        """Commit, then write the index anew without deleted documents and in fewer segments.
+
+        Neighbouring segments become one as long as it has no more than `segment_tokens` token
+        vectors; one that would come out as it is stays. Each step is a commit: what is done when
+        it is interrupted stays done. Readers keep what they have open. It needs memory for a
+        part of a segment and room on the disk for a second copy of it.
+
+        Args:
+            segment_tokens: See above. The fewer segments, the faster an approximate search.
+            only_small: Merge the last segments alone, and only when there are eight small ones:
+                what those who commit often do now and then to bound their number cheaply.
+
+        Raises:
+            InvalidInputError: segment_tokens is below 1.
+            IndexConflictError: See `commit`.
+            OSError: See `commit`.
+        """
+        if not isinstance(segment_tokens, int) or segment_tokens < 1:
+            raise InvalidInputError(
+                f"segment_tokens must be a whole number >= 1, got {segment_tokens!r}."
             )
-        entry, segment = None, None
+        with self._changing:
+            self.commit()
+            self._check_writable()
+            runs = run_of_small if only_small else runs_to_merge
+            # From the end, so that the places of earlier runs stay right.
+            for run in reversed(runs(self._snapshot.segments, segment_tokens)):
+                self._merge(run)
+
+    def _merge(self, run: slice) -> None:
+        generation = self.generation + 1
+        merging, segments = self._snapshot.segments[run], list(self._snapshot.segments)
+        codec = merged_codec(merging)
         try:
-            entry = Segment.write(
-                folder,
-                manifest.generation + 1,
-                parts,
-                documents,
-                self.config,
-                threads=self.threads,
-            )
-            segment = Segment.open(folder, entry, self.config, verify=False)
-            committed = replace(
-                manifest,
-                generation=manifest.generation + 1,
-                segments=(*manifest.segments, entry),
-            )
-            committed.save(folder)
+            merged = self._write(codec, merged_rows(merging, codec), merged_documents(merging))
+            segments[run] = [merged] if len(merged) else []
+            self._install(segments)
         except BaseException:
-            if segment is not None:
-                segment.documents.close()
-            self._remove_orphans(folder, manifest)
+            self._give_up(generation)
             raise
-        self._manifest = committed
-        self._segments.append(segment)
 
-    @staticmethod
-    def _remove_orphans(folder: Path, manifest: Manifest) -> None:
-        """Delete segment folders that no manifest knows: leftovers of a commit that failed."""
-        known = {entry.name for entry in manifest.segments}
-        try:
-            known |= {entry.name for entry in Manifest.load(folder).segments}
-        except Exception:  # the manifest cannot be read: better leave everything
+    def _write(
+        self, codec: Codec, parts: Iterable[TokenRows], documents: Iterable[StoredDocument]
+    ) -> Segment:
+        """Make a segment of the next commit, in the index folder or in memory."""
+        if self._folder is None:
+            rows = TokenRows.concatenate(codec, list(parts))
+            return Segment.in_memory(rows, documents, self.config, self.threads)
+        place = self._folder.path, self.generation + 1
+        return Segment.write(*place, codec, parts, documents, self.config, threads=self.threads)
+
+    def _install(self, segments: Sequence[Segment]) -> None:
+        if self._folder is not None:
+            self._folder.commit(segments)
+        self._snapshot = Snapshot(tuple(segments))
+
+    def _give_up(self, generation: int) -> None:
+        """Put things right after a commit that raised, which may still have come to its end."""
+        if self._folder is None:
             return
-        for place in (folder / SEGMENTS_FOLDER).iterdir():
-            if place.name not in known:
-                shutil.rmtree(place, ignore_errors=True)
+        if self.generation == generation:
+            self._snapshot = Snapshot(self._folder.segments(self._snapshot.segments, False))
+            self._pending = Pending(self.config)
+        else:
+            self._folder.clean_up()
+
+    def _check_writable(self) -> None:
+        if self._folder is not None:
+            self._folder.check_writable()
+
+    def refresh(self) -> bool:
+        """Show what writers have committed since this index was opened or last refreshed.
+
+        Searches that are under way go on with what they began with. Only what is new is opened.
+
+        Returns:
+            Whether there was anything new.
+
+        Raises:
+            IndexFormatError: See `load`.
+        """
+        with self._changing:
+            if self._folder is None or self._folder.writable or not self._folder.read():
+                return False
+            self._snapshot = Snapshot(self._folder.segments(self._snapshot.segments, None))
+            return True
 
     def search(
         self,
@@ -305,7 +398,9 @@ class Index:
         k: int = 10,
         *,
         parameters: SearchParameters | None = None,
+        where: Mapping[str, Any] | None = None,
         subset: Iterable[str] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> list[list[Hit]]:
         """Find the best documents for each query.
 
@@ -314,90 +409,47 @@ class Index:
                 them.
             k: How many documents a query at most.
             parameters: How to search; see `SearchParameters`.
+            where: What the metadata of a document must be, see `filters.parse_filter`. The best
+                k of the documents for which it holds come back, if there are as many.
             subset: Ids of the documents to choose from, all of which are scored; all documents
                 by default.
+            texts: The queries' texts, which a hybrid search needs for keywords.
 
         Returns:
             One list a query: hits, best first, equal scores in the order of insertion. Fewer
             than `k` when there are fewer documents, and none for a query without tokens.
 
         Raises:
-            InvalidInputError: k is below 1, a query is not such an array, or `subset` names a
-                document that is not in the index.
+            InvalidInputError: k is below 1, a query is not such an array, `subset` names a
+                document that is not in the index, `where` is not a filter, or texts or keywords
+                are missing for a hybrid search.
         """
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise InvalidInputError(f"k must be a whole number >= 1, got {k!r}.")
         if isinstance(query_embeddings, np.ndarray) and query_embeddings.ndim == 2:
             raise InvalidInputError("query_embeddings must be a list of arrays, got one array.")
         queries = [check_embedding(q, self.dim, "query embedding") for q in query_embeddings]
+        parameters = parameters or SearchParameters()
+        query_texts = query_texts_of(texts, len(queries), parameters, self.config.keywords)
         if self._folder is None:
             self.commit()
-        parameters = parameters or SearchParameters()
-        positions = None if subset is None else self._positions(subset)
-        executor = self._threads()
+        snapshot = self._snapshot
+        ids = None if subset is None else check_ids(subset, "subset")
+        search = Search(
+            snapshot.segments, k, parameters, snapshot.allowed(where, ids), ids is not None,
+            self.threads,
+        )  # fmt: skip
+        executor = self._executor
         if executor is not None and len(queries) > 2 * self.threads:
             return list(
-                executor.map(lambda q: self._search_one(q, k, parameters, positions, None), queries)
-            )
-        return [self._search_one(q, k, parameters, positions, executor) for q in queries]
-
-    def _search_one(
-        self,
-        query: NDArray[np.float32],
-        k: int,
-        parameters: SearchParameters,
-        positions: Sequence[NDArray[np.int64]] | None,
-        executor: Executor | None,
-    ) -> list[Hit]:
-        if not len(query) or not self._segments:
-            return []
-        weights = None
-        if parameters.query_tolerance > 0:
-            query, weights = merge_duplicate_query_tokens(query, parameters.query_tolerance)
-        found, codec, codes = [], None, None
-        for number, segment in enumerate(self._segments):
-            if codec is None or codes is None or not segment.rows.codec.same_as(codec):
-                codec = segment.rows.codec
-                codes = codec.encode_query(query, weights)
-            found.append(
-                segment.search(
-                    codes, k, parameters=parameters, executor=executor, threads=self.threads
-                )
-                if positions is None
-                else segment.best_of(
-                    codes, positions[number], k, executor=executor, threads=self.threads
+                executor.map(
+                    lambda query, text: search.run(query, text, None), queries, query_texts
                 )
             )
-        scores = np.concatenate([scores for _, scores in found])
-        places = [(number, int(p)) for number, (hits, _) in enumerate(found) for p in hits]
-        best = [(places[row], float(scores[row])) for row in top_k(scores, k)]
-        documents = {
-            number: self._segments[number].documents.get([p for (s, p), _ in best if s == number])
-            for number in {segment for (segment, _), _ in best}
-        }
         return [
-            Hit(item.document_id, score, item.text, item.title)
-            for (number, position), score in best
-            for item in [documents[number][position]]
+            search.run(query, text, executor)
+            for query, text in zip(queries, query_texts, strict=True)
         ]
-
-    def _positions(self, document_ids: Iterable[str]) -> list[NDArray[np.int64]]:
-        """Return, a segment each, the ascending positions of documents; all must be there."""
-        if isinstance(document_ids, str):
-            raise InvalidInputError("subset must be a list of document ids, got one string.")
-        wanted = list(dict.fromkeys(document_ids))
-        positions, missing = [], set(wanted)
-        for segment in self._segments:
-            found = segment.documents.find(wanted)
-            missing.difference_update(found)
-            positions.append(np.sort(np.fromiter(found.values(), np.int64, len(found))))
-        if missing:
-            example = next(item for item in wanted if item in missing)
-            raise InvalidInputError(
-                f"document ids must be in the index, got {example!r} and "
-                f"{len(missing) - 1} others that are not."
-            )
-        return positions
 
     def get(self, document_id: str) -> Document:
         """Return a document.
@@ -405,13 +457,21 @@ class Index:
         Raises:
             InvalidInputError: There is no document of that id.
         """
-        if document_id in self._pending.documents:
-            return self._pending.documents[document_id]
-        place = self._find(document_id)
-        if place is None:
-            raise InvalidInputError(f"no document {document_id!r} in the index.")
-        segment, position = place
-        return segment.documents.get([position])[position]
+        if document_id in self._pending:
+            return self._pending.get(document_id)
+        return self._snapshot.document(self._place_of(document_id))
+
+    def passages(self, document_id: str) -> list[Passage]:
+        """Return a document's passages with their token vectors as they are stored.
+
+        Raises:
+            InvalidInputError: There is no committed document of that id.
+        """
+        return self._snapshot.passages(self._place_of(document_id))
+
+    def from_source(self, source: str) -> Iterator[str]:
+        """Iterate over the ids of committed documents that were read from a source."""
+        return self._snapshot.from_source(source)
 
     def save(self, folder: str | Path) -> None:
         """Write the whole index to a new folder, as one segment.
@@ -423,76 +483,69 @@ class Index:
         Raises:
             IndexExistsError: Something else is at `folder`.
             IndexConflictError: `folder` is the one this index lives in; use `commit`.
+            IndexLockedError: The index at `folder` is open for writing.
         """
         path = Path(folder)
-        if self._folder is not None and path.resolve() == self._folder.resolve():
+        if self._folder is not None and path.resolve() == self._folder.path.resolve():
             raise IndexConflictError(f"the index lives in {path}; use commit() to write to it.")
+        with self._changing:
+            if self._folder is None:
+                self.commit()
+            elif self._pending:
+                raise IndexConflictError("commit what was added or deleted, then save a copy.")
+            segments = self._snapshot.segments
+        if is_index(path):
+            target = IndexFolder(path, writable=True)
+        else:
+            target = IndexFolder.create(path, self.config)
         try:
-            before = Manifest.load(path)
-        except IndexNotFoundError:
-            Index.create(path, self.config)
-            before = Manifest.load(path)
-        merged, documents = self._merged(), list(self)
-        target = Index(self.dim, config=self.config, threads=self.threads)
-        emptied = Manifest(before.generation, self.config)
-        try:
-            target._commit_to(path, [merged], documents, emptied)
+            written = []
+            if segments:
+                codec = merged_codec(segments)
+                written.append(
+                    Segment.write(
+                        path,
+                        target.manifest.generation + 1,
+                        codec,
+                        merged_rows(segments, codec),
+                        merged_documents(segments),
+                        self.config,
+                        threads=self.threads,
+                    )  # fmt: skip
+                )
+            target.commit(written, self.config)
+            for segment in written:
+                segment.documents.close()
         finally:
+            target.clean_up()
             target.close()
-        self._remove_orphans(path, Manifest.load(path))
 
     def info(self) -> IndexInfo:
         """Return what the index holds and what that takes."""
-        return describe(self.config, self._segments, self._pending)
+        return describe(self.config, self._snapshot.segments, self._pending)
 
     def close(self) -> None:
-        """Release files and threads. What was added and not committed is lost."""
-        for segment in self._segments:
+        """Release files, threads and the writer's lock; what was not committed is lost.
+
+        No search may be under way.
+        """
+        for segment in self._snapshot.segments:
             segment.documents.close()
-        self._segments = []
+        self._snapshot = Snapshot()
         self._pending = Pending(self.config)
-        if isinstance(self._executor, ThreadPoolExecutor):
+        if self._executor is not None:
             self._executor.shutdown()
-        self._executor = None
+        if self._folder is not None:
+            self._folder.close()
 
-    def _threads(self) -> Executor | None:
-        if self.threads > 1 and self._executor is None:
-            self._executor = ThreadPoolExecutor(self.threads, "pocket-colbert-search")
-        return self._executor
+    def _places(self, document_ids: Sequence[str]) -> dict[str, Place]:
+        """Return segment and position of those ids whose documents are committed and remain."""
+        gone = self._pending.deleted
+        found = self._snapshot.places(document_ids)
+        return {item: place for item, place in found.items() if item not in gone}
 
-    def _find(self, document_id: str) -> tuple[Segment, int] | None:
-        for segment in self._segments:
-            position = segment.documents.find([document_id]).get(document_id)
-            if position is not None:
-                return segment, position
-        return None
-
-    def _check_ids(self, document_ids: Sequence[str]) -> list[str]:
-        if isinstance(document_ids, str):
-            raise InvalidInputError("document_ids must be a list of strings, got one string.")
-        ids = list(document_ids)
-        for document_id in ids:
-            if not isinstance(document_id, str) or not document_id:
-                raise InvalidInputError(f"a document id must be a text, got {document_id!r}.")
-        known = set(self._pending.documents)
-        for segment in self._segments:
-            known.update(segment.documents.find(ids))
-        for document_id in ids:
-            if document_id in known:
-                raise DuplicateIdError(
-                    f"document ids must differ, got {document_id!r} twice or it is in the index."
-                )
-            known.add(document_id)
-        return ids
-
-    def _merged(self) -> TokenRows:
-        """Return the rows of all segments and of what is pending, in memory."""
-        parts = [segment.rows for segment in self._segments]
-        if self._pending or not parts:
-            parts.append(self._pending.rows(self._segments))
-        return TokenRows.merge(parts)
-
-
-def is_index(folder: str | Path) -> bool:
-    """Say whether there is an index at `folder`, damaged or not."""
-    return (Path(folder) / MANIFEST_FILE).is_file()
+    def _place_of(self, document_id: str) -> Place:
+        place = self._places([document_id]).get(document_id)
+        if place is None:
+            raise InvalidInputError(f"no document {document_id!r} in the index.")
+        return place

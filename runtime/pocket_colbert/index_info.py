@@ -12,6 +12,7 @@ from pocket_colbert.segment import Segment
 _PARTS = {
     "codes.u8": "vectors", "codes.i8": "vectors", "scales.f16": "vectors", "scales.f32": "vectors",
     "codec.json": "vectors", "lengths.i32": "offsets", "offsets.i64": "offsets",
+    "passages.i32": "offsets",
     "centroids.u8": "inverted file", "centroid_scales.f32": "inverted file",
     "list_lengths.i32": "inverted file", "lists.bin": "inverted file",
     "graph.usearch": "graph of format 1",
@@ -24,19 +25,23 @@ class IndexInfo:
 
     Attributes:
         documents: Number of documents.
-        tokens: Number of token vectors.
+        deleted: Number of deleted documents that still take room, until `Index.compact`.
+        passages: Number of passages, those of deleted documents included.
+        tokens: Number of token vectors, likewise.
         segments: Number of segments.
         dim: Width of a token vector.
         codes: How token vectors are stored.
         model: Fingerprint of the model that encoded the documents, "" when unknown.
         pruning: What of a document's token vectors is stored.
         bytes: Size of the "vectors" (codes and scales), "offsets", "inverted file", "ids", and
-            "text" (texts, titles, metadata and the database around them) on disk; of what is in
-            memory only, as far as it is known.
+            "text" (texts, titles, metadata, keywords and the database around them) on disk; of
+            what is in memory only, as far as it is known.
         memory: Bytes of the above that are held in memory rather than mapped.
     """
 
     documents: int
+    deleted: int
+    passages: int
     tokens: int
     segments: int
     dim: int
@@ -51,10 +56,13 @@ def describe(config: IndexConfig, segments: Sequence[Segment], pending: Pending)
     """Add up what segments and pending documents take."""
     sizes = dict.fromkeys(("vectors", "offsets", "inverted file", "ids", "text"), 0)
     memory, tokens = pending.nbytes, pending.num_tokens
-    documents = len(pending)
+    documents = len(pending) - len(pending.deleted)
+    deleted, passages = len(pending.deleted), pending.num_passages
     for segment in segments:
         tokens += segment.rows.num_tokens
         documents += len(segment)
+        deleted += segment.num_documents - len(segment)
+        passages += len(segment.rows.lengths)
         held = segment.rows.nbytes
         if segment.entry is None:
             sizes["vectors"] += held["codes"] + held["scales"]
@@ -72,6 +80,8 @@ def describe(config: IndexConfig, segments: Sequence[Segment], pending: Pending)
                 sizes["text"] += entry.bytes - ids
     return IndexInfo(
         documents=documents,
+        deleted=deleted,
+        passages=passages,
         tokens=tokens,
         segments=len(segments),
         dim=config.dim,

@@ -20,6 +20,7 @@ from pocket_colbert.pruning import informative_query_tokens
 from pocket_colbert.quantization import Codec, QueryCodes, quantize_rows_int8
 from pocket_colbert.scratch import scratch
 from pocket_colbert.selection import top_k
+from pocket_colbert.token_rows import forget
 
 CENTROID_ZERO_POINT = 128
 _ROUNDS = 4
@@ -61,6 +62,7 @@ class InvertedFile:
         limit: int,
         kernel: MakeKernel,
         query_tokens: int | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.int64]:
         """Find the documents whose MaxSim is estimated the highest.
 
@@ -76,6 +78,7 @@ class InvertedFile:
             kernel: See `maxsim.MakeKernel`.
             query_tokens: How many query tokens to look up, those whose best centroids stand out
                 the most; all by default.
+            allowed: (num_documents,) bool, which documents may be returned; all by default.
 
         Returns:
             Document numbers, ascending.
@@ -109,6 +112,8 @@ class InvertedFile:
         estimates = best.reshape(len(scores), width).sum(axis=0)
         # What no list names, or only ones at the level of the imputed score, gains nothing.
         estimates[estimates <= 0] = -np.inf
+        if allowed is not None:
+            estimates[~(allowed if found is None else allowed[found])] = -np.inf
         chosen = np.sort(top_k(estimates, limit))
         return chosen if found is None else found[chosen]
 
@@ -146,6 +151,7 @@ def build(
         places = graph.nearest(levels, threads) * num_documents
         places += np.tile(owners[start : start + step], codec.planes)
         pieces.append(np.unique(places))
+        forget(rows)
     places = np.unique(np.concatenate(pieces))
     counts = np.bincount(places // num_documents, minlength=number)
     return InvertedFile(
@@ -177,23 +183,38 @@ def _cluster(
     rng = np.random.Generator(np.random.PCG64(11))
     wanted = -(-min(_SAMPLE * number, _SAMPLE_LIMIT) // codec.planes)
     chosen = np.sort(rng.permutation(len(rows))[:wanted])
-    levels = codec.levels(rows[chosen])
-    values = levels.astype(np.float32)
-    values *= scales[chosen].T.reshape(-1, 1).astype(np.float32)
-    centroids = values[rng.integers(len(values), size=number)]
+    levels = codec.levels(_gather(rows, chosen))
+    steps = _gather(scales, chosen).T.reshape(-1, 1).astype(np.float32)
+    picked = rng.integers(len(levels), size=number)
+    centroids = levels[picked] * steps[picked]
     for _ in range(_ROUNDS):
         nearest = CentroidGraph(quantize_rows_int8(centroids)[0]).nearest(levels, threads)
-        order = np.argsort(nearest, kind="stable")
         counts = np.bincount(nearest, minlength=number)
         filled = counts > 0
-        starts = (np.cumsum(counts) - counts)[filled]
-        sums = np.add.reduceat(values[order], starts, axis=0)
-        centroids[filled] = sums / counts[filled, None]
+        sums = np.zeros_like(centroids)
+        for start in range(0, len(levels), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            order = np.argsort(nearest[part], kind="stable")
+            owners, starts = np.unique(nearest[part][order], return_index=True)
+            values = levels[part][order] * steps[part][order]
+            sums[owners] += np.add.reduceat(values, starts, axis=0)
+        centroids[filled] = sums[filled] / counts[filled, None]
         # A centroid that nothing is near to moves to some token vector.
         empty = np.flatnonzero(~filled)
-        centroids[empty] = values[rng.integers(len(values), size=len(empty))]
-    codes, steps = quantize_rows_int8(centroids)
-    return codes.view(np.uint8) + np.uint8(CENTROID_ZERO_POINT), steps
+        picked = rng.integers(len(levels), size=len(empty))
+        centroids[empty] = levels[picked] * steps[picked]
+    codes, centroid_scales = quantize_rows_int8(centroids)
+    return codes.view(np.uint8) + np.uint8(CENTROID_ZERO_POINT), centroid_scales
+
+
+def _gather(array: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[Any]:
+    """Take ascending rows of a mapped array without keeping its pages in memory."""
+    taken = np.empty((len(chosen), *array.shape[1:]), array.dtype)
+    for start in range(0, len(chosen), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        np.take(array, chosen[part], axis=0, out=taken[part], mode="clip")
+        forget(array)
+    return taken
 
 
 def _largest(

@@ -1,20 +1,46 @@
-"""Documents that were added to an index and are not committed yet."""
+"""What was added to an index and deleted from it since the last commit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.documents import Document
-from pocket_colbert.quantization import BITS, Codec
-from pocket_colbert.segment import Segment
-from pocket_colbert.token_rows import EncodedDocument, TokenRows
+from pocket_colbert.documents import Document, Span, StoredDocument, check_document, check_ids
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.passages import Passage
+from pocket_colbert.quantization import BITS, Codec, check_embedding
+from pocket_colbert.token_rows import EncodedPassage, TokenRows
+
+Embedded = NDArray[Any] | Sequence[Passage]
+"""A document's token vectors: one (num_tokens, dim) array, or its passages."""
+
+Addition = tuple[Document, list[tuple[Span, NDArray[np.float32]]]]
+"""A document, and span and (num_tokens, dim) token vectors of each of its passages."""
 
 FIT_TOKENS = 16_384
 """Token vectors that are enough to fit a codec to: more do not move their mean."""
+
+
+@dataclass
+class _Added:
+    document: Document
+    spans: tuple[Span, ...]
+    raw: list[NDArray[np.float32]]  # waiting for enough to fit a codec to
+    encoded: list[EncodedPassage]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(map(len, self.raw)) + sum(item[2] for item in self.encoded)
+
+    @property
+    def nbytes(self) -> int:
+        encoded = sum(item[0].nbytes + item[1].nbytes for item in self.encoded)
+        return encoded + sum(item.nbytes for item in self.raw)
 
 
 class Pending:
@@ -24,68 +50,154 @@ class Pending:
     to a handful of token vectors and many more come, a new one is fitted.
 
     Attributes:
-        documents: The documents by id, in the order they were added.
+        deleted: Where the deleted documents are, (number of the segment, position) by id.
+        num_tokens: Number of token vectors that were added.
     """
 
     def __init__(self, config: IndexConfig) -> None:
-        self.documents: dict[str, Document] = {}
+        self.deleted: dict[str, tuple[int, int]] = {}
+        self.num_tokens = 0
         self._config = config
-        self._raw: list[NDArray[np.float32]] = []  # waiting for enough to fit a codec to
-        self._encoded: list[EncodedDocument] = []
+        self._added: dict[str, _Added] = {}
+        self._raw_tokens = 0
         self._codec: Codec | None = None
 
-    def __len__(self) -> int:
-        return len(self.documents)
+    def __bool__(self) -> bool:
+        return bool(self._added or self.deleted)
 
-    def add(
-        self,
-        documents: Sequence[Document],
-        embeddings: Sequence[NDArray[np.float32]],
-        segments: Sequence[Segment],
-    ) -> None:
+    def __len__(self) -> int:
+        return len(self._added)
+
+    def __contains__(self, document_id: object) -> bool:
+        return document_id in self._added
+
+    def __iter__(self) -> Iterator[Document]:
+        return (item.document for item in self._added.values())
+
+    def get(self, document_id: str) -> Document:
+        """Return a document that was added."""
+        return self._added[document_id].document
+
+    def add(self, additions: Sequence[Addition], existing: Sequence[TokenRows]) -> None:
         """Add documents that have been checked.
 
         Args:
-            documents: Their ids are new.
-            embeddings: One (num_tokens, dim) float32 array each.
-            segments: Those of the index, whose codec is kept if it can be.
+            additions: Their ids are new.
+            existing: The rows of the index's segments, whose codec is kept if it can be.
         """
-        self.documents.update((item.document_id, item) for item in documents)
-        # Copies: the caller may go on and change its arrays.
-        self._raw.extend(item.copy() for item in embeddings)
-        if sum(map(len, self._raw)) >= FIT_TOKENS:
-            self._encode(segments)
+        for document, passages in additions:
+            # Copies: the caller may go on and change its arrays.
+            raw = [embedding.copy() for _, embedding in passages]
+            added = _Added(document, tuple(span for span, _ in passages), raw, [])
+            self._added[document.document_id] = added
+            self.num_tokens += added.num_tokens
+            self._raw_tokens += added.num_tokens
+        if self._raw_tokens >= FIT_TOKENS:
+            self._encode(existing)
 
-    def rows(self, segments: Sequence[Segment]) -> TokenRows:
-        """Return everything as codes; see `add` for `segments`."""
-        codec = self._encode(segments)
-        return TokenRows.join(codec, self._encoded)
+    def remove(self, document_id: str) -> None:
+        """Take back a document that was added."""
+        removed = self._added.pop(document_id)
+        self.num_tokens -= removed.num_tokens
+        self._raw_tokens -= sum(map(len, removed.raw))
+
+    def rows(self, existing: Sequence[TokenRows]) -> TokenRows:
+        """Return everything as codes; see `add` for `existing`."""
+        codec = self._encode(existing)
+        encoded = [passage for item in self._added.values() for passage in item.encoded]
+        return TokenRows.join(codec, encoded)
+
+    def stored(self) -> Iterator[StoredDocument]:
+        """Iterate over the documents with the spans of their passages."""
+        return ((item.document, item.spans) for item in self._added.values())
 
     @property
-    def num_tokens(self) -> int:
-        """Number of token vectors."""
-        return sum(item[2] for item in self._encoded) + sum(map(len, self._raw))
+    def num_passages(self) -> int:
+        """Number of passages that were added."""
+        return sum(len(item.spans) for item in self._added.values())
 
     @property
     def nbytes(self) -> int:
         """Bytes that the token vectors take in memory."""
-        encoded = sum(item[0].nbytes + item[1].nbytes for item in self._encoded)
-        return encoded + sum(item.nbytes for item in self._raw)
+        return sum(item.nbytes for item in self._added.values())
 
-    def _encode(self, segments: Sequence[Segment]) -> Codec:
+    def _encode(self, existing: Sequence[TokenRows]) -> Codec:
         if self._codec is None:
-            self._codec = self._choose(segments)
+            self._codec = self._choose(existing)
         codec = self._codec
-        self._encoded.extend((*codec.encode(item), len(item)) for item in self._raw)
-        self._raw = []
+        for item in self._added.values():
+            item.encoded.extend((*codec.encode(raw), len(raw)) for raw in item.raw)
+            item.raw = []
+        self._raw_tokens = 0
         return codec
 
-    def _choose(self, segments: Sequence[Segment]) -> Codec:
-        usable = [segment.rows for segment in segments if segment.rows.codec.rotated]
-        fresh = sum(map(len, self._raw))
+    def _choose(self, existing: Sequence[TokenRows]) -> Codec:
+        usable = [rows for rows in existing if rows.codec.rotated]
         if usable:
             largest = max(usable, key=lambda rows: rows.num_tokens)
-            if largest.num_tokens >= FIT_TOKENS or fresh < 4 * largest.num_tokens:
+            if largest.num_tokens >= FIT_TOKENS or self._raw_tokens < 4 * largest.num_tokens:
                 return largest.codec
-        tokens = np.concatenate([np.empty((0, self._config.dim), np.float32), *self._raw])
+        raw = [vectors for item in self._added.values() for vectors in item.raw]
+        tokens = np.concatenate([np.empty((0, self._config.dim), np.float32), *raw])
         return Codec.fit(tokens, BITS[self._config.codes])
+
+
+def checked_additions(
+    dim: int,
+    document_ids: Sequence[str],
+    embeddings: Sequence[Embedded],
+    texts: Sequence[str | None] | None,
+    titles: Sequence[str | None] | None,
+    metadata: Sequence[Mapping[str, Any]] | None,
+    sources: Sequence[str | None] | None,
+) -> list[Addition]:
+    """Put together documents and their passages; see `Index.add` for the arguments.
+
+    Raises:
+        InvalidInputError: The lists differ in length, or an item is of the wrong kind.
+    """
+    document_ids = check_ids(document_ids, "document_ids")
+    columns = {
+        "embeddings": embeddings, "texts": texts, "titles": titles, "metadata": metadata,
+        "sources": sources,
+    }  # fmt: skip
+    for name, column in columns.items():
+        if column is not None and (isinstance(column, str) or len(column) != len(document_ids)):
+            raise InvalidInputError(
+                f"{name} must be a list of {len(document_ids)} items, one a document id, "
+                f"got {type(column).__name__} of {len(column)}."
+            )
+    additions = []
+    for n, document_id in enumerate(document_ids):
+        document = Document(
+            document_id,
+            None if texts is None else texts[n],
+            None if titles is None else titles[n],
+            {} if metadata is None else metadata[n],
+            None if sources is None else sources[n],
+        )
+        check_document(document)
+        additions.append((document, _checked_passages(document, embeddings[n], dim)))
+    return additions
+
+
+def _checked_passages(
+    document: Document, embedded: Embedded, dim: int
+) -> list[tuple[Span, NDArray[np.float32]]]:
+    name, size = f"embedding of {document.document_id!r}", len(document.text or "")
+    if isinstance(embedded, np.ndarray):
+        return [((0, size), check_embedding(embedded, dim, name))]
+    passages = list(embedded)
+    if not passages or not all(isinstance(item, Passage) for item in passages):
+        raise InvalidInputError(
+            f"{name} must be an array or a list of passages, at least one, got {embedded!r}."
+        )
+    for item in passages:
+        if not 0 <= item.start <= item.end or (document.text is not None and item.end > size):
+            raise InvalidInputError(
+                f"passages of {document.document_id!r} must lie within its {size} characters, "
+                f"got {item.start} to {item.end}."
+            )
+    return [
+        ((item.start, item.end), check_embedding(item.embedding, dim, name)) for item in passages
+    ]

@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PassageHit:
+    """A passage of a document that matched.
+
+    Attributes:
+        start: Its first character in the document's text.
+        end: The character after its last.
+        score: MaxSim of the passage alone.
+    """
+
+    start: int
+    end: int
+    score: float
 
 
 @dataclass(frozen=True)
@@ -12,16 +28,21 @@ class Hit:
 
     Attributes:
         document_id: The id the document was added under.
-        score: MaxSim: for every query token the best cosine over the document's tokens, summed.
-            Larger is better; at most the number of query tokens.
+        score: What the list is ordered by, larger is better. MaxSim, for every query token the
+            best cosine over the tokens of the document's best passage, summed, which is at most
+            the number of query tokens; for a hybrid search the fused score or BM25.
         text: The document's text, None when the index holds none.
         title: The document's title, None when it has none.
+        metadata: The document's metadata.
+        passages: Its best passages by MaxSim, best first; a short document is one passage.
     """
 
     document_id: str
     score: float
     text: str | None = None
     title: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    passages: tuple[PassageHit, ...] = ()
 
 
 def to_run(

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig, SearchParameters
-from pocket_colbert.documents import Document, DocumentList, DocumentSource, DocumentStore
+from pocket_colbert.documents import Document, DocumentStore, Span, StoredDocument
 from pocket_colbert.errors import IndexFormatError
+from pocket_colbert.files import (
+    FileEntry,
+    hash_file,
+    make_folder,
+    sync_file,
+    sync_folder,
+    write_file,
+)
 from pocket_colbert.inverted import InvertedFile, build, list_dtype
 from pocket_colbert.manifest import (
     CODES_FILE,
     INVERTED_FILES,
+    PASSAGES_FILE,
     SEGMENTS_FOLDER,
-    FileEntry,
+    DeletedEntry,
     SegmentEntry,
-    hash_file,
-    sync_folder,
 )
+from pocket_colbert.maxsim import rows_of
 from pocket_colbert.product import Product
-from pocket_colbert.quantization import BITS, QueryCodes
+from pocket_colbert.quantization import BITS, Codec, QueryCodes
 from pocket_colbert.selection import top_k
-from pocket_colbert.token_rows import TokenRows, map_array, map_bytes, read_array
+from pocket_colbert.token_rows import TokenRows, map_array, map_bytes, read_array, row_offsets
 
 VERIFY_LIMIT = 64 << 20
 """A segment of more bytes is opened without verifying the checksums of its large files."""
@@ -43,42 +51,51 @@ LOOKUP_TOKENS = 100_000
 """What looking into an inverted file costs, in token vectors that could be scored instead: about
 2 ms of 20 ns on the machine of `benchmarks/README.md`. The ratio moves little between machines."""
 
+_MOSTLY = 0.5
+"""From this share of the documents on it is faster to score them all than to gather some."""
+
 _ALWAYS_VERIFIED = 1 << 20
 """Smaller files are always verified: it takes less than a millisecond."""
 
 
+@dataclass(frozen=True, eq=False)
 class Segment:
     """Token rows with their documents; scores queries against them.
 
     Attributes:
-        rows: The token vectors.
+        rows: The token vectors of the passages.
         documents: The documents, by position.
+        first_passages: (num_documents + 1,) int64, the first passage of each document, and the
+            total; None where every document is one passage.
         inverted: The inverted file over the token vectors, None when there is none.
+        alive: (num_documents,) bool, False for deleted documents; None when there are none.
         entry: What the manifest says of it, None for a segment in memory.
     """
 
-    def __init__(
-        self,
-        rows: TokenRows,
-        documents: DocumentSource,
-        inverted: InvertedFile | None = None,
-        entry: SegmentEntry | None = None,
-    ) -> None:
-        self.rows = rows
-        self.documents = documents
-        self.inverted = inverted
-        self.entry = entry
+    rows: TokenRows
+    documents: DocumentStore
+    first_passages: NDArray[np.int64] | None = None
+    inverted: InvertedFile | None = None
+    alive: NDArray[np.bool_] | None = None
+    entry: SegmentEntry | None = None
 
     def __len__(self) -> int:
-        return len(self.rows.lengths)
+        """Return the number of documents that are not deleted."""
+        return self.num_documents if self.alive is None else int(self.alive.sum())
+
+    @property
+    def num_documents(self) -> int:
+        """Number of documents, deleted ones included."""
+        return self.documents.num_documents
 
     @classmethod
     def in_memory(
-        cls, rows: TokenRows, documents: Sequence[Document], config: IndexConfig, threads: int
+        cls, rows: TokenRows, documents: Iterable[StoredDocument], config: IndexConfig, threads: int
     ) -> Segment:
-        """Make a segment that is not on disk."""
+        """Make a segment that is not on disk; see `write` for the arguments."""
+        store, passages = DocumentStore.in_memory(documents, config.keywords)
         inverted = _inverted_file(rows, config, threads)
-        return cls(rows, DocumentList(documents), inverted)
+        return cls(rows, store, _first_passages(passages), inverted)
 
     @classmethod
     def open(
@@ -88,7 +105,7 @@ class Segment:
 
         Args:
             folder: The index folder.
-            entry: What the manifest says of the segment.
+            entry: What the manifest says of the segment; `marked` sees to deleted documents.
             config: The index's settings.
             verify: Whether to verify the checksums of all files, which reads them all; None
                 does for segments of up to `VERIFY_LIMIT` bytes. Sizes, and the checksums of
@@ -97,65 +114,144 @@ class Segment:
         Raises:
             IndexFormatError: A file is missing, damaged, or not of the size that it must have.
         """
-        place = folder / SEGMENTS_FOLDER / entry.name
+        place = entry.folder(folder)
         if verify is None:
             verify = sum(item.bytes for item in entry.files.values()) <= VERIFY_LIMIT
         for name, expected in entry.files.items():
             _check_file(place / name, expected, verify or expected.bytes <= _ALWAYS_VERIFIED)
-        counts = config.dim, entry.num_documents, entry.num_tokens
+        counts = config.dim, entry.num_passages, entry.num_tokens
         if CODES_FILE in entry.files:
             rows = TokenRows.open(place, counts[0], BITS[config.codes], *counts[1:])
         else:
             rows = TokenRows.open_version_1(place, *counts)
+        first_passages = None
+        if PASSAGES_FILE in entry.files:
+            passages = read_array(place / PASSAGES_FILE, "<i4", entry.num_documents)
+            first_passages = _first_passages(passages)
+            if (passages < 1).any() or passages.sum(dtype=np.int64) != entry.num_passages:
+                raise IndexFormatError(f"{place / PASSAGES_FILE} is damaged: it does not add up.")
         inverted = None
         if INVERTED_FILES[0] in entry.files:
             inverted = _open_inverted(place, config.dim, entry)
         store = DocumentStore(place / "documents.sqlite", entry.num_documents)
-        return cls(rows, store, inverted, entry)
+        return cls(rows, store, first_passages, inverted, None, replace(entry, deleted=None))
 
-    @staticmethod
+    @classmethod
     def write(
+        cls,
         folder: Path,
-        number: int,
+        generation: int,
+        codec: Codec,
         parts: Iterable[TokenRows],
-        documents: Sequence[Document],
+        documents: Iterable[StoredDocument],
         config: IndexConfig,
         *,
         threads: int,
-    ) -> SegmentEntry:
+    ) -> Segment:
         """Write a new segment; nothing refers to it until a manifest does.
 
         Args:
             folder: The index folder.
-            number: Goes into the segment's name, so that names sort by age.
-            parts: The token vectors, of one codec, written one after the other.
+            generation: Goes into the segment's name, so that names sort by age.
+            codec: What the parts were written with.
+            parts: The token vectors of the passages, written one after the other.
             documents: Their documents.
             config: The index's settings.
             threads: Threads that build the inverted file.
 
         Returns:
-            The entry for the manifest. All files are on disk when it returns.
+            The segment; all its files are on disk.
+
+        Raises:
+            OSError: The disk is full or fails. What was written is of no use then.
         """
-        name = f"{number:06d}-{secrets.token_hex(4)}"
+        name = f"{generation:06d}-{secrets.token_hex(4)}"
         place = folder / SEGMENTS_FOLDER / name
-        place.mkdir(parents=True)
-        parts = list(parts)
-        codec = parts[0].codec
-        tokens, codes = TokenRows.write(place, codec, parts)
-        DocumentStore.write(place / "documents.sqlite", documents)
-        rows = TokenRows.open(place, codec.dim, codec.bits, len(documents), tokens)
+        make_folder(place)
+        tokens, files = TokenRows.write(place, codec, parts)
+        database = place / "documents.sqlite"
+        passages = DocumentStore.write(database, documents, config.keywords)
+        files[database.name] = sync_file(database)
+        total = int(passages.sum(dtype=np.int64))
+        first_passages = _first_passages(passages)
+        if first_passages is not None:
+            files[PASSAGES_FILE] = write_file(place / PASSAGES_FILE, passages.astype("<i4"))
+        rows = TokenRows.open(place, codec.dim, codec.bits, total, tokens)
         inverted = _inverted_file(rows, config, threads)
         if inverted is not None:
-            _write_inverted(place, inverted)
-        files = {CODES_FILE: codes}
-        for path in sorted(place.iterdir()):
-            if path.name != CODES_FILE:
-                with path.open("r+b") as stream:
-                    os.fsync(stream.fileno())
-                files[path.name] = hash_file(path)
+            files.update(_write_inverted(place, inverted))
         sync_folder(place)
         sync_folder(place.parent)
-        return SegmentEntry(name, len(documents), tokens, files)
+        store = DocumentStore(database, len(passages))
+        entry = SegmentEntry(name, len(passages), total, tokens, files)
+        return cls(rows, store, first_passages, inverted, None, entry)
+
+    def without(
+        self, positions: NDArray[np.int64], folder: Path | None, generation: int
+    ) -> Segment:
+        """Return the same segment with some more documents deleted.
+
+        Args:
+            positions: The documents.
+            folder: The index folder, which gets a new file that marks them; None in memory.
+            generation: The commit that does it.
+        """
+        alive = np.ones(self.num_documents, bool) if self.alive is None else self.alive.copy()
+        alive[positions] = False
+        if folder is None or self.entry is None:
+            return replace(self, alive=alive)
+        count = int((~alive).sum())
+        marked = replace(self.entry, deleted=DeletedEntry(count, generation, FileEntry(0, "")))
+        path = marked.deleted_file(folder)
+        assert path is not None and marked.deleted is not None
+        make_folder(path.parent)
+        file = write_file(path, np.packbits(~alive, bitorder="little"))
+        sync_folder(path.parent)
+        entry = replace(marked, deleted=replace(marked.deleted, file=file))
+        return replace(self, alive=alive, entry=entry)
+
+    def marked(self, folder: Path, entry: SegmentEntry) -> Segment:
+        """Return the same segment with the documents deleted that its entry says.
+
+        Raises:
+            IndexFormatError: The file that marks them is missing or damaged.
+        """
+        if self.entry == entry:
+            return self
+        return replace(self, alive=_open_alive(folder, entry), entry=entry)
+
+    def alive_positions(self) -> NDArray[np.int64]:
+        """Return the documents that are not deleted, ascending."""
+        return np.arange(self.num_documents) if self.alive is None else np.flatnonzero(self.alive)
+
+    def passages_of(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the passages of some documents, end to end."""
+        if self.first_passages is None:
+            return documents
+        return rows_of(documents, self.first_passages)
+
+    def spans(self, document: int, text: str | None) -> list[Span]:
+        """Return the spans of a document's passages in its text."""
+        first, last = document, document + 1
+        if self.first_passages is not None:
+            first, last = map(int, self.first_passages[document : document + 2])
+        found = self.documents.spans(first, last) if last > first + 1 else {}
+        return [found.get(passage, (0, len(text or ""))) for passage in range(first, last)]
+
+    def __iter__(self) -> Iterator[Document]:
+        """Iterate over the documents that are not deleted."""
+        return (document for _, document in self._living())
+
+    def stored(self) -> Iterator[StoredDocument]:
+        """Iterate over the documents that are not deleted, with the spans of their passages."""
+        return (
+            (document, self.spans(position, document.text)) for position, document in self._living()
+        )
+
+    def _living(self) -> Iterator[tuple[int, Document]]:
+        for position, document in self.documents.iterate():
+            if self.alive is None or self.alive[position]:
+                yield position, document
 
     def search(
         self,
@@ -163,6 +259,7 @@ class Segment:
         k: int,
         *,
         parameters: SearchParameters,
+        allowed: NDArray[np.bool_] | None,
         executor: Executor | None,
         threads: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -172,60 +269,138 @@ class Segment:
             query: The query, encoded with this segment's codec.
             k: How many documents at most.
             parameters: How to search.
+            allowed: (num_documents,) bool, which documents may be found; all that are not
+                deleted by default.
             executor: Scores parts side by side when given.
             threads: How many of its threads to keep busy.
 
         Returns:
-            Document positions (n,) int64, best first, and scores (n,) float32.
+            Document positions (n,) int64, best first, and scores (n,) float32. Approximate
+            search, too, returns k where that many documents are allowed and have token vectors.
         """
-        positions = None
-        if self.inverted is not None and self.approximates(parameters, k):
+        allowed = self.living(allowed)
+        if self.inverted is not None and self.approximates(parameters, k, allowed):
             try:
-                positions = self.inverted.candidates(
+                passages = self.inverted.candidates(
                     query,
-                    len(self),
+                    len(self.rows.lengths),
                     lookups=parameters.lookups,
                     limit=self.candidates(parameters, k),
                     kernel=Product,
                     query_tokens=parameters.query_tokens,
+                    allowed=self._passage_mask(allowed),
                 )
             except IndexError as error:  # its checksum was not verified, see `open`
                 raise IndexFormatError(f"an inverted file is damaged: {error}.") from error
-        return self.best_of(query, positions, k, executor=executor, threads=threads)
+            found = self._best(query, passages, k, executor, threads)
+            if len(found[0]) >= min(k, self.num_documents if allowed is None else allowed.sum()):
+                return found
+        return self.exact(query, k, allowed=allowed, executor=executor, threads=threads)
 
-    def best_of(
+    def exact(
         self,
         query: QueryCodes,
-        positions: NDArray[np.int64] | None,
         k: int,
         *,
+        allowed: NDArray[np.bool_] | None,
         executor: Executor | None,
         threads: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Score the documents at `positions` (ascending), or all, and return the best k."""
-        scores = self.rows.score(query, positions, executor, threads)
-        best = top_k(scores, k)
-        return (best if positions is None else positions[best]), scores[best]
+        """Score all documents, or those allowed; see `search`."""
+        allowed = self.living(allowed)
+        passages = None
+        if allowed is not None and allowed.mean() < _MOSTLY:
+            passages = self.passages_of(np.flatnonzero(allowed))
+        return self._best(query, passages, k, executor, threads, allowed)
 
-    def approximates(self, parameters: SearchParameters, k: int) -> bool:
+    def scores_of(
+        self, query: QueryCodes, documents: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the passages of some documents (ascending), and their scores."""
+        passages = self.passages_of(documents)
+        return passages, self.rows.score(query, passages, None, 1)
+
+    def living(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Return which documents are allowed and not deleted, None for all."""
+        if allowed is None or self.alive is None:
+            return self.alive if allowed is None else allowed
+        return allowed & self.alive
+
+    def by_document(
+        self, passages: NDArray[np.int64] | None, scores: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.float32]]:
+        """Give each document the score of its best passage.
+
+        Args:
+            passages: Ascending passage numbers, None for all.
+            scores: Their scores.
+
+        Returns:
+            Ascending document positions, None for all, and their scores.
+        """
+        if self.first_passages is None:
+            return passages, scores
+        if passages is None:
+            return None, np.maximum.reduceat(scores, self.first_passages[:-1])
+        if not len(passages):
+            return passages, scores
+        owners = np.searchsorted(self.first_passages, passages, side="right") - 1
+        starts = np.flatnonzero(np.diff(owners, prepend=-1))
+        return owners[starts], np.maximum.reduceat(scores, starts)
+
+    def _best(
+        self,
+        query: QueryCodes,
+        passages: NDArray[np.int64] | None,
+        k: int,
+        executor: Executor | None,
+        threads: int,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Score passages (ascending), or all, and return the best k documents among them."""
+        scores = self.rows.score(query, passages, executor, threads)
+        documents, scores = self.by_document(passages, scores)
+        if documents is None and allowed is not None:
+            scores = np.where(allowed, scores, np.float32(-np.inf))
+        best = top_k(scores, k)
+        return (best if documents is None else documents[best]), scores[best]
+
+    def _passage_mask(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        if allowed is None or self.first_passages is None:
+            return allowed
+        return np.repeat(allowed, np.diff(self.first_passages))
+
+    def approximates(
+        self, parameters: SearchParameters, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> bool:
         """Say whether a search looks into the inverted file rather than scoring all documents."""
         if self.inverted is None or parameters.mode == "exact":
             return False
         if parameters.mode == "approximate":
             return True
-        share = min(self.candidates(parameters, k) / max(len(self), 1), 1.0)
-        return (1 - share) * len(self.rows.codes) * self.rows.codec.planes > LOOKUP_TOKENS
+        passages = len(self.rows.lengths) * (1.0 if allowed is None else float(allowed.mean()))
+        share = min(self.candidates(parameters, k) / max(passages, 1.0), 1.0)
+        tokens = passages * self._mean_length()
+        return (1 - share) * tokens > LOOKUP_TOKENS
 
     def candidates(self, parameters: SearchParameters, k: int) -> int:
-        """Return how many documents an approximate search scores exactly."""
+        """Return how many passages an approximate search scores exactly."""
         wanted = parameters.candidates
         if wanted is None:
-            length = len(self.rows.codes) * self.rows.codec.planes / max(len(self), 1)
-            wanted = round(_CANDIDATES * max(_FULL_LENGTH / max(length, 1.0), 1.0) ** 1.25)
+            wanted = round(
+                _CANDIDATES * max(_FULL_LENGTH / max(self._mean_length(), 1.0), 1.0) ** 1.25
+            )
+        if self.first_passages is not None:
+            k = k * len(self.rows.lengths) // self.num_documents
         return max(wanted, k)
 
-    def __iter__(self) -> Iterator[Document]:
-        return iter(self.documents)
+    def _mean_length(self) -> float:
+        """Return about how many token vectors a passage has."""
+        return len(self.rows.codes) * self.rows.codec.planes / max(len(self.rows.lengths), 1)
+
+
+def _first_passages(counts: NDArray[np.int32]) -> NDArray[np.int64] | None:
+    return row_offsets(counts, 1) if (counts > 1).any() else None
 
 
 def _inverted_file(rows: TokenRows, config: IndexConfig, threads: int) -> InvertedFile | None:
@@ -238,11 +413,17 @@ def _inverted_file(rows: TokenRows, config: IndexConfig, threads: int) -> Invert
     return build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=threads)
 
 
-def _write_inverted(place: Path, inverted: InvertedFile) -> None:
-    inverted.centroids.tofile(place / "centroids.u8")
-    inverted.scales.astype("<f4").tofile(place / "centroid_scales.f32")
-    np.diff(inverted.offsets).astype("<i4").tofile(place / "list_lengths.i32")
-    inverted.documents.tofile(place / "lists.bin")
+def _write_inverted(place: Path, inverted: InvertedFile) -> dict[str, FileEntry]:
+    contents = (
+        inverted.centroids,
+        inverted.scales.astype("<f4"),
+        np.diff(inverted.offsets).astype("<i4"),
+        inverted.documents,
+    )
+    return {
+        name: write_file(place / name, content)
+        for name, content in zip(INVERTED_FILES, contents, strict=True)
+    }
 
 
 def _open_inverted(place: Path, dim: int, entry: SegmentEntry) -> InvertedFile:
@@ -252,12 +433,25 @@ def _open_inverted(place: Path, dim: int, entry: SegmentEntry) -> InvertedFile:
     total = int(lengths.sum(dtype=np.int64))
     if not number or number % 32 or not np.isfinite(scales).all() or (lengths < 0).any():
         raise IndexFormatError(f"{place} is damaged: its inverted file makes no sense.")
-    documents = map_array(place / "lists.bin", list_dtype(entry.num_documents), total)
+    documents = map_array(place / "lists.bin", list_dtype(entry.num_passages), total)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
     return InvertedFile(map_bytes(place / "centroids.u8", number, dim), scales, offsets, documents)
 
 
+def _open_alive(folder: Path, entry: SegmentEntry) -> NDArray[np.bool_] | None:
+    path = entry.deleted_file(folder)
+    if path is None or entry.deleted is None:
+        return None
+    _check_file(path, entry.deleted.file, verify=True)
+    bits = np.fromfile(path, np.uint8)
+    deleted = np.unpackbits(bits, count=entry.num_documents, bitorder="little").astype(bool)
+    if int(deleted.sum()) != entry.deleted.count:
+        raise IndexFormatError(f"{path} is damaged: it does not mark {entry.deleted.count}.")
+    return ~deleted
+
+
 def _check_file(path: Path, expected: FileEntry, verify: bool) -> None:
+    """Raise IndexFormatError unless a file has its size and, when `verify`, its checksum."""
     if not path.is_file():
         raise IndexFormatError(f"{path} is missing; the index is incomplete.")
     size = path.stat().st_size

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+import mmap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import IndexFormatError, InvalidInputError
-from pocket_colbert.manifest import CODES_FILE, FileEntry
-from pocket_colbert.maxsim import maxsim_codes
+from pocket_colbert.files import FileEntry, FileWriter, write_file
+from pocket_colbert.manifest import CODES_FILE
+from pocket_colbert.maxsim import blocks, maxsim_codes, rows_of
 from pocket_colbert.product import Product
 from pocket_colbert.quantization import Codec, QueryCodes
 
-EncodedDocument = tuple[NDArray[np.uint8], NDArray[Any], int]
-"""Rows, scales, and the number of token vectors, of one document."""
+EncodedPassage = tuple[NDArray[np.uint8], NDArray[Any], int]
+"""Rows, scales, and the number of token vectors, of one passage."""
+
+_CHUNK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
 class TokenRows:
-    """Codes of documents, end to end.
+    """Codes of passages, end to end. A document is one passage or several in a row.
 
     Attributes:
         codec: What they were written with.
         codes: (total_rows, dim) uint8.
         scales: (total_rows, planes) float16, or float32 from an index of format 1.
-        lengths: (num_documents,) int32, token vectors of each document.
-        offsets: (num_documents + 1,) int64, the first row of each document.
+        lengths: (num_passages,) int32, token vectors of each passage.
+        offsets: (num_passages + 1,) int64, the first row of each passage.
     """
 
     codec: Codec
@@ -43,14 +45,14 @@ class TokenRows:
     offsets: NDArray[np.int64]
 
     @classmethod
-    def join(cls, codec: Codec, documents: Sequence[EncodedDocument]) -> TokenRows:
-        """Lay documents, as `Codec.encode` writes them, end to end."""
-        lengths = np.array([length for _, _, length in documents], dtype=np.int32)
+    def join(cls, codec: Codec, passages: Sequence[EncodedPassage]) -> TokenRows:
+        """Lay passages, as `Codec.encode` writes them, end to end."""
+        lengths = np.array([length for _, _, length in passages], dtype=np.int32)
         return cls(
             codec,
-            np.concatenate([np.empty((0, codec.dim), np.uint8), *(item[0] for item in documents)]),
+            np.concatenate([np.empty((0, codec.dim), np.uint8), *(item[0] for item in passages)]),
             np.concatenate(
-                [np.empty((0, codec.planes), np.float16), *(item[1] for item in documents)]
+                [np.empty((0, codec.planes), np.float16), *(item[1] for item in passages)]
             ),
             lengths,
             row_offsets(lengths, codec.planes),
@@ -58,22 +60,14 @@ class TokenRows:
 
     @classmethod
     def encode(cls, codec: Codec, embeddings: Iterable[NDArray[np.float32]]) -> TokenRows:
-        """Write down documents and lay them end to end."""
+        """Write down passages and lay them end to end."""
         return cls.join(codec, [(*codec.encode(item), len(item)) for item in embeddings])
 
     @classmethod
-    def merge(cls, parts: Sequence[TokenRows]) -> TokenRows:
-        """Lay several end to end, with the codec of the largest.
-
-        Parts that were written with it are taken as they are; others are written anew, which
-        adds the codec's error once more. Codecs of format 1 are not written any more.
-        """
-        largest = max(parts, key=lambda part: (part.codec.rotated, len(part.codes)))
-        codec = largest.codec
-        if not codec.rotated:
-            decoded = [largest.decode(n) for n in range(len(largest.lengths))]
-            codec = Codec.fit(np.concatenate([np.empty((0, codec.dim), np.float32), *decoded]), 8)
-        parts = [part if part.codec.same_as(codec) else part.rewritten(codec) for part in parts]
+    def concatenate(cls, codec: Codec, parts: Sequence[TokenRows]) -> TokenRows:
+        """Lay several that were written with one codec end to end."""
+        if not parts:
+            return cls.join(codec, [])
         lengths = np.concatenate([part.lengths for part in parts])
         return cls(
             codec,
@@ -83,15 +77,39 @@ class TokenRows:
             row_offsets(lengths, codec.planes),
         )
 
-    def rewritten(self, codec: Codec) -> TokenRows:
-        """Return the same documents written with another codec."""
-        return TokenRows.encode(codec, (self.decode(n) for n in range(len(self.lengths))))
+    def copies(self, codec: Codec, passages: NDArray[np.int64]) -> Iterator[TokenRows]:
+        """Copy some passages, a few megabytes at a time.
 
-    def decode(self, document: int) -> NDArray[np.float32]:
-        """Return the token vectors (num_tokens, dim) float32 of a document."""
-        begin, end = self.offsets[document : document + 2]
+        Args:
+            codec: The codec that the copies are to have. Another than that of these rows adds
+                its error once more.
+            passages: Which ones, ascending.
+        """
+        keeps_codec = self.codec.same_as(codec)
+        widths = self.offsets[passages + 1] - self.offsets[passages]
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
+        for first, last in blocks(ends, _CHUNK_ROWS):
+            chosen = passages[first:last]
+            if keeps_codec:
+                rows = rows_of(chosen, self.offsets)
+                lengths = self.lengths[chosen]
+                yield TokenRows(
+                    codec,
+                    self.codes[rows],
+                    self.scales[rows],
+                    lengths,
+                    row_offsets(lengths, codec.planes),
+                )
+            else:
+                yield TokenRows.encode(codec, (self.decode(int(n)) for n in chosen))
+            forget(self.codes)
+            forget(self.scales)
+
+    def decode(self, passage: int) -> NDArray[np.float32]:
+        """Return the token vectors (num_tokens, dim) float32 of a passage."""
+        begin, end = self.offsets[passage : passage + 2]
         return self.codec.decode(
-            self.codes[begin:end], self.scales[begin:end], int(self.lengths[document])
+            self.codes[begin:end], self.scales[begin:end], int(self.lengths[passage])
         )
 
     @property
@@ -102,14 +120,14 @@ class TokenRows:
     def score(
         self,
         query: QueryCodes,
-        documents: NDArray[np.int64] | None,
+        passages: NDArray[np.int64] | None,
         executor: Executor | None,
         threads: int,
     ) -> NDArray[np.float32]:
-        """Score documents exactly: those numbered, or all.
+        """Score passages exactly: those numbered, or all.
 
         Returns:
-            (len(documents),) or (num_documents,) float32.
+            (len(passages),) or (num_passages,) float32.
         """
         return maxsim_codes(
             query,
@@ -118,7 +136,7 @@ class TokenRows:
             self.scales,
             self.offsets,
             kernel=Product,
-            documents=documents,
+            documents=passages,
             executor=executor,
             threads=threads,
         )
@@ -133,7 +151,9 @@ class TokenRows:
         }
 
     @staticmethod
-    def write(place: Path, codec: Codec, parts: Iterable[TokenRows]) -> tuple[int, FileEntry]:
+    def write(
+        place: Path, codec: Codec, parts: Iterable[TokenRows]
+    ) -> tuple[int, dict[str, FileEntry]]:
         """Write files to a new folder.
 
         Args:
@@ -142,47 +162,46 @@ class TokenRows:
             parts: Written one after the other.
 
         Returns:
-            The number of token vectors, and the entry of the codes, which are on disk; the other
-            files are not synchronised yet.
+            The number of token vectors, and the entries of the files, which are on disk.
         """
-        digest, size, tokens = hashlib.sha256(), 0, 0
+        tokens = 0
         with (
-            (place / CODES_FILE).open("wb") as codes,
-            (place / "scales.f16").open("wb") as scales,
-            (place / "lengths.i32").open("wb") as lengths,
+            FileWriter(place / CODES_FILE) as codes,
+            FileWriter(place / "scales.f16") as scales,
+            FileWriter(place / "lengths.i32") as lengths,
         ):
             for part in parts:
-                data = np.ascontiguousarray(part.codes).data
-                codes.write(data)
-                digest.update(data)
-                size += part.codes.nbytes
                 tokens += part.num_tokens
-                scales.write(part.scales.astype("<f2").tobytes())
-                lengths.write(part.lengths.astype("<i4").tobytes())
-            codes.flush()
-            os.fsync(codes.fileno())
+                codes.write(part.codes)
+                scales.write(part.scales.astype("<f2"))
+                lengths.write(part.lengths.astype("<i4"))
+            files = {
+                CODES_FILE: codes.finish(),
+                "scales.f16": scales.finish(),
+                "lengths.i32": lengths.finish(),
+            }
         # Nine digits tell all float32 apart.
         mean = [float(f"{value:.9g}") for value in codec.mean]
-        description = {"bits": codec.bits, "mean": mean}
-        (place / "codec.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
-        return tokens, FileEntry(size, digest.hexdigest())
+        description = json.dumps({"bits": codec.bits, "mean": mean}) + "\n"
+        files["codec.json"] = write_file(place / "codec.json", description.encode())
+        return tokens, files
 
     @classmethod
-    def open(cls, place: Path, dim: int, bits: int, documents: int, tokens: int) -> TokenRows:
+    def open(cls, place: Path, dim: int, bits: int, passages: int, tokens: int) -> TokenRows:
         """Map the files of a folder.
 
         Args:
             place: The folder.
             dim: Width of a token vector.
             bits: Bits that the index's settings say.
-            documents: How many documents there must be.
+            passages: How many passages there must be.
             tokens: How many token vectors there must be.
 
         Raises:
             IndexFormatError: The files do not fit that or each other.
         """
         codec = _read_codec(place / "codec.json", dim, bits)
-        lengths = read_array(place / "lengths.i32", "<i4", documents)
+        lengths = read_array(place / "lengths.i32", "<i4", passages)
         if (lengths < 0).any() or lengths.sum(dtype=np.int64) != tokens:
             raise IndexFormatError(f"{place / 'lengths.i32'} is damaged: they do not add up.")
         offsets = row_offsets(lengths, codec.planes)
@@ -217,7 +236,7 @@ class TokenRows:
 
 
 def row_offsets(lengths: NDArray[np.int32], planes: int) -> NDArray[np.int64]:
-    """Return the first row of each document, and the total, (num_documents + 1,) int64."""
+    """Return the first row of each passage, and the total, (num_passages + 1,) int64."""
     rows = -(-lengths.astype(np.int64) // planes)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(rows)])
 
@@ -234,6 +253,18 @@ def map_array(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
         return np.empty(0, dtype)
     # A plain view: np.memmap's own slicing costs microseconds a block.
     return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
+
+
+def forget(array: NDArray[Any]) -> None:
+    """Let the system drop the pages of a mapped array from memory; nothing else changes.
+
+    What is read once from end to end would otherwise count as this process's memory.
+    """
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def read_array(path: Path, dtype: str | np.dtype[Any], count: int) -> NDArray[Any]:

@@ -1,0 +1,170 @@
+"""An index folder: its state, who may change it, and how one state follows another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pocket_colbert.config import IndexConfig
+from pocket_colbert.errors import IndexConflictError, IndexExistsError, IndexFormatError
+from pocket_colbert.files import make_folder, remove
+from pocket_colbert.lock import WriterLock
+from pocket_colbert.manifest import (
+    DELETED_FOLDER,
+    MANIFEST_FILE,
+    SEGMENTS_FOLDER,
+    Manifest,
+    SegmentEntry,
+)
+from pocket_colbert.segment import Segment
+
+_ATTEMPTS = 10
+
+
+class IndexFolder:
+    """The folder of an index that is open.
+
+    Attributes:
+        path: The folder.
+        manifest: The state that was read or written last.
+    """
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        """Open the folder of an index; segments are opened by `segments`.
+
+        Raises:
+            IndexNotFoundError: There is no index.
+            IndexFormatError: Its manifest is damaged.
+            IndexLockedError: Another writer has it open.
+            IndexConflictError: It cannot be written to.
+        """
+        self.path = path
+        self.manifest = Manifest.load(path)
+        self._lock = WriterLock(path) if writable else None
+        if writable:
+            self.manifest = Manifest.load(path)
+            self.remove_orphans()
+
+    @classmethod
+    def create(cls, path: Path, config: IndexConfig) -> IndexFolder:
+        """Make the folder of an empty index and open it for writing.
+
+        Raises:
+            IndexExistsError: There is something at `path`.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise IndexExistsError(f"{path} already exists and is not an empty folder.")
+        make_folder(path / SEGMENTS_FOLDER)
+        Manifest(0, config).save(path)
+        return cls(path, writable=True)
+
+    @property
+    def writable(self) -> bool:
+        """Whether this process may change the index."""
+        return self._lock is not None and self._lock.held
+
+    def segments(self, known: Sequence[Segment], verify: bool | None) -> tuple[Segment, ...]:
+        """Open the segments of the manifest, those that are open already excepted.
+
+        Where a writer has removed some of them meanwhile, the manifest is read again.
+
+        Args:
+            known: Segments that are open.
+            verify: See `Segment.open`.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._open(known, verify)
+            except (IndexFormatError, OSError):
+                before, self.manifest = self.manifest, Manifest.load(self.path)
+                if before == self.manifest or attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    def _open(self, known: Sequence[Segment], verify: bool | None) -> tuple[Segment, ...]:
+        open_segments = {segment.entry.name: segment for segment in known if segment.entry}
+        found = []
+        for entry in self.manifest.segments:
+            segment = open_segments.get(entry.name)
+            if segment is None:
+                segment = Segment.open(self.path, entry, self.manifest.config, verify)
+            found.append(segment.marked(self.path, entry))
+        return tuple(found)
+
+    def read(self) -> bool:
+        """Read the manifest again and say whether it has changed."""
+        before, self.manifest = self.manifest, Manifest.load(self.path)
+        return before != self.manifest
+
+    def commit(self, segments: Sequence[Segment], config: IndexConfig | None = None) -> None:
+        """Make segments, all of whose files are on disk, the state of the index, in one step.
+
+        Args:
+            segments: The segments.
+            config: Settings in place of those the index has.
+
+        Raises:
+            IndexConflictError: The index was opened read-only or has been changed by another.
+            OSError: The disk is full or fails. The index stays as it was.
+        """
+        self.check_writable()
+        entries: list[SegmentEntry] = [item.entry for item in segments if item.entry is not None]
+        following = Manifest(
+            self.manifest.generation + 1, config or self.manifest.config, tuple(entries)
+        )
+        try:
+            following.save(self.path)
+        except BaseException:
+            # It counts when the manifest is in its place, whatever came after.
+            if Manifest.load(self.path) == following:
+                self.manifest = following
+            raise
+        self.manifest = following
+        self.remove_orphans()
+
+    def check_writable(self) -> None:
+        """Raise IndexConflictError unless this process may change the index now."""
+        if self._lock is None:
+            raise IndexConflictError(
+                f"{self.path} was opened read-only; open it with writable=True to change it."
+            )
+        if not self._lock.held:
+            raise IndexConflictError(
+                f"{self.path} was opened for writing by another process or is closed; open it here."
+            )
+        found = Manifest.load(self.path).generation
+        if found != self.manifest.generation:
+            raise IndexConflictError(
+                f"{self.path} was changed by another writer (commit {found}, this one knows "
+                f"{self.manifest.generation}); open it again and repeat."
+            )
+
+    def remove_orphans(self) -> None:
+        """Delete files that the manifest does not name: leftovers of commits and failures."""
+        segments = {entry.name for entry in self.manifest.segments}
+        deleted = {entry.deleted_file(self.path) for entry in self.manifest.segments}
+        for path in _entries(self.path / SEGMENTS_FOLDER):
+            if path.name not in segments:
+                remove(path)
+        for path in _entries(self.path / DELETED_FOLDER):
+            if path not in deleted:
+                remove(path)
+
+    def clean_up(self) -> None:
+        """Delete what a commit left behind that did not come to its end."""
+        if self.writable and Manifest.load(self.path) == self.manifest:
+            self.remove_orphans()
+
+    def close(self) -> None:
+        """Let another writer in."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+def is_index(folder: str | Path) -> bool:
+    """Say whether there is an index at `folder`, damaged or not."""
+    return (Path(folder) / MANIFEST_FILE).is_file()
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []

@@ -1,0 +1,84 @@
+"""Several segments to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+
+from pocket_colbert.documents import StoredDocument
+from pocket_colbert.quantization import Codec
+from pocket_colbert.segment import Segment
+from pocket_colbert.token_rows import TokenRows
+
+SEGMENT_TOKENS = 4_000_000
+"""Token vectors that a segment made by merging has at most: 200 MB as int4 of 96. Merging holds
+little of it in memory, and what is searched as one has one set of centroids to look up."""
+
+_MANY = 8
+_FIT_TOKENS = 1 << 16
+
+
+def living_tokens(segment: Segment) -> int:
+    """Return the number of token vectors of documents that are not deleted."""
+    if segment.alive is None:
+        return segment.rows.num_tokens
+    passages = segment.passages_of(segment.alive_positions())
+    return int(segment.rows.lengths[passages].sum(dtype=np.int64))
+
+
+def runs_to_merge(segments: Sequence[Segment], segment_tokens: int) -> list[slice]:
+    """Say which neighbours `compact` makes one: as many as stay within a size.
+
+    A segment alone is written anew where documents are deleted or its format is older.
+
+    Returns:
+        Slices of `segments`, which keep the order of documents.
+    """
+    runs, start, total = [], 0, 0
+    tokens = [living_tokens(segment) for segment in segments]
+    for number, count in enumerate([*tokens, None]):
+        if count is None or (number > start and total + count > segment_tokens):
+            lone = segments[start] if number == start + 1 else None
+            if lone is None or lone.alive is not None or lone.documents.version < 3:
+                runs.append(slice(start, number))
+            start, total = number, 0
+        total += count or 0
+    return runs if segments else []
+
+
+def run_of_small(segments: Sequence[Segment], segment_tokens: int) -> list[slice]:
+    """Say which of the last segments are small and many enough to be made one, if any."""
+    start, total = len(segments), 0
+    for segment in reversed(segments):
+        total += segment.rows.num_tokens
+        if segment.rows.num_tokens > segment_tokens // _MANY or total > segment_tokens:
+            break
+        start -= 1
+    return [slice(start, len(segments))] if len(segments) - start >= _MANY else []
+
+
+def merged_codec(segments: Sequence[Segment]) -> Codec:
+    """Return the codec of the largest; those of format 1 are not written any more."""
+    rows = max((s.rows for s in segments), key=lambda item: (item.codec.rotated, len(item.codes)))
+    if rows.codec.rotated:
+        return rows.codec
+    decoded, total = [np.empty((0, rows.codec.dim), np.float32)], 0
+    for passage in range(len(rows.lengths)):
+        decoded.append(rows.decode(passage))
+        total += len(decoded[-1])
+        if total >= _FIT_TOKENS:
+            break
+    return Codec.fit(np.concatenate(decoded), rows.codec.bits)
+
+
+def merged_rows(segments: Sequence[Segment], codec: Codec) -> Iterator[TokenRows]:
+    """Iterate over the token vectors of documents that are not deleted, in pieces."""
+    for segment in segments:
+        yield from segment.rows.copies(codec, segment.passages_of(segment.alive_positions()))
+
+
+def merged_documents(segments: Sequence[Segment]) -> Iterator[StoredDocument]:
+    """Iterate over the documents that are not deleted."""
+    return chain.from_iterable(segment.stored() for segment in segments)

@@ -1,0 +1,135 @@
+"""Long texts to passages: where they may be cut, and where they are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+WORD, LINE, SENTENCE, PARAGRAPH = range(1, 5)
+"""Kinds of borders, better ones larger. A line is worth less than a sentence, as many texts are
+wrapped; a paragraph is a blank line, or a sentence that ends with its line."""
+
+_CJK = "\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uff0f\uff1a-\uff20\U00020000-\U0003ffff"
+_CLOSING = "[\"'”’»)\\]」』】》）]*"
+_BORDER = re.compile(
+    # The look-behind keeps a long row of dots from being tried from each of its dots.
+    rf"(?:(?<![.!?…؟।])[.!?…؟।]+{_CLOSING}(?=[\s{_CJK}])|[。！？]+{_CLOSING})(\s*)"
+    rf"|(\s+)|(?<=[{_CJK}])(?=\w)|(?<=\w)(?=[{_CJK}])(?=\w)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """A part of a document that has token vectors of its own.
+
+    Attributes:
+        start: Where it starts in the document's text, in characters.
+        end: Where it ends.
+        embedding: (num_tokens, dim) float32.
+    """
+
+    start: int
+    end: int
+    embedding: NDArray[np.float32]
+
+
+def with_title(text: str, title: str | None) -> str:
+    """Return what is encoded for a text and its title: title, a space, text, as BEIR does."""
+    return f"{title or ''} {text}".strip()
+
+
+def borders(
+    text: str, start: int, end: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Find where a part of a text may be cut without cutting a word.
+
+    Between CJK characters, which no spaces part, is a border too.
+
+    Args:
+        text: The whole text.
+        start: Where the part starts.
+        end: Where it ends.
+
+    Returns:
+        Where the words before the borders end, where those after start, and the kinds of the
+        borders: (n,) int64 each, ascending but for the kinds.
+    """
+    found = []
+    for match in _BORDER.finditer(text, start, end):
+        after_stop, space = match.groups()
+        if after_stop is not None:
+            kind = PARAGRAPH if "\n" in after_stop else SENTENCE
+        elif space is not None:
+            kind = (WORD, LINE, PARAGRAPH)[min(space.count("\n"), 2)]
+        else:
+            kind = WORD
+        found.append((match.end() - len(after_stop or space or ""), match.end(), kind))
+    before, after, kinds = np.array(found, dtype=np.int64).reshape(-1, 3).T
+    return before, after, kinds
+
+
+def split(
+    text: str, offsets: NDArray[np.int64], budget: int, overlap: int
+) -> list[tuple[int, int]]:
+    """Cut a text into passages that overlap.
+
+    A passage ends at the best border in the last half of its budget, the last of equals; without
+    one at the last border between words; inside a word only when it exceeds the budget alone. The
+    next one starts at the best border among the last `overlap` tokens, the first of equals, a
+    paragraph being no better than a sentence there; without one it does not overlap.
+
+    Args:
+        text: The text.
+        offsets: (num_tokens, 2) int64, where each token starts and ends in it, ascending.
+        budget: Tokens a passage has at most, >= 1.
+        overlap: Tokens neighbouring passages share at most, >= 0; at most half the budget.
+
+    Returns:
+        (start, end) of each passage in characters, without white space around it, or of the
+        whole text when it fits. Passages hold all that is not white space.
+    """
+    n = len(offsets)
+    if n <= budget:
+        return [(0, len(text))]
+    starts, ends = (np.maximum.accumulate(column) for column in offsets.T)
+    # Before these tokens no character is cut; byte-level tokens may be parts of one.
+    whole = np.flatnonzero(np.append(True, starts[1:] >= ends[:-1]))
+    spans: list[tuple[int, int]] = []
+
+    def add(first: int, last: int) -> None:
+        begin = int(starts[first]) if first else 0
+        end = int(max(starts[last], ends[last - 1])) if last < n else len(text)
+        part = text[begin:end]
+        if part.strip():
+            spans.append((end - len(part.lstrip()), begin + len(part.rstrip())))
+
+    def places(low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the tokens in [low, high] that a border is before, and the borders' kinds."""
+        before, after, kinds = borders(text, int(starts[low - 1]), int(ends[high]))
+        tokens = np.searchsorted(ends, after, side="right")
+        fits = (tokens >= low) & (tokens <= high)
+        fits[fits] = starts[tokens[fits]] >= before[fits]
+        return tokens[fits], kinds[fits]
+
+    overlap = min(overlap, budget // 2)
+    first = last = 0
+    while n - first > budget:
+        tokens, kinds = places(last + 1, first + budget)
+        kinds[tokens <= first + budget // 2] = WORD
+        if not len(tokens) and first < last:
+            first = last
+            continue
+        if len(tokens):
+            last = int(tokens[np.lexsort((tokens, kinds))[-1]])
+        else:
+            cut = int(whole[np.searchsorted(whole, first + budget, side="right") - 1])
+            last = cut if cut > last else first + budget
+        add(first, last)
+        low = max(last - overlap, first + 1)
+        tokens, kinds = places(low, last - 1) if low < last else (tokens[:0], kinds[:0])
+        first = int(tokens[np.minimum(kinds, SENTENCE).argmax()]) if len(tokens) else last
+    add(first, n)
+    return spans or [(0, len(text))]

@@ -1,0 +1,110 @@
+"""An index as it was after one commit: what is in it, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.documents import Document
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.filters import parse_filter
+from pocket_colbert.passages import Passage
+from pocket_colbert.segment import Segment
+
+Place = tuple[int, int]
+"""Number of a segment, and position of a document in it."""
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The segments of an index, which never change: a search works on what it found at first.
+
+    Attributes:
+        segments: The segments, oldest first.
+    """
+
+    segments: tuple[Segment, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+        return sum(map(len, self.segments))
+
+    def __iter__(self) -> Iterator[Document]:
+        """Iterate over the documents in the order in which they were added."""
+        for segment in self.segments:
+            yield from segment
+
+    def places(self, document_ids: Sequence[str]) -> dict[str, Place]:
+        """Return the places of those ids whose documents are here."""
+        found = {}
+        for number, segment in enumerate(self.segments):
+            for document_id, position in segment.documents.find(document_ids).items():
+                if segment.alive is None or segment.alive[position]:
+                    found[document_id] = number, position
+        return found
+
+    def document(self, place: Place) -> Document:
+        """Return the document at a place."""
+        return self.segments[place[0]].documents.get([place[1]])[place[1]]
+
+    def passages(self, place: Place) -> list[Passage]:
+        """Return the passages of the document at a place, with its token vectors as stored."""
+        segment = self.segments[place[0]]
+        spans = segment.spans(place[1], self.document(place).text)
+        numbers = segment.passages_of(np.array([place[1]]))
+        return [
+            Passage(start, end, segment.rows.decode(int(number)))
+            for number, (start, end) in zip(numbers, spans, strict=True)
+        ]
+
+    def from_source(self, source: str) -> Iterator[str]:
+        """Iterate over the ids of the documents that were read from a source."""
+        for segment in self.segments:
+            positions = segment.documents.from_source(source)
+            if segment.alive is not None:
+                positions = positions[segment.alive[positions]]
+            for start in range(0, len(positions), _BATCH):
+                found = segment.documents.get(positions[start : start + _BATCH].tolist())
+                yield from (document.document_id for document in found.values())
+
+    def allowed(
+        self, where: Mapping[str, Any] | None, subset: Sequence[str] | None
+    ) -> list[NDArray[np.bool_] | None]:
+        """Say which documents may be found.
+
+        Args:
+            where: See `filters.parse_filter`.
+            subset: Ids, all of which must be here.
+
+        Returns:
+            (num_documents,) bool a segment, None for all its documents.
+
+        Raises:
+            InvalidInputError: `where` is no filter, or an id is not here.
+        """
+        allowed: list[NDArray[np.bool_] | None] = [None] * len(self.segments)
+        if subset is not None:
+            places = self.places(subset)
+            missing = [item for item in subset if item not in places]
+            if missing:
+                raise InvalidInputError(
+                    f"document ids must be in the index, got {missing[0]!r} and "
+                    f"{len(missing) - 1} others that are not."
+                )
+            for number, segment in enumerate(self.segments):
+                mask = np.zeros(segment.num_documents, dtype=bool)
+                mask[[position for n, position in places.values() if n == number]] = True
+                allowed[number] = mask
+        if where is not None:
+            condition = parse_filter(where)
+            for number, segment in enumerate(self.segments):
+                mask = condition.mask(segment.num_documents, segment.documents.matching)
+                before = allowed[number]
+                allowed[number] = mask if before is None else before & mask
+        return allowed
