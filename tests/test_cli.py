@@ -81,18 +81,94 @@ def test_info_splits_the_bytes(index: Path) -> None:
     assert "bytes a token vector" in shown and "pruning: none" in shown and "in memory" in shown
 
 
-def test_append_and_overwrite(corpus: Path, tmp_path: Path) -> None:
-    folder, extra = tmp_path / "index", tmp_path / "extra.txt"
+def test_update_and_overwrite(corpus: Path, tmp_path: Path) -> None:
+    """Only what has changed is encoded, what is gone is deleted, other paths are left alone."""
+    folder, notes, extra = tmp_path / "index", tmp_path / "notes", tmp_path / "extra.txt"
+    notes.mkdir()
+    for name in "abc":
+        (notes / f"{name}.txt").write_text(f"Note {name} on glaciers.", encoding="utf-8")
     extra.write_text("Glaciers calve icebergs.", encoding="utf-8")
-    assert run("index", corpus / "sub", "--into", folder, "--pool-factor", 2).exit_code == 0
-    fails("index", extra, "--into", folder, message="--append")
-    added = json.loads(run("index", extra, "--into", folder, "--append", "--json").stdout)
-    assert added["documents"] == 2 and added["pruning"]["pool_factor"] == 2.0
-    fails("index", extra, "--into", folder, "--append", message="extra.txt")
+    assert run("index", notes, "--into", folder, "--pool-factor", 2).exit_code == 0
+    added = json.loads(run("index", extra, "--into", folder, "--json").stdout)
+    assert (added["added"], added["deleted"], added["documents"]) == (1, 0, 4)
+    assert added["pruning"]["pool_factor"] == 2.0
+    (notes / "a.txt").write_text("Note a on rivers.", encoding="utf-8")
+    (notes / "b.txt").unlink()
+    (notes / "d.txt").write_text("Note d on bread.", encoding="utf-8")
+    kept = json.loads(run("index", notes, "--into", folder, "--keep-missing", "--json").stdout)
+    assert [kept[name] for name in ("added", "changed", "unchanged", "deleted")] == [1, 1, 1, 0]
+    shown = run("index", notes, "--into", folder).stdout
+    assert "0 added, 0 changed, 3 unchanged, 1 deleted" in shown
+    hits = json.loads(run("search", folder, "rivers", "-k", 9, "--json").stdout)
+    assert sorted(hit["document_id"] for hit in hits) == ["a.txt", "c.txt", "d.txt", "extra.txt"]
+    assert hits[0]["document_id"] == "a.txt"
+    fails("index", notes, "--into", folder, "--codes", "int8", message="made with --codes int4")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.txt").write_text("Another a.", encoding="utf-8")
+    fails("index", other, "--into", folder, message="'a.txt' twice, in ../notes and ../other")
     assert run("index", extra, "--into", folder, "--overwrite").exit_code == 0
     assert json.loads(run("info", folder, "--json").stdout)["documents"] == 1
     fails("index", extra, "--into", corpus, message="not an index")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["extra.txt", "index"]
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert left == ["extra.txt", "index", "notes", "other"]
+
+
+def test_interrupted_indexing_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: Encoder
+) -> None:
+    """Ctrl-C keeps what was encoded; the next call encodes the rest only."""
+    from pocket_colbert import retriever, sync
+
+    rows = [{"_id": str(n), "text": f"Text number {n}."} for n in range(40)]
+    path, folder = tmp_path / "rows.jsonl", tmp_path / "index"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    monkeypatch.setattr(sync, "_BATCH", 10)
+    upsert, calls = retriever.Retriever.upsert, []
+
+    def interrupted(self: object, documents: list, **named: object) -> int:
+        calls.append(len(documents))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return upsert(self, documents, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(retriever.Retriever, "upsert", interrupted)
+    result = run("index", path, "--into", folder)
+    assert result.exit_code == 130 and "Interrupted after 20 documents" in result.stderr
+    found = json.loads(run("index", path, "--into", folder, "--json").stdout)
+    assert (found["added"], found["unchanged"], found["documents"]) == (20, 20, 40)
+    assert calls == [10, 10, 10, 0, 0, 10, 10]
+
+
+def test_delete_compact_and_check(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    assert run("index", corpus, "--into", folder).exit_code == 0
+    result = run("delete", folder, "bees.html", "nobody")
+    assert "1 deleted, 4 documents left" in result.stdout and "not in the index" in result.stderr
+    assert "1 deleted ones" in run("info", folder).stdout
+    before = json.loads(run("info", folder, "--json").stdout)
+    found = json.loads(run("compact", folder, "--json").stdout)
+    assert found["deleted"] == 0 and found["tokens"] < before["tokens"]
+    assert "no problems found" in run("check", folder).stdout
+    path = next(folder.rglob("codes.u8"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    result = run("check", folder)
+    assert result.exit_code == 1 and "codes.u8 is damaged" in result.stdout
+    assert len(json.loads(run("check", folder, "--json").stdout)["problems"]) == 1
+    fails("check", tmp_path, message="no index at")
+
+
+def test_search_with_filter_keywords_and_explanation(index: Path) -> None:
+    hits = json.loads(run("search", index, "sea", "--where", '{"n": {"$gte": 1}}', "--json").stdout)
+    assert [hit["document_id"] for hit in hits] == ["1"] and hits[0]["metadata"] == {"n": 1}
+    hits = json.loads(run("search", index, "river", "--hybrid", "keywords", "--json").stdout)
+    assert [hit["document_id"] for hit in hits] == ["1"]
+    shown = run("search", index, "capital of France", "-k", 1, "--explain").stdout
+    assert "capital - capital" in shown and "%" in shown
+    hit = json.loads(run("search", index, "why do bees swarm", "-k", 1, "--json").stdout)[0]
+    assert hit["text"][slice(*hit["snippet"])] == "A colony swarms when the queen lacks room."
+    fails("search", index, "x", "--where", "{", message="must be JSON", code=2)
+    fails("search", index, "x", "--where", '{"$x": 1}', message="a filter has names of fields")
 
 
 def test_json_fields(tmp_path: Path) -> None:
@@ -214,7 +290,7 @@ def test_evaluate_a_beir_folder(tmp_path: Path) -> None:
 
 
 def test_help_and_version() -> None:
-    for command in ("index", "search", "rerank", "info", "encode", "evaluate", "tune"):
+    for command in tuple(main.commands):
         assert run(command, "--help").exit_code == 0
     assert run("--help").exit_code == 0
     assert "0.1.0" in run("--version").stdout

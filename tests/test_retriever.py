@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pocket_colbert import Encoder, Hit, Index, IndexConfig, InvalidInputError, Retriever, to_run
+from pocket_colbert import (
+    Document,
+    Encoder,
+    Hit,
+    Index,
+    IndexConfig,
+    InvalidInputError,
+    PassageHit,
+    Pruning,
+    Retriever,
+    SearchParameters,
+    Splitting,
+    to_run,
+)
 
 DOCUMENTS = {
     "paris": "Paris is the capital of France.",
@@ -39,7 +52,8 @@ def test_rerank_needs_no_index(encoder: Encoder, retriever: Retriever) -> None:
     hits = bare.rerank("how do I make bread?", DOCUMENTS)
     assert [hit.document_id for hit in hits][0] == "bread" and len(hits) == 4
     by_number = bare.rerank("how do I make bread?", list(DOCUMENTS.values()), k=1)
-    assert by_number == [Hit("2", hits[0].score, DOCUMENTS["bread"])]
+    part = PassageHit(0, len(DOCUMENTS["bread"]), hits[0].score)
+    assert by_number == [Hit("2", hits[0].score, DOCUMENTS["bread"], passages=(part,))]
     indexed = retriever.retrieve(["how do I make bread?"], k=4)[0]
     assert [hit.document_id for hit in indexed] == [hit.document_id for hit in hits]
     np.testing.assert_allclose([h.score for h in indexed], [h.score for h in hits], rtol=0.02)
@@ -68,6 +82,76 @@ def test_rerank_ids_scores_what_is_stored(encoder: Encoder, retriever: Retriever
         retriever.rerank_ids([question], ["bees"])  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="needs an index"):
         Retriever(encoder).rerank_ids(question, ["bees"])
+
+
+FILLER = "The parties have read this paragraph, and nothing in it matters to anybody. " * 60
+CONTRACT = (
+    f"{FILLER}\n\nEither party may end this agreement with ninety days of written notice.\n\n"
+    f"{FILLER}\n\nThe supplier keeps bees on the roof at its own cost.\n\n{FILLER}"
+)
+
+
+@pytest.fixture(scope="module", params=[Pruning(), Pruning(pool_factor=2)])
+def long(request: pytest.FixtureRequest, encoder: Encoder) -> Retriever:
+    """An index with a document far beyond the model's window."""
+    config = IndexConfig(
+        dim=encoder.dim, pruning=request.param, splitting=Splitting(max_tokens=64, overlap=8)
+    )
+    retriever = Retriever(encoder, Index(encoder.dim, config=config))
+    documents = [Document("contract", CONTRACT, "Supply agreement", {"kind": "legal"})]
+    documents += [Document(name, text) for name, text in DOCUMENTS.items()]
+    assert retriever.add(documents) > 1000 / request.param.pool_factor
+    return retriever
+
+
+def test_long_documents_are_found_by_any_part(long: Retriever) -> None:
+    for question, answer in (
+        ("how long is the notice period?", "Either party may end this agreement"),
+        ("who pays for the bees on the roof?", "The supplier keeps bees on the roof"),
+    ):
+        hit = long.retrieve([question], k=1)[0][0]
+        assert hit.document_id == "contract" and hit.metadata == {"kind": "legal"}
+        scores = [part.score for part in hit.passages]
+        assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+        assert hit.score == scores[0]
+        best = hit.passages[0]
+        assert answer in CONTRACT[best.start : best.end]
+        assert len(CONTRACT[best.start : best.end]) < 600
+        (start, end), *_ = long.snippets(question, [hit], 100)
+        assert answer in CONTRACT[start:end] and end - start <= 100
+        reranked = long.rerank(question, {"long": CONTRACT, **DOCUMENTS}, k=1)[0]
+        assert reranked.document_id == "long"
+
+
+def test_explanations_add_up(long: Retriever) -> None:
+    question = "How long is the notice?"
+    hit = long.retrieve([question], k=1)[0][0]
+    why = long.explain(question, hit)
+    assert (why.start, why.end) == (hit.passages[0].start, hit.passages[0].end)
+    assert sum(match.similarity for match in why.matches) == pytest.approx(why.score, rel=1e-5)
+    assert sum(match.share for match in why.matches) == pytest.approx(1)
+    pruned = long.index is not None and long.index.config.pruning != Pruning()
+    assert why.score == pytest.approx(hit.score, rel=0.15 if pruned else 1e-3)
+    notice = next(match for match in why.matches if match.query_token == "notice")
+    assert notice.document_span is not None and CONTRACT[slice(*notice.document_span)] == "notice"
+    assert question[slice(*(notice.query_span or ()))] == "notice"
+    with pytest.raises(InvalidInputError, match="no text"):
+        long.explain(question, Hit("contract", 1.0))
+
+
+def test_add_and_upsert_replace(encoder: Encoder) -> None:
+    retriever = Retriever(encoder, Index(encoder.dim))
+    retriever.add([Document("a", DOCUMENTS["bees"]), Document("b", None, "Bread and butter")])
+    retriever.upsert([Document("a", DOCUMENTS["paris"])])
+    assert retriever.retrieve(["capital of France"], 1)[0][0].document_id == "a"
+    assert retriever.retrieve(["buttered bread"], 1)[0][0].document_id == "b"
+    parameters = SearchParameters(hybrid="keywords")
+    assert retriever.retrieve(["swarms"], parameters=parameters) == [[]]
+    assert [
+        hit.document_id for hit in retriever.retrieve(["capitals"], parameters=parameters)[0]
+    ] == ["a"]
+    with pytest.raises(InvalidInputError, match="add needs an index"):
+        Retriever(encoder).add([Document("a", "x")])
 
 
 def test_other_models_are_refused(encoder: Encoder) -> None:

@@ -170,6 +170,6 @@ def test_index_commands_take_pruning(folder: Path, tmp_path: Path) -> None:
     assert "skiplist_ids 5, keep 0.7, max_tokens 9" in shown and "int2" in shown
     extra = tmp_path / "extra.txt"
     extra.write_text("The tides of the North Sea are higher than those of the Baltic.")
-    assert run("index", extra, "--into", into, "--append").exit_code == 0
+    assert run("index", extra, "--into", into).exit_code == 0
     after = json.loads(run("info", into, "--json").stdout)
     assert after["tokens"] - small["tokens"] <= 9 and after["pruning"] == pruning

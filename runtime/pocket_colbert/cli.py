@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from pocket_colbert import __version__
 from pocket_colbert.cli_common import (
-    codes_option,
     id_field_option,
     json_option,
-    keep_option,
     load_encoder,
     model_option,
     path_type,
@@ -28,24 +24,23 @@ from pocket_colbert.cli_common import (
     print_json,
     progress_bar,
     provider_option,
-    readable_size,
     replacing,
     text_field_option,
     threads_option,
 )
+from pocket_colbert.cli_index import check, compact, delete, index, info
 from pocket_colbert.cli_measure import evaluate, tune
 from pocket_colbert.errors import (
     CorpusError,
-    IndexExistsError,
     PocketColbertError,
-    TruncationWarning,
 )
 
-SEGMENT_TOKENS = 4_000_000
-"""Token vectors that `index` gathers before it commits a segment: 200 MB as int4 of 96."""
-
-_BATCH = 256
 _SNIPPET = 160
+
+
+if TYPE_CHECKING:
+    from pocket_colbert.results import Hit
+    from pocket_colbert.retriever import Retriever
 
 
 class _Group(click.Group):
@@ -77,119 +72,8 @@ def main() -> None:
     """ColBERT search that fits in a pocket: index, search and rerank without torch."""
 
 
-main.add_command(evaluate)
-main.add_command(tune)
-
-
-@main.command()
-@click.argument("paths", nargs=-1, required=True, type=path_type)
-@click.option("--into", required=True, type=path_type, metavar="DIR", help="Index folder to make.")
-@click.option("--append", is_flag=True, help="Add to the index in DIR.")
-@click.option("--overwrite", is_flag=True, help="Replace the index in DIR.")
-@id_field_option
-@text_field_option
-@click.option("--title-field", default="title", show_default=True, help="Key of the title.")
-@click.option(
-    "--inverted-file",
-    type=click.Choice(["auto", "always", "never"]),
-    default="auto",
-    show_default=True,
-    help="Prepare approximate search; auto does for half a million token vectors.",
-)
-@codes_option
-@pool_option
-@keep_option
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Token vectors of a document that stay at most.  [default: any number]",
-)
-@click.option(
-    "--drop-frequent",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Drop the N tokens that are the most frequent in PATHS.",
-)
-@model_option
-@threads_option
-@provider_option
-@json_option
-def index(
-    paths: tuple[Path, ...],
-    into: Path,
-    append: bool,
-    overwrite: bool,
-    id_field: str,
-    text_field: str,
-    title_field: str,
-    inverted_file: Any,
-    codes: str,
-    pool_factor: float,
-    keep: float,
-    max_tokens: int | None,
-    drop_frequent: int,
-    model: str | None,
-    threads: int | None,
-    provider: str,
-    as_json: bool,
-) -> None:
-    """Index PATHS: files and folders of text, Markdown, HTML, .jsonl and .jsonl.gz."""
-    from pocket_colbert.config import Pruning
-    from pocket_colbert.corpus import Fields, read_documents, text_to_encode
-    from pocket_colbert.tuning import frequent_ids
-
-    if append and overwrite:
-        raise click.UsageError("--append and --overwrite exclude each other.")
-    documents = list(read_documents(paths, Fields(id_field, text_field, title_field)))
-    if not documents:
-        raise CorpusError(f"there are no documents in {', '.join(map(str, paths))}.")
-    _check_unique([document.document_id for document in documents])
-    encoder = load_encoder(model, threads, provider)
-    warnings.simplefilter("ignore", TruncationWarning)  # counted, and said at the end
-    pruning = Pruning(pool_factor=pool_factor, keep=keep, max_tokens=max_tokens)
-    if drop_frequent and not append:
-        texts = [text_to_encode(document) for document in documents]
-        pruning = replace(pruning, skiplist_ids=frequent_ids(encoder, texts, drop_frequent))
-    settings = {"pruning": pruning, "inverted_file": inverted_file, "codes": codes}
-    with _target(into, encoder, append, overwrite, settings) as target:
-        tokens = 0
-        with progress_bar("Indexing", len(documents), as_json) as update:
-            for start in range(0, len(documents), _BATCH):
-                batch = documents[start : start + _BATCH]
-                embeddings = encoder.encode_document(
-                    [text_to_encode(document) for document in batch],
-                    pruning=target.config.pruning,
-                    progress=lambda done, _, start=start: update(start + done),
-                )
-                target.add(
-                    [document.document_id for document in batch],
-                    embeddings,
-                    texts=[document.text or "" for document in batch],
-                    titles=[document.title for document in batch],
-                    metadata=[document.metadata for document in batch],
-                )
-                tokens += sum(map(len, embeddings))
-                if tokens >= SEGMENT_TOKENS:
-                    target.commit()
-                    tokens = 0
-        target.commit()
-        info = target.info()
-    size = sum(info.bytes.values())
-    if as_json:
-        print_json({"index": str(into), "added": len(documents), **_info_json(info)})
-    else:
-        click.echo(
-            f"{into}: {info.documents} documents, {info.tokens} tokens, {readable_size(size)}"
-        )
-    if encoder.truncated:
-        click.echo(
-            f"Warning: {encoder.truncated} documents were longer than the model's window of "
-            f"{encoder.config.document_length} tokens; what comes after it cannot be found.",
-            err=True,
-        )
+for command in (index, info, delete, compact, check, evaluate, tune):
+    main.add_command(command)
 
 
 @main.command()
@@ -200,6 +84,15 @@ def index(
     "--mode", type=click.Choice(["auto", "exact", "approximate"]), default="auto",
     show_default=True, help="Score all documents, or only candidates.",
 )  # fmt: skip
+@click.option(
+    "--hybrid", type=click.Choice(["off", "rrf", "weighted", "keywords"]), default="off",
+    show_default=True, help="Rank by MaxSim and keywords (BM25), or by keywords alone.",
+)  # fmt: skip
+@click.option(
+    "--where", default=None, metavar="JSON",
+    help='Only documents whose metadata match, such as {"year": {"$gte": 2020}}.',
+)  # fmt: skip
+@click.option("--explain", is_flag=True, help="Say what each word of the query matched.")
 @model_option
 @threads_option
 @provider_option
@@ -209,6 +102,9 @@ def search(
     query: str,
     k: int,
     mode: Any,
+    hybrid: Any,
+    where: str | None,
+    explain: bool,
     model: str | None,
     threads: int | None,
     provider: str,
@@ -219,10 +115,17 @@ def search(
     from pocket_colbert.index import Index
     from pocket_colbert.retriever import Retriever
 
+    condition = None
+    if where is not None:
+        try:
+            condition = json.loads(where)
+        except ValueError as error:
+            raise click.UsageError(f"--where must be JSON: {error}.") from error
+    parameters = SearchParameters(mode=mode, hybrid=hybrid)
     with Index.load(folder, threads=threads) as opened:
         retriever = Retriever(load_encoder(model, threads, provider), opened)
-        hits = retriever.retrieve([query], k, parameters=SearchParameters(mode=mode))[0]
-    _print_hits(hits, as_json)
+        hits = retriever.retrieve([query], k, parameters=parameters, where=condition)[0]
+        _print_hits(retriever, query, hits, explain, as_json)
 
 
 @main.command()
@@ -260,32 +163,7 @@ def rerank(
     if not documents:
         raise CorpusError(f"{file} holds no texts.")
     retriever = Retriever(load_encoder(model, threads, provider))
-    _print_hits(retriever.rerank(query, documents, k), as_json)
-
-
-@main.command()
-@click.argument("folder", type=path_type)
-@json_option
-def info(folder: Path, as_json: bool) -> None:
-    """Say what the index FOLDER holds and what that takes."""
-    from pocket_colbert.index import Index
-
-    with Index.load(folder) as opened:
-        found = opened.info()
-    if as_json:
-        print_json(_info_json(found))
-        return
-    click.echo(f"{folder}: {found.documents} documents, {found.tokens} token vectors")
-    click.echo(
-        f"  {found.dim} dimensions as {found.codes}, {found.segments} segments, "
-        f"pruning: {_pruning(found.pruning)}"
-    )
-    total = sum(found.bytes.values())
-    for name, size in found.bytes.items():
-        each = size / max(found.tokens, 1)
-        click.echo(f"  {name:13} {readable_size(size):>10}  {each:7.1f} bytes a token vector")
-    click.echo(f"  {'in all':13} {readable_size(total):>10}  {total / max(found.tokens, 1):7.1f}")
-    click.echo(f"  {'in memory':13} {readable_size(found.memory):>10}  {'':7} the rest is mapped")
+    _print_hits(retriever, query, retriever.rerank(query, documents, k), False, as_json)
 
 
 @main.command()
@@ -344,44 +222,6 @@ def encode(
     click.echo(f"{output}: {len(arrays)} texts, {sum(map(len, arrays))} token vectors", err=True)
 
 
-@contextmanager
-def _target(
-    into: Path, encoder: Any, append: bool, overwrite: bool, settings: dict[str, Any]
-) -> Iterator[Any]:
-    """Open the index to add to; a new one takes its place only when all went well."""
-    from pocket_colbert.config import IndexConfig
-    from pocket_colbert.folder import is_index
-    from pocket_colbert.index import Index
-    from pocket_colbert.retriever import Retriever
-
-    if append:
-        with Index.load(into, writable=True, threads=encoder.threads) as opened:
-            Retriever(encoder, opened)  # refuses another model's index
-            yield opened
-        return
-    if is_index(into) and not overwrite:
-        raise IndexExistsError(
-            f"{into} already holds an index; pass --append to add to it or --overwrite to "
-            "replace it."
-        )
-    if into.exists() and not is_index(into) and (not into.is_dir() or any(into.iterdir())):
-        raise IndexExistsError(f"{into} already exists and is not an index.")
-    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint, **settings)
-    work = into.with_name(f".{into.name}.new-{os.getpid()}")
-    try:
-        with Index.create(work, config, threads=encoder.threads) as created:
-            yield created
-        if into.exists():
-            old = into.with_name(f".{into.name}.old-{os.getpid()}")
-            into.rename(old)
-            work.rename(into)
-            shutil.rmtree(old)
-        else:
-            work.rename(into)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def _check_unique(document_ids: list[str]) -> None:
     seen: set[str] = set()
     for document_id in document_ids:
@@ -399,32 +239,29 @@ def _read_text(path: Path) -> str:
         raise CorpusError(f"{path} is not UTF-8 (byte {error.start}).") from error
 
 
-def _print_hits(hits: Any, as_json: bool) -> None:
+def _print_hits(
+    retriever: Retriever, query: str, hits: Sequence[Hit], explain: bool, as_json: bool
+) -> None:
+    spans = retriever.snippets(query, hits, _SNIPPET)
+    explanations = [retriever.explain(query, hit) if explain else None for hit in hits]
     if as_json:
-        print_json([asdict(hit) for hit in hits])
+        print_json([
+            asdict(hit) | {"snippet": span} | ({"explanation": asdict(why)} if why else {})
+            for hit, span, why in zip(hits, spans, explanations, strict=True)
+        ])  # fmt: skip
         return
-    for rank, hit in enumerate(hits, start=1):
+    for rank, (hit, (start, end), why) in enumerate(
+        zip(hits, spans, explanations, strict=True), start=1
+    ):
         click.echo(f"{rank:3} {hit.score:8.3f}  {hit.document_id}")
-        snippet = " ".join(f"{hit.title or ''} {hit.text or ''}".split())
-        if snippet:
-            cut = snippet[:_SNIPPET] + ("..." if len(snippet) > _SNIPPET else "")
-            click.echo(f"              {cut}")
-
-
-def _pruning(pruning: Any) -> str:
-    """Name the settings of a pruning that are not the default ones."""
-    changed = [
-        f"{item.name} {len(value) if isinstance(value, tuple) else f'{value:g}'}"
-        for item in fields(pruning)
-        for value in [getattr(pruning, item.name)]
-        if value != item.default
-    ]
-    return ", ".join(changed) or "none"
-
-
-def _info_json(found: Any) -> dict[str, Any]:
-    values = asdict(found)
-    values["bytes_per_token"] = {
-        name: size / max(found.tokens, 1) for name, size in found.bytes.items()
-    }
-    return values
+        text = hit.text or ""
+        shown = ("..." if start else "") + text[start:end] + ("..." if end < len(text) else "")
+        line = " ".join(f"{hit.title + ': ' if hit.title else ''}{shown}".split())
+        if line:
+            click.echo(f"              {line}")
+        for match in why.matches if why else ():
+            place = f"at {match.document_span[0]}" if match.document_span else "title or marker"
+            click.echo(
+                f"              {match.share:6.1%}  {match.query_token} - {match.document_token} "
+                f"({match.similarity:.2f}, {place})"
+            )

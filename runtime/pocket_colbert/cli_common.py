@@ -28,7 +28,10 @@ provider_option = click.option(
     "--provider", default="cpu", show_default=True, help="onnxruntime execution provider."
 )
 id_field_option = click.option(
-    "--id-field", default="_id", show_default=True, help="Key of the id in JSON lines."
+    "--id-field",
+    default="_id",
+    show_default=True,
+    help='Key of the id in JSON lines; "" for file name and line number.',
 )
 text_field_option = click.option(
     "--text-field", default="text", show_default=True, help="Key of the text."
@@ -58,7 +61,7 @@ def load_encoder(model: str | None, threads: int | None, provider: str) -> Any:
 
 
 @contextmanager
-def progress_bar(label: str, total: int, quiet: bool) -> Iterator[Update]:
+def progress_bar(label: str, total: int | None, quiet: bool) -> Iterator[Update]:
     """Show a bar on a terminal, and nothing in a pipe or beside JSON."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total=None: None

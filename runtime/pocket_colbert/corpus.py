@@ -14,6 +14,7 @@ from typing import Any
 
 from pocket_colbert.documents import Document
 from pocket_colbert.errors import CorpusError
+from pocket_colbert.passages import with_title
 
 TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".html", ".htm")
 _SILENT_TAGS = {"script", "style", "template", "noscript", "head"}
@@ -29,7 +30,8 @@ class Fields:
     """Names of the keys of a JSON line.
 
     Attributes:
-        document_id: Key of the id; a number is taken as its digits.
+        document_id: Key of the id; a number is taken as its digits. With "" the id is the file's
+            name, a colon and the number of the line.
         text: Key of the text.
         title: Key of the title, which may be absent.
     """
@@ -98,7 +100,7 @@ def is_json_lines(path: Path) -> bool:
 def _read_file(path: Path, name: str, fields: Fields) -> Iterator[Document]:
     if is_json_lines(path):
         for number, row in read_json_lines(path):
-            yield _document(path, number, row, fields)
+            yield _document(path, f"{name}:{number}", number, row, fields)
         return
     if path.suffix.lower() not in TEXT_SUFFIXES:
         raise CorpusError(
@@ -117,7 +119,11 @@ def _read_file(path: Path, name: str, fields: Fields) -> Iterator[Document]:
     yield Document(name, text.strip(), title)
 
 
-def _document(path: Path, number: int, row: Mapping[str, Any], fields: Fields) -> Document:
+def _document(
+    path: Path, line_id: str, number: int, row: Mapping[str, Any], fields: Fields
+) -> Document:
+    if not fields.document_id:
+        row = {**row, "": line_id}
     for key in (fields.document_id, fields.text):
         if key not in row:
             raise CorpusError(
@@ -210,7 +216,7 @@ def html_text(source: str) -> tuple[str | None, str]:
 
 def text_to_encode(document: Document) -> str:
     """Return what the encoder gets for a document: title, a space, text, as BEIR does."""
-    return f"{document.title or ''} {document.text or ''}".strip()
+    return with_title(document.text or "", document.title)
 
 
 @dataclass(frozen=True)

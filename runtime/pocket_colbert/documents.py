@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import IndexFormatError, InvalidInputError
-from pocket_colbert.filters import ID, Condition, Value, sql_number
+from pocket_colbert.filters import ID, Condition, Value, is_unicode, sql_number
 
 Span = tuple[int, int]
 """First character and the one after the last."""
@@ -50,6 +50,7 @@ _COMPARISONS = {
 }  # fmt: skip
 _BATCH = 500
 _CACHED_COUNTS = 10_000
+_DEEPEST = 100
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class DocumentStore:
     def find(self, document_ids: Iterable[str]) -> dict[str, int]:
         """Return the positions of those ids that are here."""
         found: dict[str, int] = {}
-        for batch in _batches(document_ids):
+        for batch in _batches(item for item in document_ids if is_unicode(item)):
             found.update(
                 self._select(
                     "SELECT document_id, position FROM documents "
@@ -210,7 +211,7 @@ class DocumentStore:
             InvalidInputError: The segment is of a format that had no table of metadata.
         """
         if self.version < 3:
-            raise _too_old("filters")
+            raise _too_old("filters need")
         if condition.field == ID:
             statement, names = "SELECT position FROM documents WHERE document_id ", []
         else:
@@ -238,10 +239,15 @@ class DocumentStore:
             statement += " AND value >= ''" if text else " AND value < ''"
         return _numbers(self._select(statement, names + list(condition.values)))
 
+    def has_trigrams(self) -> bool:
+        """Say whether what counts as a word is any three characters."""
+        statement = _KEYWORDS.format(_TOKENIZERS["trigrams"])
+        return bool(self._select("SELECT 1 FROM sqlite_schema WHERE sql = ?", (statement,)))
+
     def keyword_count(self, word: str) -> int:
         """Return the number of passages that a word is in."""
         if self.version < 3:
-            raise _too_old("keyword search")
+            raise _too_old("keyword search needs")
         count = self._counts.get(word)
         if count is None:
             count = self._select(
@@ -377,6 +383,8 @@ def check_document(document: Document) -> None:
     try:
         back = json.loads(json.dumps(document.metadata, allow_nan=False))
         json.dumps(back, ensure_ascii=False).encode("utf-8")
+        if _depth(back) > _DEEPEST:
+            raise ValueError(f"it is nested deeper than {_DEEPEST}")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"metadata {name} must be a JSON object: {error}.") from error
     if not isinstance(back, dict) or back != document.metadata:
@@ -408,7 +416,7 @@ def _fill(
                 (position, document.document_id, document.title, document.source, written,
                  document.text)
             )  # fmt: skip
-            fields.extend({(name, value, position) for name, value in _flat("", metadata)})
+            fields.extend({(name, value, position) for name, value in _flat((), metadata)})
             for start, end in parts:
                 if len(parts) > 1:
                     spans.append((passage, start, end))
@@ -419,7 +427,8 @@ def _fill(
         connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", rows)
         connection.executemany("INSERT INTO passages VALUES (?, ?, ?)", spans)
         connection.executemany("INSERT INTO fields VALUES (?, ?, ?)", fields)
-        connection.executemany("INSERT INTO keywords(rowid, text) VALUES (?, ?)", words)
+        if words:
+            connection.executemany("INSERT INTO keywords(rowid, text) VALUES (?, ?)", words)
     if keywords != "none":
         connection.execute("INSERT INTO keywords(keywords) VALUES ('optimize')")
     connection.execute(f"PRAGMA user_version = {_VERSION}")
@@ -427,18 +436,29 @@ def _fill(
     return np.array(counts, dtype=np.int32)
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Value]]:
+def _depth(value: Any) -> int:
+    """Return how deep a JSON value is nested, 0 for one that is neither object nor list."""
+    depth, values = -1, [value]
+    while values:
+        nested = [item for item in values if isinstance(item, dict | list)]
+        parts = [item.values() if isinstance(item, dict) else item for item in nested]
+        values = [inner for part in parts for inner in part]
+        depth += 1
+    return depth
+
+
+def _flat(names: tuple[str, ...], value: Any) -> Iterator[tuple[str, Value]]:
     """List the values of a JSON object: inner names follow a dot, lists count item by item."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _flat(f"{name}.{key}" if name else key, inner)
+            yield from _flat((*names, key), inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _flat(name, inner)
+            yield from _flat(names, inner)
     elif isinstance(value, str):
-        yield name, value
+        yield ".".join(names), value
     elif value is not None:
-        yield name, sql_number(value)
+        yield ".".join(names), sql_number(value)
 
 
 def _phrase(word: str) -> str:
@@ -460,7 +480,7 @@ def _after_prefix(prefix: str) -> str | None:
 
 def _too_old(what: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{what} need an index of format 3, and a part of this one is older; write it anew with "
+        f"{what} an index of format 3, and a part of this one is older; write it anew with "
         "Index.compact() or: pocket-colbert compact DIR."
     )
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pocket_colbert.config import DEFAULT_CODES, IndexConfig, Pruning, SearchParameters
-from pocket_colbert.corpus import BeirFolder, text_to_encode
+from pocket_colbert.corpus import BeirFolder
 from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import OptionalDependencyError
 from pocket_colbert.index import Index
 from pocket_colbert.results import Hit, to_run
+from pocket_colbert.retriever import Retriever
 
 DEPTH = 100
 
@@ -85,14 +86,8 @@ def evaluate(
     )
     truncated = encoder.truncated
     started = time.perf_counter()
-    index.add(
-        [document.document_id for document in data.documents],
-        encoder.encode_document(
-            [text_to_encode(document) for document in data.documents],
-            pruning=pruning,
-            progress=lambda done, total: progress("documents", done, total),
-        ),
-    )
+    retriever = Retriever(encoder, index)
+    retriever.add(data.documents, progress=lambda done, total: progress("documents", done, total))
     index.commit()
     seconds = time.perf_counter() - started
     truncated = encoder.truncated - truncated
@@ -100,7 +95,7 @@ def evaluate(
     times: list[float] = []
     for number, text in enumerate(data.queries.values(), start=1):
         started = time.perf_counter()
-        hits += index.search(encoder.encode_query([text]), DEPTH, parameters=parameters)
+        hits += retriever.retrieve([text], DEPTH, parameters=parameters)
         times.append(1000 * (time.perf_counter() - started))
         progress("queries", number, len(data.queries))
     metrics = judge(data.qrels, to_run(data.queries, hits))

@@ -124,6 +124,8 @@ def _parse(where: object, depth: int, count: list[int]) -> Filter:
             raise InvalidInputError(
                 f"a filter has names of fields, {ID}, $and, $or and $not, got {name!r}."
             )
+        elif not is_unicode(name):
+            raise InvalidInputError(f"a field's name must be valid Unicode, got {name!r}.")
         else:
             operators = value if isinstance(value, Mapping) else {"$eq": value}
             if not operators:
@@ -167,13 +169,20 @@ def _value(name: str, operator: str, value: object) -> Value:
         hint = "" if value is not None else ' Ask for absence with {"$exists": false}.'
         raise InvalidInputError(f"{operator} of {name!r} must be {kind}, got {value!r}.{hint}")
     if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InvalidInputError(f"{operator} of {name!r}: not Unicode ({error}).") from error
+        if not is_unicode(value):
+            raise InvalidInputError(f"{operator} of {name!r} must be valid Unicode, got {value!r}.")
         return value
     assert isinstance(value, int | float)
     return sql_number(value)
+
+
+def is_unicode(text: str) -> bool:
+    """Say whether a text can be stored as UTF-8: surrogates cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def sql_number(value: float) -> int | float:

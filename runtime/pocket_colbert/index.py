@@ -22,7 +22,6 @@ from pocket_colbert.merging import (
     merged_codec,
     merged_documents,
     merged_rows,
-    run_of_small,
     runs_to_merge,
 )
 from pocket_colbert.passages import Passage
@@ -76,9 +75,9 @@ class Index:
         self._snapshot = Snapshot()
         self._pending = Pending(self.config)
         self._changing = threading.RLock()
-        self._executor = (
-            ThreadPoolExecutor(self.threads, "pocket-colbert-search") if self.threads > 1 else None
-        )
+        self._executor: ThreadPoolExecutor | None = None
+        if self.threads > 1:
+            self._executor = ThreadPoolExecutor(self.threads, "pocket-colbert-search")
 
     @classmethod
     def create(
@@ -178,6 +177,11 @@ class Index:
         """Number of the commit that this index shows; 0 in memory."""
         return 0 if self._folder is None else self._folder.manifest.generation
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is committed, as it stays: later changes make another snapshot."""
+        return self._snapshot
+
     def add(
         self,
         document_ids: Sequence[str],
@@ -220,10 +224,7 @@ class Index:
         metadata: Sequence[Mapping[str, Any]] | None = None,
         sources: Sequence[str | None] | None = None,
     ) -> None:
-        """Add documents, in place of those that have their ids; see `add`.
-
-        Old and new ones change places in one commit. A replaced document counts as added last.
-        """
+        """Add documents, in one commit in place of those that have their ids; see `add`."""
         columns = texts, titles, metadata, sources
         self._add(checked_additions(self.dim, document_ids, embeddings, *columns), replacing=True)
 
@@ -302,9 +303,9 @@ class Index:
                 raise
             self._pending = Pending(self.config)
             if self._folder is None:
-                self.compact(only_small=True)
+                self.compact(only_small=8)
 
-    def compact(self, segment_tokens: int = SEGMENT_TOKENS, *, only_small: bool = False) -> None:
+    def compact(self, segment_tokens: int = SEGMENT_TOKENS, *, only_small: int = 0) -> None:
         """Commit, then write the index anew without deleted documents and in fewer segments.
 
         Neighbouring segments become one as long as it has no more than `segment_tokens` token
@@ -314,8 +315,9 @@ class Index:
 
         Args:
             segment_tokens: See above. The fewer segments, the faster an approximate search.
-            only_small: Merge the last segments alone, and only when there are eight small ones:
-                what those who commit often do now and then to bound their number cheaply.
+            only_small: When not 0, merge nothing but the last segments, and only when at least
+                that many are small (an eighth of `segment_tokens`): for those who commit often,
+                8 bounds their number at little cost.
 
         Raises:
             InvalidInputError: segment_tokens is below 1.
@@ -329,9 +331,8 @@ class Index:
         with self._changing:
             self.commit()
             self._check_writable()
-            runs = run_of_small if only_small else runs_to_merge
             # From the end, so that the places of earlier runs stay right.
-            for run in reversed(runs(self._snapshot.segments, segment_tokens)):
+            for run in reversed(runs_to_merge(self._snapshot.segments, segment_tokens, only_small)):
                 self._merge(run)
 
     def _merge(self, run: slice) -> None:
@@ -469,10 +470,6 @@ class Index:
         """
         return self._snapshot.passages(self._place_of(document_id))
 
-    def from_source(self, source: str) -> Iterator[str]:
-        """Iterate over the ids of committed documents that were read from a source."""
-        return self._snapshot.from_source(source)
-
     def save(self, folder: str | Path) -> None:
         """Write the whole index to a new folder, as one segment.
 
@@ -535,6 +532,7 @@ class Index:
         self._pending = Pending(self.config)
         if self._executor is not None:
             self._executor.shutdown()
+            self._executor = None
         if self._folder is not None:
             self._folder.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from pocket_colbert.segment import Segment
 
-_WORD = re.compile(r"\w+")
 _LEAST = 1e-6
 """What SQLite's BM25 gives for the rarity of a word that is in half of all passages or more."""
 
@@ -18,9 +17,19 @@ _RRF = 60
 """Cormack, Clarke & Büttcher 2009 (SIGIR), section 2."""
 
 
-def words(text: str) -> list[str]:
-    """List the different words of a query; their endings and accents are SQLite's affair."""
-    return list(dict.fromkeys(word.lower() for word in _WORD.findall(text)))
+def words(text: str, trigrams: bool) -> list[str]:
+    """List the different words of a query; their endings and accents are SQLite's affair.
+
+    Combining marks, as of decomposed accents and Indic vowels, belong to the word they are in.
+
+    Args:
+        text: The query.
+        trigrams: Whether any three characters of a word are one of their own.
+    """
+    found = "".join(char if _in_word(char) else " " for char in text).split()
+    if trigrams:
+        found = [word[n : n + 3] for word in found for n in range(len(word) - 2)]
+    return list({word.lower(): word for word in found}.values())
 
 
 def bm25(segments: Sequence[Segment], query: str) -> list[NDArray[np.float32]]:
@@ -41,7 +50,8 @@ def bm25(segments: Sequence[Segment], query: str) -> list[NDArray[np.float32]]:
     """
     totals = [len(segment.rows.lengths) for segment in segments]
     weighed = []
-    for word in words(query):
+    trigrams = bool(segments) and segments[0].documents.has_trigrams()
+    for word in words(query, trigrams):
         counts = [segment.documents.keyword_count(word) for segment in segments]
         if sum(counts):
             weighed.append((word, counts, _rarity(sum(counts), sum(totals))))
@@ -81,6 +91,10 @@ def fuse(
         return (by_maxsim + by_words).astype(np.float32)
     fused = (1 - keyword_weight) * _scaled(maxsim) + keyword_weight * _scaled(bm25_scores)
     return fused.astype(np.float32)
+
+
+def _in_word(char: str) -> bool:
+    return char == "_" or char.isalnum() or unicodedata.category(char).startswith("M")
 
 
 def _rarity(count: int, total: int) -> float:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,10 @@ class SegmentEntry:
     def folder(self, index_folder: Path) -> Path:
         """Return where its files are."""
         return index_folder / SEGMENTS_FOLDER / self.name
+
+    def paths(self, index_folder: Path) -> Iterator[tuple[Path, FileEntry]]:
+        """Iterate over its files with what they must be."""
+        return ((self.folder(index_folder) / name, file) for name, file in self.files.items())
 
     def deleted_file(self, index_folder: Path) -> Path | None:
         """Return where its deleted documents are marked, None when there are none."""

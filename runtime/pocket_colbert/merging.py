@@ -16,7 +16,7 @@ SEGMENT_TOKENS = 4_000_000
 """Token vectors that a segment made by merging has at most: 200 MB as int4 of 96. Merging holds
 little of it in memory, and what is searched as one has one set of centroids to look up."""
 
-_MANY = 8
+_SMALL = 8
 _FIT_TOKENS = 1 << 16
 
 
@@ -28,14 +28,21 @@ def living_tokens(segment: Segment) -> int:
     return int(segment.rows.lengths[passages].sum(dtype=np.int64))
 
 
-def runs_to_merge(segments: Sequence[Segment], segment_tokens: int) -> list[slice]:
-    """Say which neighbours `compact` makes one: as many as stay within a size.
+def runs_to_merge(segments: Sequence[Segment], segment_tokens: int, only_small: int) -> list[slice]:
+    """Say which neighbours become one: as many as stay within a size.
 
     A segment alone is written anew where documents are deleted or its format is older.
+
+    Args:
+        segments: The segments.
+        segment_tokens: See `Index.compact`.
+        only_small: See `Index.compact`.
 
     Returns:
         Slices of `segments`, which keep the order of documents.
     """
+    if only_small:
+        return _run_of_small(segments, segment_tokens, only_small)
     runs, start, total = [], 0, 0
     tokens = [living_tokens(segment) for segment in segments]
     for number, count in enumerate([*tokens, None]):
@@ -48,15 +55,15 @@ def runs_to_merge(segments: Sequence[Segment], segment_tokens: int) -> list[slic
     return runs if segments else []
 
 
-def run_of_small(segments: Sequence[Segment], segment_tokens: int) -> list[slice]:
-    """Say which of the last segments are small and many enough to be made one, if any."""
+def _run_of_small(segments: Sequence[Segment], segment_tokens: int, least: int) -> list[slice]:
+    """Say which of the last segments are small and, with `least`, many enough to be made one."""
     start, total = len(segments), 0
     for segment in reversed(segments):
         total += segment.rows.num_tokens
-        if segment.rows.num_tokens > segment_tokens // _MANY or total > segment_tokens:
+        if segment.rows.num_tokens > segment_tokens // _SMALL or total > segment_tokens:
             break
         start -= 1
-    return [slice(start, len(segments))] if len(segments) - start >= _MANY else []
+    return [slice(start, len(segments))] if len(segments) - start >= least else []
 
 
 def merged_codec(segments: Sequence[Segment]) -> Codec:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from pocket_colbert.config import SearchParameters
-from pocket_colbert.encoder import Encoder
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.config import Pruning, SearchParameters
+from pocket_colbert.documents import Document
+from pocket_colbert.encoder import Encoder, Progress, check_texts
 from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.explanation import Explanation, best_window, explain_match, snippet_weights
 from pocket_colbert.index import Index
 from pocket_colbert.maxsim import maxsim_pairwise
-from pocket_colbert.results import Hit
+from pocket_colbert.passages import with_title
+from pocket_colbert.results import Hit, PassageHit
 from pocket_colbert.selection import top_k
+from pocket_colbert.tokenizer import Token
 
 
 class Retriever:
@@ -47,6 +55,7 @@ class Retriever:
         k: int = 10,
         *,
         parameters: SearchParameters | None = None,
+        where: Mapping[str, Any] | None = None,
         subset: Iterable[str] | None = None,
     ) -> list[list[Hit]]:
         """Find the best documents of the index for each query.
@@ -54,7 +63,8 @@ class Retriever:
         Args:
             queries: The queries.
             k: How many documents a query at most.
-            parameters: How to search.
+            parameters: How to search; `SearchParameters(hybrid="rrf")` takes keywords in.
+            where: What the metadata of a document must be, see `filters.parse_filter`.
             subset: Ids of the documents to choose from; all of them are scored.
 
         Returns:
@@ -63,16 +73,73 @@ class Retriever:
         Raises:
             InvalidInputError: There is no index, or an argument breaks its rule.
         """
-        if self.index is None:
-            raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
-        return self.index.search(
-            self.encoder.encode_query(queries), k, parameters=parameters, subset=subset
+        index = self._opened("retrieve")
+        parameters = parameters or SearchParameters()
+        if parameters.hybrid == "keywords":
+            check_texts(queries)
+            encoded = [np.empty((0, index.dim), np.float32) for _ in queries]
+        else:
+            encoded = self.encoder.encode_query(queries)
+        return index.search(
+            encoded, k, parameters=parameters, where=where, subset=subset, texts=queries
         )
+
+    def add(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
+        """Encode documents of any length, as the index's settings say, and add them to it.
+
+        An index in a folder shows them after its `commit`.
+
+        Args:
+            documents: The documents; one without a text is found by its title.
+            progress: Called with the number of documents done and of all.
+
+        Returns:
+            The number of token vectors.
+
+        Raises:
+            InvalidInputError: There is no index, or see `Index.add`.
+            DuplicateIdError: See `Index.add`; `upsert` replaces.
+            IndexConflictError: See `Index.add`.
+        """
+        return self._encoded("add", documents, progress)
+
+    def upsert(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
+        """Encode documents and put them in the place of those that have their ids; see `add`."""
+        return self._encoded("upsert", documents, progress)
+
+    def _encoded(
+        self, method: str, documents: Sequence[Document], progress: Progress | None
+    ) -> int:
+        index = self._opened(method)
+        documents = list(documents)
+        passages = self.encoder.encode_passages(
+            [document.text or "" for document in documents],
+            titles=[document.title for document in documents],
+            splitting=index.config.splitting,
+            pruning=index.config.pruning,
+            progress=progress,
+        )
+        getattr(index, method)(
+            [document.document_id for document in documents],
+            passages,
+            texts=[document.text for document in documents],
+            titles=[document.title for document in documents],
+            metadata=[document.metadata for document in documents],
+            sources=[document.source for document in documents],
+        )
+        return sum(len(item.embedding) for parts in passages for item in parts)
+
+    def _opened(self, method: str) -> Index:
+        if self.index is None:
+            raise InvalidInputError(f"{method} needs an index, got Retriever(encoder, index=None).")
+        return self.index
 
     def rerank(
         self, query: str, documents: Sequence[str] | Mapping[str, str], k: int | None = None
     ) -> list[Hit]:
-        """Order texts by their MaxSim with a query; no index is needed.
+        """Order texts of any length by their MaxSim with a query; no index is needed.
+
+        A long text has the score of its best passage.
 
         Documents that are in the index need no encoding: see `rerank_ids`.
 
@@ -96,10 +163,18 @@ class Retriever:
         else:
             texts = documents if isinstance(documents, str) else list(documents)  # type: ignore[assignment]
             ids = [str(position) for position in range(len(texts))]
-        embeddings = self.encoder.encode_document(texts)
-        scores = maxsim_pairwise(self.encoder.encode_query([query])[0], embeddings)
-        best = top_k(scores, len(texts) if k is None else k)
-        return [Hit(ids[n], float(scores[n]), texts[n]) for n in best]
+        passages = self.encoder.encode_passages(texts)
+        embeddings = [item.embedding for parts in passages for item in parts]
+        flat = maxsim_pairwise(self.encoder.encode_query([query])[0], embeddings)
+        ends = np.cumsum([len(parts) for parts in passages], dtype=np.int64)
+        each = np.split(flat, ends[:-1])[: len(passages)]
+        scores = np.array([part.max() for part in each], dtype=np.float32)
+        hits = []
+        for n in top_k(scores, len(texts) if k is None else k):
+            parts, order = passages[n], top_k(each[n], SearchParameters().passages)
+            found = [PassageHit(parts[p].start, parts[p].end, float(each[n][p])) for p in order]
+            hits.append(Hit(ids[n], float(scores[n]), texts[n], passages=tuple(found)))
+        return hits
 
     def rerank_ids(
         self, query: str, document_ids: Iterable[str], k: int | None = None
@@ -129,3 +204,73 @@ class Retriever:
         if not wanted:
             return []
         return self.retrieve([query], k if k is not None else len(wanted), subset=wanted)[0]
+
+    def explain(self, query: str, hit: Hit) -> Explanation:
+        """Say why a document was found: what each query token matched in its best passage.
+
+        Token vectors are those the index holds; where it holds fewer than there are tokens, the
+        passage is encoded again, and similarities are a little other than when it was found.
+
+        Args:
+            query: The query.
+            hit: What `retrieve` or `rerank` returned for it, with its text.
+
+        Returns:
+            The explanation, with one match for every query token.
+
+        Raises:
+            InvalidInputError: The hit has no text, or the model merges token vectors itself.
+        """
+        part, tokens, embedding = self._passage(hit)
+        return explain_match(
+            hit.document_id,
+            self.encoder.query_tokens(query),
+            self.encoder.encode_query([query])[0],
+            tokens,
+            embedding,
+            start=part.start,
+            end=part.end,
+        )
+
+    def snippets(self, query: str, hits: Sequence[Hit], length: int = 160) -> list[tuple[int, int]]:
+        """Find the part of each document that shows best why it was found.
+
+        Args:
+            query: The query.
+            hits: What `retrieve` or `rerank` returned for it, with their texts.
+            length: Characters of a snippet at most.
+
+        Returns:
+            First character and the one after the last, in the document's text, one pair a hit.
+
+        Raises:
+            InvalidInputError: See `explain`.
+        """
+        query_tokens = self.encoder.query_tokens(query)
+        encoded = self.encoder.encode_query([query])[0]
+        found = []
+        for hit in hits:
+            part, tokens, embedding = self._passage(hit)
+            weights = snippet_weights(query_tokens, encoded, tokens, embedding)
+            spans = np.array([token.span or (-1, -1) for token in tokens]).reshape(-1, 2)
+            text = (hit.text or "")[part.start : part.end]
+            start, end = best_window(text, spans, weights, length)
+            found.append((part.start + start, part.start + end))
+        return found
+
+    def _passage(self, hit: Hit) -> tuple[PassageHit, list[Token], NDArray[np.float32]]:
+        """Return a hit's best passage, its tokens and their vectors."""
+        if hit.text is None:
+            raise InvalidInputError(
+                f"{hit.document_id!r} has no text to explain; add documents with their texts."
+            )
+        part = hit.passages[0] if hit.passages else PassageHit(0, len(hit.text), hit.score)
+        text = hit.text[part.start : part.end]
+        tokens = self.encoder.document_tokens(text, title=hit.title)
+        if self.index is not None and self.index.config.pruning == Pruning():
+            if hit.document_id in self.index:
+                for item in self.index.passages(hit.document_id):
+                    same = (item.start, item.end) == (part.start, part.end)
+                    if same and len(item.embedding) == len(tokens):
+                        return part, tokens, item.embedding
+        return part, tokens, self.encoder.encode_document([with_title(text, hit.title)])[0]

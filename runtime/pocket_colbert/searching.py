@@ -113,17 +113,18 @@ class Search:
         ):
             mask = segment.living(allowed)
             by_words.append(scores if mask is None else np.where(mask, scores, np.float32(0)))
+        with_words = [
+            (np.arange(len(scores)), np.where(scores > 0, scores, np.float32(-np.inf)))
+            for scores in by_words
+        ]
         if self.parameters.hybrid == "keywords":
-            return [
-                (np.arange(len(scores)), np.where(scores > 0, scores, np.float32(-np.inf)))
-                for scores in by_words
-            ]
+            return with_words
         depth = max(self.parameters.depth, self.k)
         chosen = [
             np.union1d(maxsim, words)
             for maxsim, words in zip(
                 _best(self._by_maxsim(codes, depth, executor) if codes else [], depth, by_words),
-                _best([(np.arange(len(s)), s) for s in by_words], depth, by_words),
+                _best(with_words, depth, by_words),
                 strict=True,
             )
         ]
@@ -182,7 +183,7 @@ def _best(found: Sequence[Scored], k: int, segments: Sequence[object]) -> list[N
         return [np.empty(0, np.int64) for _ in segments]
     scores = np.concatenate([scores for _, scores in found])
     chosen = np.zeros(len(scores), dtype=bool)
-    chosen[top_k(np.where(scores > 0, scores, np.float32(-np.inf)), k)] = True
+    chosen[top_k(scores, k)] = True
     ends = np.cumsum([len(scores) for _, scores in found])
     return [
         documents[part]
@@ -204,8 +205,13 @@ def query_texts_of(
         raise InvalidInputError(
             "hybrid search needs an index with keywords, this one was made with keywords='none'."
         )
-    if texts is None or isinstance(texts, str) or len(texts) != count:
+    queries = None if texts is None or isinstance(texts, str) else list(texts)
+    if (
+        queries is None
+        or len(queries) != count
+        or not all(isinstance(query, str) for query in queries)
+    ):
         raise InvalidInputError(
             f"hybrid search needs texts, a list of the texts of the {count} queries, got {texts!r}."
         )
-    return texts
+    return queries

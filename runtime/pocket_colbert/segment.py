@@ -117,8 +117,8 @@ class Segment:
         place = entry.folder(folder)
         if verify is None:
             verify = sum(item.bytes for item in entry.files.values()) <= VERIFY_LIMIT
-        for name, expected in entry.files.items():
-            _check_file(place / name, expected, verify or expected.bytes <= _ALWAYS_VERIFIED)
+        for path, expected in entry.paths(folder):
+            check_file(path, expected, verify or expected.bytes <= _ALWAYS_VERIFIED)
         counts = config.dim, entry.num_passages, entry.num_tokens
         if CODES_FILE in entry.files:
             rows = TokenRows.open(place, counts[0], BITS[config.codes], *counts[1:])
@@ -442,7 +442,7 @@ def _open_alive(folder: Path, entry: SegmentEntry) -> NDArray[np.bool_] | None:
     path = entry.deleted_file(folder)
     if path is None or entry.deleted is None:
         return None
-    _check_file(path, entry.deleted.file, verify=True)
+    check_file(path, entry.deleted.file, verify=True)
     bits = np.fromfile(path, np.uint8)
     deleted = np.unpackbits(bits, count=entry.num_documents, bitorder="little").astype(bool)
     if int(deleted.sum()) != entry.deleted.count:
@@ -450,7 +450,7 @@ def _open_alive(folder: Path, entry: SegmentEntry) -> NDArray[np.bool_] | None:
     return ~deleted
 
 
-def _check_file(path: Path, expected: FileEntry, verify: bool) -> None:
+def check_file(path: Path, expected: FileEntry, verify: bool) -> None:
     """Raise IndexFormatError unless a file has its size and, when `verify`, its checksum."""
     if not path.is_file():
         raise IndexFormatError(f"{path} is missing; the index is incomplete.")

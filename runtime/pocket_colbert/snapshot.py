@@ -18,8 +18,6 @@ from pocket_colbert.segment import Segment
 Place = tuple[int, int]
 """Number of a segment, and position of a document in it."""
 
-_BATCH = 500
-
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
@@ -62,16 +60,6 @@ class Snapshot:
             Passage(start, end, segment.rows.decode(int(number)))
             for number, (start, end) in zip(numbers, spans, strict=True)
         ]
-
-    def from_source(self, source: str) -> Iterator[str]:
-        """Iterate over the ids of the documents that were read from a source."""
-        for segment in self.segments:
-            positions = segment.documents.from_source(source)
-            if segment.alive is not None:
-                positions = positions[segment.alive[positions]]
-            for start in range(0, len(positions), _BATCH):
-                found = segment.documents.get(positions[start : start + _BATCH].tolist())
-                yield from (document.document_id for document in found.values())
 
     def allowed(
         self, where: Mapping[str, Any] | None, subset: Sequence[str] | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -133,20 +133,24 @@ class Tuning:
         return best
 
 
-def frequent_ids(encoder: Encoder, texts: Sequence[str], number: int) -> tuple[int, ...]:
+def frequent_ids(encoder: Encoder, texts: Iterable[str], number: int) -> tuple[int, ...]:
     """Return the ids of the most frequent tokens of a collection, for `Pruning.skiplist_ids`.
 
     Args:
         encoder: The model whose tokens are counted.
-        texts: The documents.
+        texts: The documents, read once, one at a time.
         number: How many ids.
     """
-    return most_frequent(encoder.document_token_ids(texts), number)
+    return most_frequent((encoder.document_token_ids([text])[0] for text in texts), number)
 
 
-def most_frequent(token_ids: Sequence[NDArray[np.int64]], number: int) -> tuple[int, ...]:
+def most_frequent(token_ids: Iterable[NDArray[np.int64]], number: int) -> tuple[int, ...]:
     """Return the ids of the most frequent tokens, given each document's."""
-    counts = np.bincount(np.concatenate([np.empty(0, np.int64), *token_ids]))
+    counts = np.zeros(0, np.int64)
+    for ids in token_ids:
+        found = np.bincount(ids, minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
     return tuple(int(item) for item in frequent_token_ids(counts, number))
 
 

@@ -1,0 +1,385 @@
+"""The commands that make and change an index: `index`, `info`, `delete`, `compact`, `check`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pocket_colbert.cli_common import (
+    codes_option,
+    id_field_option,
+    json_option,
+    keep_option,
+    load_encoder,
+    model_option,
+    path_type,
+    pool_option,
+    print_json,
+    progress_bar,
+    provider_option,
+    readable_size,
+    text_field_option,
+    threads_option,
+)
+from pocket_colbert.errors import (
+    CorpusError,
+    IndexExistsError,
+    InvalidInputError,
+    TruncationWarning,
+)
+
+if TYPE_CHECKING:
+    from pocket_colbert.config import IndexConfig
+    from pocket_colbert.documents import Document
+    from pocket_colbert.encoder import Encoder
+    from pocket_colbert.index import Index
+    from pocket_colbert.index_info import IndexInfo
+
+_INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=path_type)
+@click.option("--into", required=True, type=path_type, metavar="DIR", help="Index folder.")
+@click.option("--overwrite", is_flag=True, help="Replace the index in DIR when all went well.")
+@click.option(
+    "--keep-missing", is_flag=True, help="Keep documents that PATHS do not have any more."
+)
+@id_field_option
+@text_field_option
+@click.option("--title-field", default="title", show_default=True, help="Key of the title.")
+@click.option(
+    "--inverted-file",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Prepare approximate search; auto does for half a million token vectors.",
+)
+@codes_option
+@pool_option
+@keep_option
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Token vectors of a passage that stay at most.  [default: any number]",
+)
+@click.option(
+    "--drop-frequent",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Drop the N tokens that are the most frequent in PATHS.",
+)
+@click.option(
+    "--passage-tokens",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Tokens of a passage at most.  [default: the model's window]",
+)
+@click.option(
+    "--passage-overlap",
+    type=click.IntRange(min=0),
+    default=32,
+    show_default=True,
+    help="Tokens that neighbouring passages share.",
+)
+@click.option(
+    "--keywords",
+    type=click.Choice(["english", "words", "trigrams", "none"]),
+    default="english",
+    show_default=True,
+    help="What counts as a word in keyword search.",
+)
+@model_option
+@threads_option
+@provider_option
+@json_option
+@click.pass_context
+def index(
+    context: click.Context,
+    paths: tuple[Path, ...],
+    into: Path,
+    overwrite: bool,
+    keep_missing: bool,
+    id_field: str,
+    text_field: str,
+    title_field: str,
+    inverted_file: Any,
+    codes: str,
+    pool_factor: float,
+    keep: float,
+    max_tokens: int | None,
+    drop_frequent: int,
+    passage_tokens: int | None,
+    passage_overlap: int,
+    keywords: Any,
+    model: str | None,
+    threads: int | None,
+    provider: str,
+    as_json: bool,
+) -> None:
+    """Index PATHS: files and folders of text, Markdown, HTML, .jsonl and .jsonl.gz.
+
+    An index that is in DIR already is brought up to date: what is new or has changed is encoded,
+    what PATHS do not have any more is deleted, and documents of other paths stay. Interrupted,
+    it goes on where it was when it is called again.
+    """
+    from pocket_colbert.config import IndexConfig, Pruning, Splitting
+    from pocket_colbert.corpus import Fields, read_documents, text_to_encode
+    from pocket_colbert.retriever import Retriever
+    from pocket_colbert.sync import sync
+    from pocket_colbert.tuning import frequent_ids
+
+    names = Fields(id_field, text_field, title_field)
+
+    def documents() -> Iterator[Document]:
+        for path in paths:
+            source, document = _source(path, into), None
+            for document in read_documents([path], names):
+                yield replace(document, source=source)
+            if document is None:  # rather than delete all that came from there
+                raise CorpusError(f"there are no documents in {path}.")
+
+    encoder = load_encoder(model, threads, provider)
+    warnings.simplefilter("ignore", TruncationWarning)  # counted, and said at the end
+    pruning = Pruning(pool_factor=pool_factor, keep=keep, max_tokens=max_tokens)
+    update = _is_there(into) and not overwrite
+    if drop_frequent and not update:
+        texts = map(text_to_encode, documents())
+        pruning = replace(pruning, skiplist_ids=frequent_ids(encoder, texts, drop_frequent))
+    config = IndexConfig(
+        dim=encoder.dim,
+        codes=codes,
+        pruning=pruning,
+        splitting=Splitting(max_tokens=passage_tokens, overlap=passage_overlap),
+        keywords=keywords,
+        inverted_file=inverted_file,
+        model=encoder.card.fingerprint,
+    )
+    given = {
+        name for name in context.params
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    }  # fmt: skip
+    sources = [_source(path, into) for path in paths]
+    with _target(into, encoder, overwrite, config, given) as target:
+        retriever = Retriever(encoder, target)
+        with progress_bar("Indexing", None, as_json) as advance:
+            try:
+                report = sync(
+                    retriever, documents(), sources, keep_missing=keep_missing, progress=advance
+                )
+            except KeyboardInterrupt:
+                target.commit()
+                again = "nothing is kept" if overwrite else "call it again to go on"
+                click.echo(f"Interrupted after {len(target)} documents; {again}.", err=True)
+                raise SystemExit(_INTERRUPTED) from None
+        info = target.info()
+    if as_json:
+        print_json({"index": str(into), **asdict(report), **_info_json(info)})
+    else:
+        size = readable_size(sum(info.bytes.values()))
+        click.echo(f"{into}: {info.documents} documents, {info.tokens} tokens, {size}")
+        if update:
+            click.echo(
+                f"  {report.added} added, {report.changed} changed, {report.unchanged} unchanged, "
+                f"{report.deleted} deleted"
+            )
+    if encoder.truncated:
+        click.echo(
+            f"Warning: {encoder.truncated} passages did not fit the model's window of "
+            f"{encoder.config.document_length} tokens; what comes after it cannot be found.",
+            err=True,
+        )
+
+
+@click.command()
+@click.argument("folder", type=path_type)
+@json_option
+def info(folder: Path, as_json: bool) -> None:
+    """Say what the index FOLDER holds and what that takes."""
+    from pocket_colbert.index import Index
+
+    with Index.load(folder) as opened:
+        found = opened.info()
+    if as_json:
+        print_json(_info_json(found))
+        return
+    gone = f" and {found.deleted} deleted ones" if found.deleted else ""
+    click.echo(
+        f"{folder}: {found.documents} documents{gone}, {found.passages} passages, "
+        f"{found.tokens} token vectors"
+    )
+    click.echo(
+        f"  {found.dim} dimensions as {found.codes}, {found.segments} segments, "
+        f"pruning: {_pruning(found.pruning)}"
+    )
+    total = sum(found.bytes.values())
+    for name, size in found.bytes.items():
+        each = size / max(found.tokens, 1)
+        click.echo(f"  {name:13} {readable_size(size):>10}  {each:7.1f} bytes a token vector")
+    click.echo(f"  {'in all':13} {readable_size(total):>10}  {total / max(found.tokens, 1):7.1f}")
+    click.echo(f"  {'in memory':13} {readable_size(found.memory):>10}  {'':7} the rest is mapped")
+
+
+@click.command()
+@click.argument("folder", type=path_type)
+@click.argument("document_ids", nargs=-1, required=True, metavar="ID...")
+@json_option
+def delete(folder: Path, document_ids: tuple[str, ...], as_json: bool) -> None:
+    """Delete the documents ID... from the index FOLDER."""
+    from pocket_colbert.index import Index
+
+    with Index.load(folder, writable=True) as opened:
+        deleted = opened.delete(document_ids)
+        opened.commit()
+        left = len(opened)
+    if as_json:
+        print_json({"deleted": deleted, "documents": left})
+    else:
+        click.echo(f"{folder}: {deleted} deleted, {left} documents left")
+    if deleted < len(set(document_ids)):
+        click.echo("Warning: some of the ids are not in the index.", err=True)
+
+
+@click.command()
+@click.argument("folder", type=path_type)
+@threads_option
+@json_option
+def compact(folder: Path, threads: int | None, as_json: bool) -> None:
+    """Write the index FOLDER anew without deleted documents and in as few parts as it can."""
+    from pocket_colbert.index import Index
+
+    with Index.load(folder, writable=True, threads=threads) as opened:
+        before = sum(opened.info().bytes.values())
+        opened.compact()
+        found = opened.info()
+    after = sum(found.bytes.values())
+    if as_json:
+        print_json({"bytes_before": before, **_info_json(found)})
+    else:
+        click.echo(
+            f"{folder}: {found.documents} documents in {found.segments} segments, "
+            f"{readable_size(before)} before, {readable_size(after)} now"
+        )
+
+
+@click.command()
+@click.argument("folder", type=path_type)
+@json_option
+@click.pass_context
+def check(context: click.Context, folder: Path, as_json: bool) -> None:
+    """Read the whole index FOLDER and name what is damaged; exit code 1 if anything is."""
+    from pocket_colbert.checking import check_index
+
+    problems = check_index(folder)
+    if as_json:
+        print_json({"index": str(folder), "problems": problems})
+    else:
+        for problem in problems:
+            click.echo(problem)
+        click.echo(f"{folder}: {len(problems) or 'no'} problem{'s' * (len(problems) != 1)} found")
+    context.exit(1 if problems else 0)
+
+
+def _source(path: Path, into: Path) -> str:
+    """Name a path as it is seen from the index, so that both may move together."""
+    try:
+        return Path(os.path.relpath(path.resolve(), into.resolve())).as_posix()
+    except ValueError:  # on another drive of Windows
+        return path.resolve().as_posix()
+
+
+def _is_there(into: Path) -> bool:
+    """Say whether there is an index at a path; anything but that or nothing is an error."""
+    from pocket_colbert.folder import is_index
+
+    if is_index(into):
+        return True
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise IndexExistsError(f"{into} already exists and is not an index.")
+    return False
+
+
+@contextmanager
+def _target(
+    into: Path, encoder: Encoder, overwrite: bool, config: IndexConfig, given: set[str]
+) -> Iterator[Index]:
+    """Open or make the index to write to.
+
+    One that replaces another takes its place when all went well. One that is new is removed again
+    if nothing has been committed to it.
+    """
+    from pocket_colbert.index import Index
+
+    if _is_there(into) and not overwrite:
+        with Index.load(into, writable=True, threads=encoder.threads) as opened:
+            _check_settings(opened.config, config, given)
+            yield opened
+        return
+    place = into.with_name(f".{into.name}.new-{os.getpid()}") if overwrite else into
+    try:
+        with Index.create(place, config, threads=encoder.threads) as created:
+            try:
+                yield created
+            finally:
+                empty = created.generation == 0
+        if overwrite:
+            old = into.with_name(f".{into.name}.old-{os.getpid()}")
+            if into.exists():
+                into.rename(old)
+            place.rename(into)
+            shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        if overwrite or empty:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
+
+
+def _check_settings(found: IndexConfig, wanted: IndexConfig, given: Iterable[str]) -> None:
+    """Refuse options that the index was not made with."""
+    values = {
+        "codes": (found.codes, wanted.codes),
+        "keywords": (found.keywords, wanted.keywords),
+        "inverted_file": (found.inverted_file, wanted.inverted_file),
+        "pool_factor": (found.pruning.pool_factor, wanted.pruning.pool_factor),
+        "keep": (found.pruning.keep, wanted.pruning.keep),
+        "max_tokens": (found.pruning.max_tokens, wanted.pruning.max_tokens),
+        "passage_tokens": (found.splitting.max_tokens, wanted.splitting.max_tokens),
+        "passage_overlap": (found.splitting.overlap, wanted.splitting.overlap),
+    }
+    for name, (is_, would_be) in values.items():
+        if name in given and is_ != would_be:
+            option = "--" + name.replace("_", "-")
+            raise InvalidInputError(
+                f"the index was made with {option} {is_}, got {would_be}; leave the option out, "
+                "or pass --overwrite to make the index anew."
+            )
+
+
+def _pruning(pruning: Any) -> str:
+    """Name the settings of a pruning that are not the default ones."""
+    changed = [
+        f"{item.name} {len(value) if isinstance(value, tuple) else f'{value:g}'}"
+        for item in fields(pruning)
+        for value in [getattr(pruning, item.name)]
+        if value != item.default
+    ]
+    return ", ".join(changed) or "none"
+
+
+def _info_json(found: IndexInfo) -> dict[str, Any]:
+    values = asdict(found)
+    values["bytes_per_token"] = {
+        name: size / max(found.tokens, 1) for name, size in found.bytes.items()
+    }
+    return values

@@ -1,0 +1,151 @@
+"""Bring an index up to date with files: only what is new or has changed is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from pocket_colbert.documents import Document
+from pocket_colbert.errors import CorpusError, InvalidInputError
+from pocket_colbert.retriever import Retriever
+from pocket_colbert.snapshot import Snapshot
+
+_BATCH = 256
+_COMMIT_TOKENS = 400_000
+"""Token vectors after which is committed: half a minute of work on two cores."""
+
+_COMMIT_CHARACTERS = 16_000_000
+_SMALL_SEGMENTS = 8
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What has been done.
+
+    Attributes:
+        added: Documents that were new.
+        changed: Documents that were there with another text, title or metadata.
+        unchanged: Documents that were left as they are.
+        deleted: Documents that their source no longer has.
+    """
+
+    added: int
+    changed: int
+    unchanged: int
+    deleted: int
+
+
+def sync(
+    retriever: Retriever,
+    documents: Iterable[Document],
+    sources: Sequence[str],
+    *,
+    keep_missing: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> SyncReport:
+    """Make the documents of some sources in an index what they are in files now.
+
+    It commits from time to time: what was committed before an error or an interruption stays,
+    and the next call goes on from there. Memory does not grow with the number of documents.
+
+    Args:
+        retriever: Encoder and writable index.
+        documents: The documents, each with its `source`; read once, a few at a time.
+        sources: All sources that were read, whose documents in the index that did not come up
+            are deleted at the end. Documents of other sources stay.
+        keep_missing: Delete nothing.
+        progress: Called with the number of documents that have been dealt with.
+
+    Returns:
+        What has been done.
+
+    Raises:
+        CorpusError: Two documents have the same id.
+        InvalidInputError: The retriever has no index.
+        OSError: See `Index.commit`.
+    """
+    if retriever.index is None:
+        raise InvalidInputError("sync needs an index, got Retriever(encoder, index=None).")
+    run = _Run(retriever, retriever.index.snapshot)
+    remaining = iter(documents)
+    while batch := list(islice(remaining, _BATCH)):
+        run.take(batch, progress)
+    deleted = 0 if keep_missing else run.delete_missing(sources)
+    retriever.index.compact(only_small=2)
+    return SyncReport(run.added, run.changed, run.unchanged, deleted)
+
+
+class _Run:
+    """One pass over the documents of some sources.
+
+    What comes up is ticked off on the documents that were there at the beginning, a byte each; a
+    document that comes up again is either ticked off already or one that this run has added.
+    """
+
+    def __init__(self, retriever: Retriever, before: Snapshot) -> None:
+        assert retriever.index is not None
+        self.added = self.changed = self.unchanged = 0
+        self._retriever = retriever
+        self._index = retriever.index
+        self._before = before
+        self._seen = [np.zeros(segment.num_documents, dtype=bool) for segment in before.segments]
+        self._tokens = self._characters = 0
+
+    def take(self, batch: Sequence[Document], progress: Callable[[int], None]) -> None:
+        """Add what is new, replace what has changed."""
+        places = self._before.places([document.document_id for document in batch])
+        new: list[Document] = []
+        for document in batch:
+            place = places.get(document.document_id)
+            if place is None:
+                self._check_new(document, new)
+                self.added += 1
+                new.append(document)
+                continue
+            known = self._before.document(place)
+            if self._seen[place[0]][place[1]] or known.source not in (document.source, None):
+                raise _same_id(document, known)
+            self._seen[place[0]][place[1]] = True
+            if known == document:
+                self.unchanged += 1
+            else:
+                self.changed += 1
+                new.append(document)
+        done = self.added + self.changed + self.unchanged - len(new)
+        tokens = self._retriever.upsert(new, progress=lambda count, _: progress(done + count))
+        progress(done + len(new))
+        self._tokens += tokens
+        self._characters += sum(len(document.text or "") for document in new)
+        if self._tokens >= _COMMIT_TOKENS or self._characters >= _COMMIT_CHARACTERS:
+            self._index.compact(only_small=_SMALL_SEGMENTS)
+            self._tokens = self._characters = 0
+
+    def _check_new(self, document: Document, new: Sequence[Document]) -> None:
+        same = [item for item in new if item.document_id == document.document_id]
+        if not same and document.document_id in self._index:
+            same = [self._index.get(document.document_id)]
+        if same:
+            raise _same_id(document, same[0])
+
+    def delete_missing(self, sources: Sequence[str]) -> int:
+        """Delete what was there from these sources and did not come up."""
+        deleted = 0
+        for number, segment in enumerate(self._before.segments):
+            missing = ~self._seen[number]
+            if segment.alive is not None:
+                missing &= segment.alive
+            for source in sources:
+                positions = segment.documents.from_source(source)
+                gone = segment.documents.get(positions[missing[positions]].tolist())
+                deleted += self._index.delete([item.document_id for item in gone.values()])
+        return deleted
+
+
+def _same_id(document: Document, other: Document) -> CorpusError:
+    where = sorted({str(document.source), str(other.source)})
+    return CorpusError(
+        f"document ids must differ, got {document.document_id!r} twice, in {' and '.join(where)}."
+    )
