@@ -107,6 +107,10 @@ def test_update_and_overwrite(corpus: Path, tmp_path: Path) -> None:
     other.mkdir()
     (other / "a.txt").write_text("Another a.", encoding="utf-8")
     fails("index", other, "--into", folder, message="'a.txt' twice, in ../notes and ../other")
+    added = json.loads(
+        run("index", other, "--into", folder, "--id-prefix", "other/", "--json").stdout
+    )
+    assert added["added"] == 1 and added["documents"] == 5
     assert run("index", extra, "--into", folder, "--overwrite").exit_code == 0
     assert json.loads(run("info", folder, "--json").stdout)["documents"] == 1
     fails("index", extra, "--into", corpus, message="not an index")

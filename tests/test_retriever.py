@@ -106,8 +106,8 @@ def long(request: pytest.FixtureRequest, encoder: Encoder) -> Retriever:
 
 def test_long_documents_are_found_by_any_part(long: Retriever) -> None:
     for question, answer in (
-        ("how long is the notice period?", "Either party may end this agreement"),
-        ("who pays for the bees on the roof?", "The supplier keeps bees on the roof"),
+        ("how long is the notice period?", "ninety days of written notice"),
+        ("who pays for the bees on the roof?", "bees on the roof"),
     ):
         hit = long.retrieve([question], k=1)[0][0]
         assert hit.document_id == "contract" and hit.metadata == {"kind": "legal"}

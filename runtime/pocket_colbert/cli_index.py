@@ -53,6 +53,7 @@ _INTERRUPTED = 130
 @click.option(
     "--keep-missing", is_flag=True, help="Keep documents that PATHS do not have any more."
 )
+@click.option("--id-prefix", default="", metavar="TEXT", help="Put TEXT in front of all ids.")
 @id_field_option
 @text_field_option
 @click.option("--title-field", default="title", show_default=True, help="Key of the title.")
@@ -111,6 +112,7 @@ def index(
     into: Path,
     overwrite: bool,
     keep_missing: bool,
+    id_prefix: str,
     id_field: str,
     text_field: str,
     title_field: str,
@@ -146,7 +148,8 @@ def index(
         for path in paths:
             source, document = _source(path, into), None
             for document in read_documents([path], names):
-                yield replace(document, source=source)
+                document_id = id_prefix + document.document_id
+                yield replace(document, document_id=document_id, source=source)
             if document is None:  # rather than delete all that came from there
                 raise CorpusError(f"there are no documents in {path}.")
 

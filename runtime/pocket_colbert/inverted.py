@@ -27,7 +27,7 @@ _ROUNDS = 4
 _SAMPLE = 24
 """Token vectors a centroid that k-means sees."""
 _SAMPLE_LIMIT = 600_000
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
 _BLOCK = 32
 _PROBES = 8, 64
 """Centroids that a query token looks up at least and at most."""
@@ -152,7 +152,10 @@ def build(
         places += np.tile(owners[start : start + step], codec.planes)
         pieces.append(np.unique(places))
         forget(rows)
-    places = np.unique(np.concatenate(pieces))
+    places = np.concatenate(pieces)
+    pieces.clear()
+    places.sort()
+    places = places[np.append(True, places[1:] != places[:-1])]
     counts = np.bincount(places // num_documents, minlength=number)
     return InvertedFile(
         centroids,

@@ -184,7 +184,9 @@ class Codec:
 
     def levels(self, rows: NDArray[np.uint8]) -> NDArray[np.int8]:
         """Return the levels of all planes, (planes * n, dim) int8, plane after plane."""
-        return (self.unpack(rows) - np.uint8(self.zero_point)).view(np.int8)
+        codes = self.unpack(rows)
+        out = None if self.bits == 8 else codes  # where nothing is unpacked they are the caller's
+        return np.subtract(codes, np.uint8(self.zero_point), out=out).view(np.int8)
 
     def decode(
         self, rows: NDArray[np.uint8], scales: NDArray[Any], num_tokens: int

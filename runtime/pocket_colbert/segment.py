@@ -182,8 +182,10 @@ class Segment:
             files.update(_write_inverted(place, inverted))
         sync_folder(place)
         sync_folder(place.parent)
-        store = DocumentStore(database, len(passages))
         entry = SegmentEntry(name, len(passages), total, tokens, files)
+        if inverted is not None:
+            inverted = _open_inverted(place, codec.dim, entry)  # mapped, no longer in memory
+        store = DocumentStore(database, len(passages))
         return cls(rows, store, first_passages, inverted, None, entry)
 
     def without(

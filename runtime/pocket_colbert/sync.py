@@ -147,5 +147,6 @@ class _Run:
 def _same_id(document: Document, other: Document) -> CorpusError:
     where = sorted({str(document.source), str(other.source)})
     return CorpusError(
-        f"document ids must differ, got {document.document_id!r} twice, in {' and '.join(where)}."
+        f"document ids must differ, got {document.document_id!r} twice, in {' and '.join(where)}; "
+        "--id-prefix tells apart what is indexed in several calls."
     )
