@@ -40,10 +40,15 @@ class IndexFolder:
         """
         self.path = path
         self.manifest = Manifest.load(path)
-        self._lock = WriterLock(path) if writable else None
+        self._lock: WriterLock | None = None
         if writable:
-            self.manifest = Manifest.load(path)
-            self.remove_orphans()
+            self._lock = WriterLock(path)
+            try:
+                self.manifest = Manifest.load(path)
+                self.remove_orphans()
+            except BaseException:
+                self.close()
+                raise
 
     @classmethod
     def create(cls, path: Path, config: IndexConfig) -> IndexFolder:
@@ -91,10 +96,16 @@ class IndexFolder:
             found.append(segment.marked(self.path, entry))
         return tuple(found)
 
-    def read(self) -> bool:
-        """Read the manifest again and say whether it has changed."""
+    def refreshed(self, known: Sequence[Segment]) -> tuple[Segment, ...] | None:
+        """Read the manifest again and open what is new in it; None when it has not changed."""
         before, self.manifest = self.manifest, Manifest.load(self.path)
-        return before != self.manifest
+        if before == self.manifest:
+            return None
+        try:
+            return self.segments(known, None)
+        except BaseException:
+            self.manifest = before  # so that the next call tries again
+            raise
 
     def commit(self, segments: Sequence[Segment], config: IndexConfig | None = None) -> None:
         """Make segments, all of whose files are on disk, the state of the index, in one step.
@@ -107,7 +118,7 @@ class IndexFolder:
             IndexConflictError: The index was opened read-only or has been changed by another.
             OSError: The disk is full or fails. The index stays as it was.
         """
-        self.check_writable()
+        self.check_current()
         entries: list[SegmentEntry] = [item.entry for item in segments if item.entry is not None]
         following = Manifest(
             self.manifest.generation + 1, config or self.manifest.config, tuple(entries)
@@ -132,6 +143,13 @@ class IndexFolder:
             raise IndexConflictError(
                 f"{self.path} was opened for writing by another process or is closed; open it here."
             )
+
+    def check_current(self) -> None:
+        """Raise IndexConflictError unless this process may write the next commit.
+
+        Without locks, as on some network file systems, another writer may have written it.
+        """
+        self.check_writable()
         found = Manifest.load(self.path).generation
         if found != self.manifest.generation:
             raise IndexConflictError(

@@ -283,7 +283,8 @@ class Index:
         with self._changing:
             if not self._pending:
                 return
-            self._check_writable()
+            if self._folder is not None:
+                self._folder.check_current()
             generation = self.generation + 1
             pending, segments = self._pending, list(self._snapshot.segments)
             try:
@@ -321,8 +322,7 @@ class Index:
 
         Raises:
             InvalidInputError: segment_tokens is below 1.
-            IndexConflictError: See `commit`.
-            OSError: See `commit`.
+            IndexConflictError, OSError: See `commit`.
         """
         if not isinstance(segment_tokens, int) or segment_tokens < 1:
             raise InvalidInputError(
@@ -377,9 +377,7 @@ class Index:
             self._folder.check_writable()
 
     def refresh(self) -> bool:
-        """Show what writers have committed since this index was opened or last refreshed.
-
-        Searches that are under way go on with what they began with. Only what is new is opened.
+        """Show what writers have committed since; searches under way keep what they began with.
 
         Returns:
             Whether there was anything new.
@@ -388,10 +386,12 @@ class Index:
             IndexFormatError: See `load`.
         """
         with self._changing:
-            if self._folder is None or self._folder.writable or not self._folder.read():
+            if self._folder is None or self._folder.writable:
                 return False
-            self._snapshot = Snapshot(self._folder.segments(self._snapshot.segments, None))
-            return True
+            segments = self._folder.refreshed(self._snapshot.segments)
+            if segments is not None:
+                self._snapshot = Snapshot(segments)
+            return segments is not None
 
     def search(
         self,
