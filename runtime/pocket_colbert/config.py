@@ -332,7 +332,8 @@ class IndexConfig:
             `Encoder.encode_passages` does the splitting.
         keywords: What counts as a word in keyword search: "english" folds English endings
             (Porter) and accents, "words" folds accents only, "trigrams" takes any three
-            characters, for languages written without spaces; "none" stores no keywords.
+            characters, for languages written without spaces (words of one or two characters
+            are not found); "none" stores no keywords.
         inverted_file: When a segment gets an inverted file for approximate search: "auto" from
             `inverted_min_tokens` token vectors on, "always" or "never".
         inverted_min_tokens: See `inverted_file`. Exact search over fewer is as fast or faster.

@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -369,8 +369,12 @@ def check_ids(document_ids: Iterable[str], name: str) -> list[str]:
     return ids
 
 
-def check_document(document: Document) -> None:
-    """Raise InvalidInputError unless a document can be stored and read back as it is."""
+def checked_document(document: Document) -> Document:
+    """Return a copy of a document, once it is known that it reads back as it is stored.
+
+    Raises:
+        InvalidInputError: It does not.
+    """
     name = f"of {document.document_id!r}"
     for what in ("document_id", "title", "text", "source"):
         value = getattr(document, what)
@@ -392,6 +396,7 @@ def check_document(document: Document) -> None:
             f"metadata {name} must be a JSON object that reads back as it is (texts as keys, "
             f"lists, no tuples), got {document.metadata!r}."
         )
+    return replace(document, metadata=back)
 
 
 def _fill(

@@ -167,7 +167,9 @@ def _value(name: str, operator: str, value: object) -> Value:
     if not valid:
         kind = "a text" if texts_only else "a text, a finite number, true or false"
         hint = "" if value is not None else ' Ask for absence with {"$exists": false}.'
-        raise InvalidInputError(f"{operator} of {name!r} must be {kind}, got {value!r}.{hint}")
+        # Python does not print whole numbers of more than some thousand digits.
+        got = "a number without end" if isinstance(value, int) and not texts_only else repr(value)
+        raise InvalidInputError(f"{operator} of {name!r} must be {kind}, got {got}.{hint}")
     if isinstance(value, str):
         if not is_unicode(value):
             raise InvalidInputError(f"{operator} of {name!r} must be valid Unicode, got {value!r}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.documents import Document, Span, StoredDocument, check_document, check_ids
+from pocket_colbert.documents import Document, Span, StoredDocument, check_ids, checked_document
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.passages import Passage
 from pocket_colbert.quantization import BITS, Codec, check_embedding
@@ -162,21 +162,23 @@ def checked_additions(
         "sources": sources,
     }  # fmt: skip
     for name, column in columns.items():
-        if column is not None and (isinstance(column, str) or len(column) != len(document_ids)):
+        size = len(column) if isinstance(column, Sized) and not isinstance(column, str) else None
+        if column is not None and size != len(document_ids):
             raise InvalidInputError(
                 f"{name} must be a list of {len(document_ids)} items, one a document id, "
-                f"got {type(column).__name__} of {len(column)}."
+                f"got {type(column).__name__}{'' if size is None else f' of {size}'}."
             )
     additions = []
     for n, document_id in enumerate(document_ids):
-        document = Document(
-            document_id,
-            None if texts is None else texts[n],
-            None if titles is None else titles[n],
-            {} if metadata is None else metadata[n],
-            None if sources is None else sources[n],
+        document = checked_document(
+            Document(
+                document_id,
+                None if texts is None else texts[n],
+                None if titles is None else titles[n],
+                {} if metadata is None else metadata[n],
+                None if sources is None else sources[n],
+            )
         )
-        check_document(document)
         additions.append((document, _checked_passages(document, embeddings[n], dim)))
     return additions
 
