@@ -51,7 +51,8 @@ def read_documents(paths: Iterable[Path], fields: Fields | None = None) -> Itera
 
     Yields:
         The documents. A text file's id is its path below the folder given, with slashes, or its
-        name; all other keys of a JSON line become metadata.
+        name; its title is that of an HTML page, else the words of the file's name. All other keys
+        of a JSON line become metadata.
 
     Raises:
         CorpusError: A path is missing, empty of documents, unreadable, not UTF-8, of an unknown
@@ -116,6 +117,8 @@ def _read_file(path: Path, name: str, fields: Fields) -> Iterator[Document]:
     title = None
     if path.suffix.lower() in (".html", ".htm"):
         title, text = html_text(text)
+    # A passage says what it is about, but often not of what document it is; its name does.
+    title = title or " ".join(re.split(r"[\W_]+", path.stem)).strip() or None
     yield Document(name, text.strip(), title)
 
 
