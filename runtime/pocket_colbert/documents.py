@@ -83,7 +83,7 @@ class DocumentStore:
     processes, on read-only media too.
     """
 
-    def __init__(self, path: Path | None, num_documents: int) -> None:
+    def __init__(self, path: Path | None, num_documents: int, num_passages: int) -> None:
         """Open what `write` made; with None, begin an empty one in memory.
 
         Raises:
@@ -100,6 +100,7 @@ class DocumentStore:
         # Connections are closed when the last search that uses the segment has let go of it.
         self._finalizer = weakref.finalize(self, _close, self._first, self._others)
         self.num_documents = num_documents
+        self._num_passages = num_passages
         self.version = _VERSION
         if path is None:
             return
@@ -117,9 +118,9 @@ class DocumentStore:
         cls, documents: Iterable[StoredDocument], keywords: str
     ) -> tuple[DocumentStore, NDArray[np.int32]]:
         """Hold documents in memory; see `write` for arguments and the second result."""
-        store = cls(None, 0)
+        store = cls(None, 0, 0)
         passages = _fill(store._first, documents, keywords)
-        store.num_documents = len(passages)
+        store.num_documents, store._num_passages = len(passages), int(passages.sum())
         return store, passages
 
     @staticmethod
@@ -135,6 +136,7 @@ class DocumentStore:
             The number of passages of each document, (num_documents,) int32.
 
         Raises:
+            IndexFormatError: Documents of several segments have the same id.
             OSError: The disk is full or fails.
         """
         try:
@@ -146,6 +148,8 @@ class DocumentStore:
                 return _fill(connection, documents, keywords)
             finally:
                 connection.close()
+        except sqlite3.IntegrityError as error:
+            raise IndexFormatError(f"{path} cannot be written: {error}.") from error
         except sqlite3.Error as error:
             code = errno.ENOSPC if "full" in str(error) else errno.EIO
             raise OSError(code, str(error), str(path)) from error
@@ -175,13 +179,13 @@ class DocumentStore:
         """Return the positions of those ids that are here."""
         found: dict[str, int] = {}
         for batch in _batches(item for item in document_ids if is_unicode(item)):
-            found.update(
-                self._select(
-                    "SELECT document_id, position FROM documents "
-                    f"WHERE document_id IN ({_marks(batch)})",
-                    batch,
-                )
+            rows = self._select(
+                "SELECT position, document_id FROM documents "
+                f"WHERE document_id IN ({_marks(batch)})",
+                batch,
             )
+            self._positions(rows)
+            found.update((document_id, position) for position, document_id in rows)
         return found
 
     def spans(self, first: int, last: int) -> dict[int, Span]:
@@ -192,13 +196,16 @@ class DocumentStore:
             "SELECT passage, first, last FROM passages WHERE passage >= ? AND passage < ?",
             (first, last),
         )
+        for _, begin, end in rows:
+            if not isinstance(begin, int) or not isinstance(end, int) or not 0 <= begin <= end:
+                raise self._damaged(f"a passage from {begin!r:.20} to {end!r:.20}")
         return {passage: (begin, end) for passage, begin, end in rows}
 
     def from_source(self, source: str) -> NDArray[np.int64]:
         """Return the positions of documents that were read from a source, ascending."""
         if self.version < 3:
             return np.empty(0, np.int64)
-        return _numbers(
+        return self._positions(
             self._select(
                 "SELECT position FROM documents WHERE source = ? ORDER BY position", (source,)
             )
@@ -224,20 +231,20 @@ class DocumentStore:
                 self._select(f"{statement} IN ({_marks(batch)})", names + batch)
                 for batch in _batches(condition.values)
             ]
-            return _numbers([row for rows in found for row in rows])
+            return self._positions([row for rows in found for row in rows])
         if condition.operator == "$prefix":
             (prefix,) = condition.values
             end = _after_prefix(str(prefix))
             column = "document_id" if condition.field == ID else "value"
             upper = f" AND {column} < ?" if end is not None else ""
             values = [prefix] if end is None else [prefix, end]
-            return _numbers(self._select(f"{statement} >= ?{upper}", names + values))
+            return self._positions(self._select(f"{statement} >= ?{upper}", names + values))
         statement += _COMPARISONS[condition.operator]
         if condition.field != ID and condition.operator in ("$gt", "$gte", "$lt", "$lte"):
             # In SQLite every number is below every text; compare within one kind only.
             text = isinstance(condition.values[0], str)
             statement += " AND value >= ''" if text else " AND value < ''"
-        return _numbers(self._select(statement, names + list(condition.values)))
+        return self._positions(self._select(statement, names + list(condition.values)))
 
     def has_trigrams(self) -> bool:
         """Say whether what counts as a word is any three characters."""
@@ -264,6 +271,8 @@ class DocumentStore:
             "SELECT rowid, -bm25(keywords) FROM keywords WHERE keywords MATCH ?", (_phrase(word),)
         )
         table = np.array(rows, dtype=np.float64).reshape(-1, 2)
+        if not ((table[:, 0] >= 0) & (table[:, 0] < self._num_passages)).all():
+            raise self._damaged("keywords of passages that are not there")
         return table[:, 0].astype(np.int64), table[:, 1]
 
     def iterate(self, first: int = 0) -> Iterator[tuple[int, Document]]:
@@ -349,13 +358,33 @@ class DocumentStore:
         except (sqlite3.Error, UnicodeError) as error:
             raise IndexFormatError(f"{self._path} is damaged: {error}.") from error
 
+    def _positions(self, rows: Sequence[tuple[Any, ...]]) -> NDArray[np.int64]:
+        """Return the first column, once it is known to be positions of documents."""
+        try:
+            found = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._damaged(f"no position: {error}") from error
+        if not ((found >= 0) & (found < self.num_documents)).all():
+            raise self._damaged("positions of documents that are not there")
+        return found
+
     def _document(self, row: tuple[Any, ...]) -> Document:
-        _, document_id, title, source, metadata, text = row
+        position, document_id, title, source, metadata, text = row
         try:
             values = json.loads(metadata) if metadata else {}
-        except (ValueError, RecursionError) as error:
-            raise IndexFormatError(f"{self._path} is damaged: {error}.") from error
+            json.dumps(values, ensure_ascii=False, allow_nan=False).encode("utf-8")
+            if _depth(values) > _DEEPEST:
+                raise ValueError(f"it is nested deeper than {_DEEPEST}")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._damaged(f"metadata that is no JSON: {error}") from error
+        texts = all(item is None or isinstance(item, str) for item in (title, source, text))
+        named = isinstance(document_id, str) and document_id != ""
+        if not texts or not named or not isinstance(values, dict):
+            raise self._damaged(f"what no document can have at position {position}")
         return Document(document_id, text, title, values, source)
+
+    def _damaged(self, what: str) -> IndexFormatError:
+        return IndexFormatError(f"{self._path} is damaged: it has {what}.")
 
 
 def check_ids(document_ids: Iterable[str], name: str) -> list[str]:
@@ -494,10 +523,6 @@ def _close(first: sqlite3.Connection, others: list[sqlite3.Connection]) -> None:
     first.close()
     while others:
         others.pop().close()
-
-
-def _numbers(rows: Sequence[tuple[Any, ...]]) -> NDArray[np.int64]:
-    return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
 
 def _marks(values: Sequence[Any]) -> str:

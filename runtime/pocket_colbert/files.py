@@ -7,6 +7,7 @@ tests can put a failure or a power cut before each of them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 _CHUNK = 1 << 20
 _ATTEMPTS = 20
+_CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EROFS)
+"""What network file systems say that synchronise folders by themselves."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,14 @@ def sync_folder(folder: Path) -> None:
     """Make new and renamed entries of a folder durable, where the system can (not on Windows)."""
     if os.name == "nt":
         return
-    with contextlib.suppress(OSError):  # some network file systems refuse
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC_FOLDERS:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ from pocket_colbert.manifest import (
     SEGMENTS_FOLDER,
     Manifest,
     SegmentEntry,
+    new_manifest,
 )
 from pocket_colbert.segment import Segment
 
@@ -57,9 +58,11 @@ class IndexFolder:
         Raises:
             IndexExistsError: There is something at `path`.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (
+            not path.is_dir() or any(p != new_manifest(path) for p in path.iterdir())
+        ):
             raise IndexExistsError(f"{path} already exists and is not an empty folder.")
-        make_folder(path / SEGMENTS_FOLDER)
+        make_folder(path)
         Manifest(0, config).save(path)
         return cls(path, writable=True)
 
@@ -125,12 +128,12 @@ class IndexFolder:
         )
         try:
             following.save(self.path)
+            self.manifest = following
         except BaseException:
             # It counts when the manifest is in its place, whatever came after.
             if Manifest.load(self.path) == following:
                 self.manifest = following
             raise
-        self.manifest = following
         self.remove_orphans()
 
     def check_writable(self) -> None:

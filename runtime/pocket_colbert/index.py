@@ -25,7 +25,7 @@ from pocket_colbert.merging import (
     runs_to_merge,
 )
 from pocket_colbert.passages import Passage
-from pocket_colbert.pending import Addition, Embedded, Pending, checked_additions
+from pocket_colbert.pending import Addition, Embedded, Pending, checked_additions, copied
 from pocket_colbert.quantization import Codec, check_embedding
 from pocket_colbert.results import Hit
 from pocket_colbert.searching import Search, query_texts_of
@@ -89,9 +89,6 @@ class Index:
             folder: A path at which nothing is, or an empty folder.
             config: The settings.
             threads: See `__init__`.
-
-        Returns:
-            The index, to be added to and committed.
 
         Raises:
             IndexExistsError: There is something at `folder`.
@@ -242,8 +239,9 @@ class Index:
                     f"document ids must be new, got {example!r}, which is in the index; use "
                     "upsert to replace it."
                 )
+            added = copied(additions)
             self._delete(ids)
-            self._pending.add(additions, [segment.rows for segment in self._snapshot.segments])
+            self._pending.add(added, [segment.rows for segment in self._snapshot.segments])
 
     def delete(self, document_ids: Iterable[str]) -> int:
         """Delete documents; an index in a folder shows it after `commit`, one in memory at once.
@@ -256,7 +254,7 @@ class Index:
 
         Raises:
             InvalidInputError: document_ids is a bare string or holds something else than texts.
-            IndexConflictError: The index was opened read-only, or changed by another writer.
+            IndexConflictError: The index was opened read-only.
         """
         ids = check_ids(document_ids, "document_ids")
         with self._changing:
@@ -275,10 +273,9 @@ class Index:
         """Make what was added and deleted part of the index; in a folder, durably, in one step.
 
         Raises:
-            IndexConflictError: The index was opened read-only, or changed by another writer.
-                What was added and deleted stays pending.
-            OSError: The disk is full or fails. The index stays as it was, what was added and
-                deleted stays pending.
+            IndexConflictError: Another writer has changed the index. All stays pending.
+            OSError: The disk is full or fails. The index stays as it was and all stays pending,
+                but for a failure after the last step, which `generation` tells.
         """
         with self._changing:
             if not self._pending:
@@ -298,11 +295,10 @@ class Index:
                         None if self._folder is None else self._folder.path,
                         generation,
                     )
-                self._install([segment for segment in segments if len(segment)])
+                self._install([s for s in segments if len(s)], Pending(self.config))
             except BaseException:
                 self._give_up(generation)
                 raise
-            self._pending = Pending(self.config)
             if self._folder is None:
                 self.compact(only_small=8)
 
@@ -310,9 +306,8 @@ class Index:
         """Commit, then write the index anew without deleted documents and in fewer segments.
 
         Neighbouring segments become one as long as it has no more than `segment_tokens` token
-        vectors; one that would come out as it is stays. Each step is a commit: what is done when
-        it is interrupted stays done. Readers keep what they have open. It needs memory for a
-        part of a segment and room on the disk for a second copy of it.
+        vectors; one that would come out as it is stays. Each step is a commit. It needs memory
+        for a part of a segment and room on the disk for a second copy of it.
 
         Args:
             segment_tokens: See above. The fewer segments, the faster an approximate search.
@@ -342,7 +337,7 @@ class Index:
         try:
             merged = self._write(codec, merged_rows(merging, codec), merged_documents(merging))
             segments[run] = [merged] if len(merged) else []
-            self._install(segments)
+            self._install(segments, self._pending)
         except BaseException:
             self._give_up(generation)
             raise
@@ -357,10 +352,15 @@ class Index:
         place = self._folder.path, self.generation + 1
         return Segment.write(*place, codec, parts, documents, self.config, threads=self.threads)
 
-    def _install(self, segments: Sequence[Segment]) -> None:
-        if self._folder is not None:
-            self._folder.commit(segments)
-        self._snapshot = Snapshot(tuple(segments))
+    def _install(self, segments: Sequence[Segment], pending: Pending) -> None:
+        snapshot, generation = Snapshot(tuple(segments)), self.generation + 1
+        try:
+            if self._folder is not None:
+                self._folder.commit(segments)
+        finally:
+            # In one step, lest an interruption leaves documents both committed and pending.
+            if self._folder is None or self.generation == generation:
+                self._snapshot, self._pending = snapshot, pending
 
     def _give_up(self, generation: int) -> None:
         """Put things right after a commit that raised, which may still have come to its end."""

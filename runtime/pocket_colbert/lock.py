@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -48,7 +49,8 @@ class WriterLock:
         self._process = os.getpid()
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         content = {"process": self._process, "host": platform.node(), "since": since}
-        self._holder.write_text(json.dumps(content), encoding="utf-8")
+        with suppress(OSError):  # a courtesy to those who are refused; a full disk may forbid it
+            self._holder.write_text(json.dumps(content), encoding="utf-8")
 
     @property
     def held(self) -> bool:
@@ -58,7 +60,8 @@ class WriterLock:
     def release(self) -> None:
         """Give the lock back; a second time does nothing."""
         if self.held:
-            self._holder.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._holder.unlink()
             self._lock.release()
 
 

@@ -134,7 +134,7 @@ class Manifest:
             "segments": [asdict(segment) for segment in self.segments],
         }
         content = json.dumps(body | {"checksum": _checksum(body)}, indent=1) + "\n"
-        temporary = folder / (MANIFEST_FILE + ".new")
+        temporary = new_manifest(folder)
         remove(temporary)
         write_file(temporary, content.encode("utf-8"))
         replace(temporary, folder / MANIFEST_FILE)
@@ -180,6 +180,11 @@ class Manifest:
             )
         except (KeyError, TypeError, AttributeError, InvalidInputError) as error:
             raise IndexFormatError(f"{path} is not a valid manifest: {error!r}.") from error
+
+
+def new_manifest(folder: Path) -> Path:
+    """Return where a manifest is written before it takes its place."""
+    return folder / (MANIFEST_FILE + ".new")
 
 
 _READERS: Mapping[int, Callable[[Mapping[str, Any]], IndexConfig]] = {

@@ -27,7 +27,9 @@ FIT_TOKENS = 16_384
 
 
 @dataclass
-class _Added:
+class Added:
+    """A document that was added: its passages' spans, and their vectors or codes."""
+
     document: Document
     spans: tuple[Span, ...]
     raw: list[NDArray[np.float32]]  # waiting for enough to fit a codec to
@@ -35,10 +37,12 @@ class _Added:
 
     @property
     def num_tokens(self) -> int:
+        """Number of token vectors."""
         return sum(map(len, self.raw)) + sum(item[2] for item in self.encoded)
 
     @property
     def nbytes(self) -> int:
+        """Bytes that the token vectors take."""
         encoded = sum(item[0].nbytes + item[1].nbytes for item in self.encoded)
         return encoded + sum(item.nbytes for item in self.raw)
 
@@ -58,7 +62,7 @@ class Pending:
         self.deleted: dict[str, tuple[int, int]] = {}
         self.num_tokens = 0
         self._config = config
-        self._added: dict[str, _Added] = {}
+        self._added: dict[str, Added] = {}
         self._raw_tokens = 0
         self._codec: Codec | None = None
 
@@ -78,20 +82,17 @@ class Pending:
         """Return a document that was added."""
         return self._added[document_id].document
 
-    def add(self, additions: Sequence[Addition], existing: Sequence[TokenRows]) -> None:
-        """Add documents that have been checked.
+    def add(self, added: Sequence[Added], existing: Sequence[TokenRows]) -> None:
+        """Add documents.
 
         Args:
-            additions: Their ids are new.
+            added: From `copied`; their ids are new.
             existing: The rows of the index's segments, whose codec is kept if it can be.
         """
-        for document, passages in additions:
-            # Copies: the caller may go on and change its arrays.
-            raw = [embedding.copy() for _, embedding in passages]
-            added = _Added(document, tuple(span for span, _ in passages), raw, [])
-            self._added[document.document_id] = added
-            self.num_tokens += added.num_tokens
-            self._raw_tokens += added.num_tokens
+        for item in added:
+            self._added[item.document.document_id] = item
+            self.num_tokens += item.num_tokens
+            self._raw_tokens += item.num_tokens
         if self._raw_tokens >= FIT_TOKENS:
             self._encode(existing)
 
@@ -126,8 +127,8 @@ class Pending:
             self._codec = self._choose(existing)
         codec = self._codec
         for item in self._added.values():
-            item.encoded.extend((*codec.encode(raw), len(raw)) for raw in item.raw)
-            item.raw = []
+            encoded = [(*codec.encode(raw), len(raw)) for raw in item.raw]
+            item.encoded, item.raw = item.encoded + encoded, []
         self._raw_tokens = 0
         return codec
 
@@ -140,6 +141,14 @@ class Pending:
         raw = [vectors for item in self._added.values() for vectors in item.raw]
         tokens = np.concatenate([np.empty((0, self._config.dim), np.float32), *raw])
         return Codec.fit(tokens, BITS[self._config.codes])
+
+
+def copied(additions: Sequence[Addition]) -> list[Added]:
+    """Copy what is added, as the caller may go on and change its arrays."""
+    return [
+        Added(document, tuple(span for span, _ in passages), [v.copy() for _, v in passages], [])
+        for document, passages in additions
+    ]
 
 
 def checked_additions(

@@ -133,7 +133,7 @@ class Segment:
         inverted = None
         if INVERTED_FILES[0] in entry.files:
             inverted = _open_inverted(place, config.dim, entry)
-        store = DocumentStore(place / "documents.sqlite", entry.num_documents)
+        store = DocumentStore(place / "documents.sqlite", entry.num_documents, entry.num_passages)
         return cls(rows, store, first_passages, inverted, None, replace(entry, deleted=None))
 
     @classmethod
@@ -185,7 +185,7 @@ class Segment:
         entry = SegmentEntry(name, len(passages), total, tokens, files)
         if inverted is not None:
             inverted = _open_inverted(place, codec.dim, entry)  # mapped, no longer in memory
-        store = DocumentStore(database, len(passages))
+        store = DocumentStore(database, len(passages), total)
         return cls(rows, store, first_passages, inverted, None, entry)
 
     def without(

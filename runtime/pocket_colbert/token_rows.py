@@ -285,7 +285,9 @@ def _read_codec(path: Path, dim: int, bits: int) -> Codec:
         content = json.loads(path.read_text(encoding="utf-8"))
         mean = np.array(content["mean"], dtype=np.float32)
         codec = Codec(content["bits"], mean)
-    except (ValueError, KeyError, TypeError, RecursionError, InvalidInputError) as error:
+    except (
+        ValueError, KeyError, TypeError, OverflowError, RecursionError, InvalidInputError
+    ) as error:  # fmt: skip
         raise IndexFormatError(f"{path} is damaged: {error!r}.") from error
     if mean.shape != (dim,) or not np.isfinite(mean).all() or codec.bits != bits:
         raise IndexFormatError(f"{path} is damaged: not a codec of {bits} bits for {dim} numbers.")
