@@ -5,7 +5,7 @@
 
 Every set is encoded with the bundled model and indexed as `Retriever.add` does it, then searched,
 exactly, by MaxSim, by BM25, and by both, fused by rank and by weight. depth is how many documents
-each brings into a fusion. The last line of the weights is their mean over the sets.
+each brings into a fusion; the last two columns are means over the sets.
 
 Filters are measured on the first set: each document gets a number at random, and `where` asks for
 those below a bound. Recall is against float32 MaxSim by brute force over the stored vectors of the

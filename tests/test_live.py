@@ -458,3 +458,12 @@ def test_what_is_added_is_copied() -> None:
     assert np.linalg.norm(index.passages("x")[0].embedding, axis=1) == pytest.approx(
         [1, 1], abs=0.01
     )
+
+
+def test_one_passage_keeps_its_span() -> None:
+    index = Index(DIM)
+    vectors = unit_rows(RNG, 2, DIM)
+    index.add(["x"], [[Passage(2, 5, vectors)]], texts=["0123456789"])
+    part = index.search([vectors])[0][0].passages[0]
+    assert (part.start, part.end) == (2, 5)
+    assert [(item.start, item.end) for item in index.passages("x")] == [(2, 5)]

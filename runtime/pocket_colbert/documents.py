@@ -452,7 +452,7 @@ def _fill(
             )  # fmt: skip
             fields.extend({(name, value, position) for name, value in _flat((), metadata)})
             for start, end in parts:
-                if len(parts) > 1:
+                if (start, end) != (0, len(document.text or "")):
                     spans.append((passage, start, end))
                 if keywords != "none":
                     text = (document.text or "")[start:end]

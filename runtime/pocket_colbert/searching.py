@@ -156,19 +156,21 @@ class Search:
         hits = {}
         for number in {segment for segment, _ in places}:
             segment = self.segments[number]
-            positions = [position for n, position in places if n == number]
-            for position, document in segment.documents.get(positions).items():
-                score = known[number, position]
-                each = np.empty(0, np.float32)
-                if segment.first_passages is None and self.parameters.hybrid == "off":
-                    each = np.array([score], np.float32)
-                elif codes:
-                    _, each = segment.scores_of(codes[number], np.array([position]))
+            positions = sorted(position for n, position in places if n == number)
+            documents = segment.documents.get(positions)
+            if segment.first_passages is None and self.parameters.hybrid == "off":
+                scored = [np.array([known[number, p]], np.float32) for p in positions]
+            elif codes:
+                scored = segment.scores_by_document(codes[number], np.array(positions))
+            else:
+                scored = [np.empty(0, np.float32) for _ in positions]
+            for position, each in zip(positions, scored, strict=True):
+                document = documents[position]
                 spans = segment.spans(position, document.text)
                 best = top_k(each, self.parameters.passages)
                 hits[number, position] = Hit(
                     document.document_id,
-                    score,
+                    known[number, position],
                     document.text,
                     document.title,
                     document.metadata,

@@ -237,7 +237,7 @@ class Segment:
         first, last = document, document + 1
         if self.first_passages is not None:
             first, last = map(int, self.first_passages[document : document + 2])
-        found = self.documents.spans(first, last) if last > first + 1 else {}
+        found = self.documents.spans(first, last)
         return [found.get(passage, (0, len(text or ""))) for passage in range(first, last)]
 
     def __iter__(self) -> Iterator[Document]:
@@ -321,6 +321,16 @@ class Segment:
         """Return the passages of some documents (ascending), and their scores."""
         passages = self.passages_of(documents)
         return passages, self.rows.score(query, passages, None, 1)
+
+    def scores_by_document(
+        self, query: QueryCodes, documents: NDArray[np.int64]
+    ) -> list[NDArray[np.float32]]:
+        """Return the scores of the passages of each of some documents (ascending)."""
+        _, scores = self.scores_of(query, documents)
+        if self.first_passages is None:
+            return np.split(scores, len(documents))
+        counts = np.diff(self.first_passages)[documents]
+        return np.split(scores, np.cumsum(counts)[:-1])
 
     def living(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         """Return which documents are allowed and not deleted, None for all."""
