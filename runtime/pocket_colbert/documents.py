@@ -371,10 +371,7 @@ class DocumentStore:
     def _document(self, row: tuple[Any, ...]) -> Document:
         position, document_id, title, source, metadata, text = row
         try:
-            values = json.loads(metadata) if metadata else {}
-            json.dumps(values, ensure_ascii=False, allow_nan=False).encode("utf-8")
-            if _depth(values) > _DEEPEST:
-                raise ValueError(f"it is nested deeper than {_DEEPEST}")
+            values = _checked_json(metadata) if metadata else {}
         except (TypeError, ValueError, RecursionError) as error:
             raise self._damaged(f"metadata that is no JSON: {error}") from error
         texts = all(item is None or isinstance(item, str) for item in (title, source, text))
@@ -414,10 +411,7 @@ def checked_document(document: Document) -> Document:
         except UnicodeEncodeError as error:
             raise InvalidInputError(f"{what} {name} must be valid Unicode: {error}.") from error
     try:
-        back = json.loads(json.dumps(document.metadata, allow_nan=False))
-        json.dumps(back, ensure_ascii=False).encode("utf-8")
-        if _depth(back) > _DEEPEST:
-            raise ValueError(f"it is nested deeper than {_DEEPEST}")
+        back = _checked_json(json.dumps(document.metadata, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"metadata {name} must be a JSON object: {error}.") from error
     if not isinstance(back, dict) or back != document.metadata:
@@ -468,6 +462,15 @@ def _fill(
     connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.commit()
     return np.array(counts, dtype=np.int32)
+
+
+def _checked_json(text: str) -> Any:
+    """Read JSON; ValueError or RecursionError unless it can be written again and searched."""
+    value = json.loads(text)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    if _depth(value) > _DEEPEST:
+        raise ValueError(f"it is nested deeper than {_DEEPEST}")
+    return value
 
 
 def _depth(value: Any) -> int:

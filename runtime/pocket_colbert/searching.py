@@ -53,13 +53,14 @@ class Search:
             executor: Scores parts side by side when given.
         """
         codes = list(self._codes(query)) if len(query) else []
-        if self.parameters.hybrid == "off":
-            found = self._by_maxsim(codes, self.k, executor) if codes else []
-        else:
+        if self.parameters.hybrid != "off":
             found = self._with_keywords(codes, text or "", executor)
-        if self.parameters.hybrid == "off" and codes:
+        else:
             # An approximate search may have missed a document's best passage.
-            found = [self._rescored(n, codes, *part) for n, part in enumerate(found)]
+            found = [
+                self._rescored(n, codes, *part)
+                for n, part in enumerate(self._by_maxsim(codes, self.k, executor))
+            ]
         places = [(number, int(p)) for number, (hits, _) in enumerate(found) for p in hits]
         scores = np.concatenate([np.empty(0, np.float32), *(scores for _, scores in found)])
         order = top_k(scores, self.k)
@@ -79,7 +80,10 @@ class Search:
     def _by_maxsim(
         self, codes: Sequence[QueryCodes], k: int, executor: Executor | None
     ) -> list[Scored]:
-        found = []
+        """Return the best documents of each segment, none for a query without tokens."""
+        found: list[Scored] = []
+        if not codes:
+            return found
         for segment, query, allowed in zip(self.segments, codes, self.allowed, strict=True):
             if self.exact:
                 part = segment.exact(
@@ -101,8 +105,16 @@ class Search:
         if segment.first_passages is None or not len(documents):
             return documents, scores
         documents = np.sort(documents)
-        _, scores = segment.by_document(*segment.scores_of(codes[number], documents))
-        return documents, scores
+        return documents, self._maxsim_of(number, codes, documents)
+
+    def _maxsim_of(
+        self, number: int, codes: Sequence[QueryCodes], documents: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Score some documents (ascending) of a segment exactly; -inf without query tokens."""
+        if not codes or not len(documents):
+            return np.full(len(documents), -np.inf, np.float32)
+        segment = self.segments[number]
+        return segment.by_document(*segment.scores_of(codes[number], documents))[1]
 
     def _with_keywords(
         self, codes: Sequence[QueryCodes], text: str, executor: Executor | None
@@ -123,17 +135,12 @@ class Search:
         chosen = [
             np.union1d(maxsim, words)
             for maxsim, words in zip(
-                _best(self._by_maxsim(codes, depth, executor) if codes else [], depth, by_words),
+                _best(self._by_maxsim(codes, depth, executor), depth, by_words),
                 _best(with_words, depth, by_words),
                 strict=True,
             )
         ]
-        maxsim_scores = [
-            segment.by_document(*segment.scores_of(codes[n], documents))[1]
-            if codes and len(documents)
-            else np.full(len(documents), -np.inf, np.float32)
-            for n, (segment, documents) in enumerate(zip(self.segments, chosen, strict=True))
-        ]
+        maxsim_scores = [self._maxsim_of(n, codes, part) for n, part in enumerate(chosen)]
         fused = fuse(
             np.concatenate([np.empty(0, np.float32), *maxsim_scores]),
             np.concatenate(
