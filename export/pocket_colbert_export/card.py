@@ -30,6 +30,7 @@ def model_card(name: str, config: ModelConfig, report: Mapping[str, Any], comman
         "| | |",
         "|---|---|",
         f"| token vectors | {config.embedding_dim} dimensions, unit length |",
+        *_widths(config),
         f"| documents | up to {config.document_length} tokens{_marker(config.document_prefix)} |",
         f"| queries | {_queries(config)}{_marker(config.query_prefix)} |",
         f"| precision | {report['precision']} |",
@@ -109,6 +110,11 @@ def _tried(tried: Sequence[Mapping[str, Any]]) -> list[str]:
         f"| {row['top_overlap']:.4f} | {row['bytes'] / 1e6:.1f} |"
         for row in tried
     ]
+
+
+def _widths(config: ModelConfig) -> list[str]:
+    widths = ", ".join(map(str, config.matryoshka_dims))
+    return [f"| the first of them serve alone | {widths} |"] if widths else []
 
 
 def _marker(prefix: str) -> str:

@@ -4,7 +4,8 @@ PocketColbertError (from pocket_colbert)
 └── ExportError
     ├── CheckpointError
     ├── ParityError
-    └── CalibrationError
+    ├── CalibrationError
+    └── DistillationError
 """
 
 from __future__ import annotations
@@ -26,3 +27,7 @@ class ParityError(ExportError):
 
 class CalibrationError(ExportError):
     """The calibration text cannot be read or is too little."""
+
+
+class DistillationError(ExportError):
+    """A student cannot be trained from this teacher, text or with these settings."""

@@ -117,6 +117,12 @@ def read_sentence_transformers(folder: Path) -> Checkpoint:
         pooling=pooling,
         where=settings_file,
     )
+    widths = settings.get("matryoshka_dims") or []
+    if not isinstance(widths, list) or not all(isinstance(width, int) for width in widths):
+        raise CheckpointError(
+            f"{settings_file}: key 'matryoshka_dims' must be a list of widths, got {widths!r}."
+        )
+    checkpoint.recipe["matryoshka_dims"] = tuple(widths)
     return checkpoint
 
 

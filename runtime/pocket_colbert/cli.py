@@ -15,6 +15,7 @@ import click
 
 from pocket_colbert import __version__
 from pocket_colbert.cli_common import (
+    encoder_for,
     id_field_option,
     json_option,
     load_encoder,
@@ -123,7 +124,7 @@ def search(
             raise click.UsageError(f"--where must be JSON: {error}.") from error
     parameters = SearchParameters(mode=mode, hybrid=hybrid)
     with Index.load(folder, threads=threads) as opened:
-        retriever = Retriever(load_encoder(model, threads, provider), opened)
+        retriever = Retriever(encoder_for(opened.config, model, threads, provider), opened)
         hits = retriever.retrieve([query], k, parameters=parameters, where=condition)[0]
         _print_hits(retriever, query, hits, explain, as_json)
 

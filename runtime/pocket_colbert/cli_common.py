@@ -8,11 +8,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pocket_colbert.config import CODES, DEFAULT_CODES
+
+if TYPE_CHECKING:
+    from pocket_colbert.config import IndexConfig
+    from pocket_colbert.encoder import Encoder
 
 Update = Callable[..., None]
 """Called with the number of items done and, if it has changed, the number of all."""
@@ -52,12 +56,38 @@ codes_option = click.option(
 path_type = click.Path(path_type=Path)
 
 
-def load_encoder(model: str | None, threads: int | None, provider: str) -> Any:
+dim_option = click.option(
+    "--dim", type=int, help="Components of a token vector to keep, of a model trained for it; "
+    "see the model's card.  [default: all]",
+)  # fmt: skip
+
+
+def load_encoder(
+    model: str | None, threads: int | None, provider: str, dim: int | None = None
+) -> Encoder:
     """Load the model named, or the bundled one."""
     from pocket_colbert.encoder import Encoder
     from pocket_colbert.model_files import DEFAULT_MODEL
 
-    return Encoder.load(model or DEFAULT_MODEL, threads=threads, provider=provider)
+    return Encoder.load(model or DEFAULT_MODEL, threads=threads, provider=provider, dim=dim)
+
+
+def encoder_for(
+    config: IndexConfig, model: str | None, threads: int | None, provider: str
+) -> Encoder:
+    """Load the model named, or the bundled one that an index was made with, cut to its width."""
+    from pocket_colbert.encoder import Encoder
+    from pocket_colbert.model_files import (
+        DEFAULT_MODEL,
+        bundled_models,
+        fingerprint,
+        load_model_files,
+    )
+
+    made_with = (name for name in bundled_models() if fingerprint(name) == config.model)
+    files = load_model_files(model or next(made_with, DEFAULT_MODEL))
+    dim = config.dim if config.dim in files.config.matryoshka_dims else None
+    return Encoder(files, threads=threads, provider=provider, dim=dim)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ import click
 
 from pocket_colbert.cli_common import (
     codes_option,
+    dim_option,
+    encoder_for,
     id_field_option,
     json_option,
     keep_option,
@@ -101,6 +103,7 @@ _INTERRUPTED = 130
     show_default=True,
     help="What counts as a word in keyword search.",
 )
+@dim_option
 @model_option
 @threads_option
 @provider_option
@@ -125,6 +128,7 @@ def index(
     passage_tokens: int | None,
     passage_overlap: int,
     keywords: Any,
+    dim: int | None,
     model: str | None,
     threads: int | None,
     provider: str,
@@ -138,6 +142,7 @@ def index(
     """
     from pocket_colbert.config import IndexConfig, Pruning, Splitting
     from pocket_colbert.corpus import Fields, read_documents, text_to_encode
+    from pocket_colbert.index import Index
     from pocket_colbert.retriever import Retriever
     from pocket_colbert.sync import sync
     from pocket_colbert.tuning import frequent_ids
@@ -153,10 +158,14 @@ def index(
             if document is None:  # rather than delete all that came from there
                 raise CorpusError(f"there are no documents in {path}.")
 
-    encoder = load_encoder(model, threads, provider)
+    update = _is_there(into) and not overwrite
+    if update and dim is None:
+        with Index.load(into) as there:
+            encoder = encoder_for(there.config, model, threads, provider)
+    else:
+        encoder = load_encoder(model, threads, provider, dim)
     warnings.simplefilter("ignore", TruncationWarning)  # counted, and said at the end
     pruning = Pruning(pool_factor=pool_factor, keep=keep, max_tokens=max_tokens)
-    update = _is_there(into) and not overwrite
     if drop_frequent and not update:
         texts = map(text_to_encode, documents())
         pruning = replace(pruning, skiplist_ids=frequent_ids(encoder, texts, drop_frequent))
@@ -351,6 +360,7 @@ def _target(
 def _check_settings(found: IndexConfig, wanted: IndexConfig, given: Iterable[str]) -> None:
     """Refuse options that the index was not made with."""
     values = {
+        "dim": (found.dim, wanted.dim),
         "codes": (found.codes, wanted.codes),
         "keywords": (found.keywords, wanted.keywords),
         "inverted_file": (found.inverted_file, wanted.inverted_file),

@@ -10,6 +10,7 @@ import click
 
 from pocket_colbert.cli_common import (
     codes_option,
+    dim_option,
     json_option,
     keep_option,
     load_encoder,
@@ -31,6 +32,7 @@ from pocket_colbert.cli_common import (
 @codes_option
 @pool_option
 @keep_option
+@dim_option
 @model_option
 @threads_option
 @provider_option
@@ -41,6 +43,7 @@ def evaluate(
     codes: str,
     pool_factor: float,
     keep: float,
+    dim: int | None,
     model: str | None,
     threads: int | None,
     provider: str,
@@ -52,7 +55,7 @@ def evaluate(
     from pocket_colbert.evaluation import evaluate as measure
 
     data = read_beir(folder, split)
-    encoder = load_encoder(model, threads, provider)
+    encoder = load_encoder(model, threads, provider, dim)
     with progress_bar("Evaluating", len(data.documents) + len(data.queries), as_json) as update:
         found = measure(
             encoder,

@@ -74,6 +74,9 @@ class ModelConfig:
         pool_factor: Pooling that is part of the model (1.0 is none); see `pruning.pool_tokens`.
         num_protected_tokens: First tokens that this pooling leaves alone.
         do_lower_case: Whether texts are lower-cased before the tokenizer sees them.
+        matryoshka_dims: Widths that token vectors may be cut to, largest first: the model was
+            trained so that so many first components, normalised again, serve on their own
+            (Kusupati et al. 2022, arXiv 2205.13147).
         model_name: Where the model comes from, for people.
     """
 
@@ -96,6 +99,7 @@ class ModelConfig:
     pool_factor: float = 1.0
     num_protected_tokens: int = 1
     do_lower_case: bool = False
+    matryoshka_dims: tuple[int, ...] = ()
     model_name: str = ""
 
     def __post_init__(self) -> None:
@@ -119,6 +123,7 @@ class ModelConfig:
             ("skiplist_tasks", _strings),
             ("skiplist_ids", _ids),
             ("keep_only_token_ids", _ids),
+            ("matryoshka_dims", _ids),
         ):
             value = getattr(self, name)
             _require(check(value), f"{name} must be a list of the right kind, got {value!r}.")
@@ -139,6 +144,12 @@ class ModelConfig:
             self.query_max_length is None or _is_int(self.query_max_length, self.query_length),
             f"query_max_length must be null or >= query_length ({self.query_length}), "
             f"got {self.query_max_length!r}.",
+        )
+        widths = (self.embedding_dim, *self.matryoshka_dims, 0)
+        _require(
+            all(high > low for high, low in zip(widths, widths[1:], strict=False)),
+            f"matryoshka_dims must fall from below embedding_dim ({self.embedding_dim}) to 1 or "
+            f"more, got {list(self.matryoshka_dims)}.",
         )
         _check_pool_factor(self.pool_factor)
         _require(

@@ -19,7 +19,7 @@ from pocket_colbert.cpu import usable_cores
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
 from pocket_colbert.model_files import DEFAULT_MODEL, ModelFiles, load_model_files
 from pocket_colbert.passages import Passage, with_title
-from pocket_colbert.pruning import drop_tokens, pool_tokens, skiplist_mask
+from pocket_colbert.pruning import drop_tokens, first_components, pool_tokens, skiplist_mask
 from pocket_colbert.session import Provider, Session, pad
 from pocket_colbert.tokenizer import Token, TokenizedText, Tokenizer
 
@@ -56,6 +56,7 @@ class Encoder:
         threads: int | None = None,
         provider: Provider = "cpu",
         batch_size: int = 1,
+        dim: int | None = None,
     ) -> None:
         """Load a checked model folder. `Encoder.load` finds and checks one first.
 
@@ -66,10 +67,12 @@ class Encoder:
                 (name, options) pair.
             batch_size: Texts a run. More than 1 pads and is for float32 graphs on a GPU, where
                 it is much faster; vectors then differ with their batch in the last bits.
+            dim: Components of a token vector to keep, normalised again: one of
+                `config.matryoshka_dims`, or all by default.
 
         Raises:
-            InvalidInputError: threads or batch_size is below 1, or a batch is asked of an int8
-                graph.
+            InvalidInputError: threads or batch_size is below 1, a batch is asked of an int8
+                graph, or the model was not trained to be cut to `dim`.
             ProviderError: The provider is not available.
             ModelFormatError: Graph or tokenizer is not what the recipe says.
         """
@@ -84,12 +87,16 @@ class Encoder:
             )
         self.config: ModelConfig = files.config
         self.card: ModelCard = files.card
-        self.dim = files.config.embedding_dim
+        full = files.config.embedding_dim
+        if dim not in (None, full, *files.config.matryoshka_dims):
+            widths = ", ".join(map(str, (full, *files.config.matryoshka_dims)))
+            raise InvalidInputError(f"dim must be one of this model's ({widths}), got {dim!r}.")
+        self.dim = dim or full
         self.threads = threads
         self.truncated = 0
         self._batch_size = batch_size
         self._tokenizer = Tokenizer(files.tokenizer, files.config)
-        self._session = Session(files.graph, self.dim, provider)
+        self._session = Session(files.graph, full, provider)
 
     @classmethod
     def load(
@@ -99,6 +106,7 @@ class Encoder:
         threads: int | None = None,
         provider: Provider = "cpu",
         batch_size: int = 1,
+        dim: int | None = None,
     ) -> Encoder:
         """Load a model.
 
@@ -108,6 +116,7 @@ class Encoder:
             provider: See `__init__`.
             batch_size: See `__init__`; with more than 1, a foreign folder's float32 graph is
                 picked.
+            dim: See `__init__`.
 
         Returns:
             The encoder.
@@ -119,7 +128,7 @@ class Encoder:
             ProviderError: See `__init__`.
         """
         files = load_model_files(model, prefer="fp32" if batch_size > 1 else None)
-        return cls(files, threads=threads, provider=provider, batch_size=batch_size)
+        return cls(files, threads=threads, provider=provider, batch_size=batch_size, dim=dim)
 
     def encode_query(
         self, texts: Sequence[str], *, progress: Progress | None = None
@@ -343,6 +352,7 @@ class Encoder:
                 pad([item.input_ids for item in tokenized], 0),
                 pad([item.attention_mask for item in tokenized], 0),
             )
+            vectors = first_components(vectors, self.dim)
             return [
                 (self._select(row, item, pruning), item.overflow)
                 for row, item in zip(vectors, tokenized, strict=True)

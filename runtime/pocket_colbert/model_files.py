@@ -50,6 +50,19 @@ def bundled_models() -> tuple[str, ...]:
     return tuple(sorted(item.name for item in root.iterdir() if (item / RECIPE_FILE).is_file()))
 
 
+def fingerprint(model: str | Path) -> str:
+    """Return the sha256 of a model folder's recipe, which tells models apart.
+
+    Args:
+        model: See `find_model`.
+
+    Raises:
+        ModelNotFoundError: See `find_model`.
+        ModelFormatError: The recipe cannot be read.
+    """
+    return _read_recipe(find_model(model))[2]
+
+
 def find_model(model: str | Path) -> Path:
     """Find the folder of a model.
 

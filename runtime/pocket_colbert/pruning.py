@@ -55,6 +55,22 @@ def frequent_token_ids(counts: NDArray[np.int64], number: int) -> NDArray[np.int
     return np.asarray(order[counts[order] > 0], dtype=np.int64)
 
 
+def first_components(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    """Cut vectors to their first components, and to length 1 again.
+
+    Args:
+        vectors: (..., width) float32, unit rows.
+        dim: How many components stay.
+
+    Returns:
+        (..., dim) float32, unit rows; `vectors` itself when that is all of it.
+    """
+    if dim == vectors.shape[-1]:
+        return vectors
+    vectors = vectors[..., :dim]
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
 def pool_tokens(
     embedding: NDArray[np.float32], pool_factor: float, num_protected_tokens: int = 1
 ) -> NDArray[np.float32]:
@@ -80,14 +96,43 @@ def pool_tokens(
         InvalidInputError: pool_factor or num_protected_tokens is out of range, or the embedding
             is not finite.
     """
+    labels = pool_labels(embedding, pool_factor, num_protected_tokens)
+    if int(labels.max(initial=-1)) + 1 == len(embedding):
+        return embedding
+    protected = embedding[:num_protected_tokens]
+    others = embedding[num_protected_tokens:].astype(np.float64)
+    labels = labels[num_protected_tokens:] - len(protected)
+    starts = np.concatenate([np.zeros(1, np.int64), np.bincount(labels)[:-1].cumsum()])
+    sums = np.add.reduceat(others[np.argsort(labels, kind="stable")], starts, axis=0)
+    means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    return np.concatenate([protected, means.astype(np.float32)])
+
+
+def pool_labels(
+    embedding: NDArray[np.float32], pool_factor: float, num_protected_tokens: int = 1
+) -> NDArray[np.int64]:
+    """Say which vector of the result of `pool_tokens` each token vector becomes part of.
+
+    Args:
+        embedding: See `pool_tokens`.
+        pool_factor: See `pool_tokens`.
+        num_protected_tokens: See `pool_tokens`.
+
+    Returns:
+        (num_tokens,) int64 positions in the result.
+
+    Raises:
+        InvalidInputError: See `pool_tokens`.
+    """
     if not 1 <= pool_factor < float("inf"):
         raise InvalidInputError(f"pool_factor must be a finite number >= 1, got {pool_factor}.")
     if num_protected_tokens < 0:
         raise InvalidInputError(f"num_protected_tokens must be >= 0, got {num_protected_tokens}.")
-    protected, others = embedding[:num_protected_tokens], embedding[num_protected_tokens:]
+    positions = np.arange(len(embedding))
+    others = embedding[num_protected_tokens:]
     clusters = max(int(len(others) // pool_factor), 1)
     if pool_factor == 1 or clusters >= len(others):
-        return embedding
+        return positions
     if not np.isfinite(others).all():
         raise InvalidInputError("embedding must be finite, got NaN or infinity in it.")
     rows = others.astype(np.float64)
@@ -96,11 +141,10 @@ def pool_tokens(
     np.subtract(1.0, squared, out=squared)
     np.clip(squared, 0.0, 2.0, out=squared)
     np.square(squared, out=squared)
-    labels = cut_tree(ward_merges(squared), clusters)
-    starts = np.concatenate([np.zeros(1, np.int64), np.bincount(labels)[:-1].cumsum()])
-    sums = np.add.reduceat(rows[np.argsort(labels, kind="stable")], starts, axis=0)
-    means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    return np.concatenate([protected, means.astype(np.float32)])
+    positions[num_protected_tokens:] = num_protected_tokens + cut_tree(
+        ward_merges(squared), clusters
+    )
+    return positions
 
 
 def prune_tokens(

@@ -1,0 +1,84 @@
+"""Training text: pairs of a query and the passage it belongs to."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pocket_colbert_export.errors import CalibrationError
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A query and a passage that answers it, or belongs to it as a title does."""
+
+    query: str
+    passage: str
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read pairs from a `.jsonl` file, which may be gzipped.
+
+    Args:
+        path: Lines of JSON objects with `query` (or `title`) and `passage` (or `text`).
+
+    Returns:
+        The pairs of which neither side is empty.
+
+    Raises:
+        CalibrationError: The file is missing, is not of that form, or holds no pair.
+    """
+    if not path.is_file():
+        raise CalibrationError(f"no training text at {path}.")
+    opener = gzip.open if path.suffix == ".gz" else open
+    pairs: list[Pair] = []
+    try:
+        with opener(path, "rt", encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                row = json.loads(line)
+                query = next((row[key] for key in ("query", "title") if key in row), None)
+                passage = next((row[key] for key in ("passage", "text") if key in row), None)
+                if not isinstance(query, str) or not isinstance(passage, str):
+                    raise CalibrationError(
+                        f"{path}, line {number}: expected texts under 'query' (or 'title') and "
+                        f"'passage' (or 'text'), got the keys {sorted(row)}."
+                    )
+                if query.strip() and passage.strip():
+                    pairs.append(Pair(query.strip(), passage.strip()))
+    except (OSError, EOFError, ValueError, TypeError) as error:
+        raise CalibrationError(f"{path} cannot be read as training text: {error}.") from error
+    if not pairs:
+        raise CalibrationError(f"{path} holds no pair.")
+    return pairs
+
+
+def sample_pairs(paths: Sequence[Path], count: int, seed: int) -> list[Pair]:
+    """Take pairs from files, the same number of each as far as they go.
+
+    Sources differ in size by far more than in worth, so a draw from all lines together would
+    train on the largest.
+
+    Args:
+        paths: Files for `read_pairs`.
+        count: How many pairs to take together; all of them when there are no more.
+        seed: Decides which, and their order.
+
+    Returns:
+        The pairs, shuffled.
+
+    Raises:
+        CalibrationError: See `read_pairs`.
+    """
+    sources = sorted((read_pairs(path) for path in paths), key=len)
+    generator = np.random.default_rng(seed)
+    chosen: list[Pair] = []
+    for number, source in enumerate(sources):
+        share = (count - len(chosen)) // (len(sources) - number)
+        picked = generator.permutation(len(source))[:share]
+        chosen.extend(source[int(n)] for n in picked)
+    return [chosen[int(n)] for n in generator.permutation(len(chosen))]
