@@ -12,12 +12,23 @@ try:
 except ImportError as error:
     raise OptionalDependencyError.of("pocket_colbert_export", "export") from error
 
+from pocket_colbert_export.distillation import Distillation, distill
 from pocket_colbert_export.errors import (
     CalibrationError,
     CheckpointError,
+    DistillationError,
     ExportError,
     ParityError,
 )
 from pocket_colbert_export.export import export_model
 
-__all__ = ["CalibrationError", "CheckpointError", "ExportError", "ParityError", "export_model"]
+__all__ = [
+    "CalibrationError",
+    "CheckpointError",
+    "Distillation",
+    "DistillationError",
+    "ExportError",
+    "ParityError",
+    "distill",
+    "export_model",
+]

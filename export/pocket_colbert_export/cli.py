@@ -165,7 +165,7 @@ def distill(
     any time; the same call goes on.
     """
     try:
-        from pocket_colbert_export.distill import Distillation, distill
+        from pocket_colbert_export.distillation import Distillation, distill
 
         done = distill(
             teacher, student, guide or student, texts, output,

@@ -37,6 +37,8 @@ def load_student(
     """
     student = load_checkpoint(source)
     student.heads.clear()
+    if getattr(student.backbone, "pooler", None) is not None:
+        student.backbone.pooler = None  # no token vector comes from it
     if layers is not None:
         _keep_layers(student.backbone, layers)
     if embedding_dim is not None:

@@ -32,7 +32,7 @@ from pocket_colbert.model_files import RECIPE_FILE, ModelFiles, load_model_files
 from pocket_colbert.pruning import pool_labels
 from pocket_colbert.tokenizer import TokenizedText, Tokenizer
 from pocket_colbert_export import fake_quant, losses
-from pocket_colbert_export.checkpoint import Checkpoint
+from pocket_colbert_export.checkpoint import Checkpoint, window
 from pocket_colbert_export.errors import CheckpointError, DistillationError
 from pocket_colbert_export.export import export_model
 from pocket_colbert_export.graph import ColBERTForONNX
@@ -175,8 +175,8 @@ def distill(
     teacher_files = _model_folder(teacher, place / "models", step)
     guide_files = _model_folder(guide, place / "models", step)
     dim = settings.dim or teacher_files.config.embedding_dim
-    config = _config(teacher_files.config, settings, dim, Path(student).name)
     checkpoint = load_student(student, settings.layers, settings.embedding_dim)
+    config = _config(teacher_files.config, settings, dim, checkpoint)
     tokenizer = _tokenizer(checkpoint, config, teacher_files, place)
     text = _prepare(teacher_files, guide_files, pairs, config, tokenizer, place / "targets", step)
     models = [hash_file(files.graph).sha256 for files in (teacher_files, guide_files)]
@@ -224,15 +224,23 @@ def _model_folder(source: str | Path, place: Path, step: Step) -> ModelFiles:
     return load_model_files(folder)
 
 
-def _config(teacher: ModelConfig, settings: Distillation, dim: int, name: str) -> ModelConfig:
+def _config(
+    teacher: ModelConfig, settings: Distillation, dim: int, student: Checkpoint
+) -> ModelConfig:
     """Return the student's recipe: the teacher's, with queries that may grow."""
-    longest = max(teacher.query_length, settings.query_max_length)
-    teacher = dataclasses.replace(
-        teacher, embedding_dim=dim, matryoshka_dims=settings.prefixes, model_name=name
+    positions = window(student.backbone.config)
+    longest = min(max(teacher.query_length, settings.query_max_length), positions)
+    if teacher.document_length > positions:
+        raise DistillationError(
+            f"the teacher's documents have {teacher.document_length} tokens, the student has "
+            f"{positions} positions."
+        )
+    recipe = dataclasses.replace(
+        teacher, embedding_dim=dim, matryoshka_dims=settings.prefixes, model_name=student.name
     )
     if not teacher.do_query_expansion:
-        return dataclasses.replace(teacher, query_length=longest)
-    return dataclasses.replace(teacher, query_expansion_strategy="min", query_max_length=longest)
+        return dataclasses.replace(recipe, query_length=longest)
+    return dataclasses.replace(recipe, query_expansion_strategy="min", query_max_length=longest)
 
 
 def _tokenizer(
@@ -347,10 +355,6 @@ class _Trainer:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._mixed = _has_bfloat16(self._device) if mixed_precision is None else mixed_precision
         self._dims = [dim, *settings.prefixes]
-        if not all(1 <= width < dim for width in settings.prefixes):
-            raise InvalidInputError(
-                f"prefixes must be below the width {dim}, got {list(settings.prefixes)}."
-            )
         torch.manual_seed(settings.seed)
         self.step = 0
         self._quantized = False
