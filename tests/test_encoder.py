@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pocket_colbert import Encoder, InvalidInputError, ProviderError, TruncationWarning
+from pocket_colbert import Encoder, Index, InvalidInputError, ProviderError, TruncationWarning
+from pocket_colbert.cli import main
+from pocket_colbert.pruning import pool_tokens
 
 ANYTHING = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
 TEXTS = st.lists(ANYTHING, min_size=1, max_size=5)
@@ -107,3 +112,50 @@ def test_float_batches_agree_within_rounding(tiny_model: Path) -> None:
         pairs = zip(getattr(alone, encode)(texts), getattr(batched, encode)(texts), strict=True)
         for one, other in pairs:
             np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.fixture
+def matryoshka(tiny_model: Path, tmp_path: Path) -> Path:
+    """A model that says it may be cut to 12 and 8 dimensions."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "matryoshka"))
+    recipe = json.loads((folder / "onnx_config.json").read_text())
+    recipe["pocket_colbert"]["matryoshka_dims"] = [12, 8]
+    (folder / "onnx_config.json").write_text(json.dumps(recipe))
+    return folder
+
+
+def test_vectors_are_cut_where_the_model_allows_it(matryoshka: Path) -> None:
+    whole, cut = Encoder.load(matryoshka), Encoder.load(matryoshka, dim=8)
+    assert (whole.dim, cut.dim) == (16, 8)
+    texts = ["some words", "a few more of them"]
+    for method in ("encode_query", "encode_document"):
+        for long, short in zip(
+            getattr(whole, method)(texts), getattr(cut, method)(texts), strict=True
+        ):
+            head = long[:, :8] / np.linalg.norm(long[:, :8], axis=1, keepdims=True)
+            np.testing.assert_allclose(short, head, atol=1e-6)
+    # Pooling sees what is stored, not what is cut off.
+    pooled = cut.encode_document(texts, pool_factor=2)[1]
+    np.testing.assert_allclose(pooled, pool_tokens(cut.encode_document(texts)[1], 2), atol=1e-6)
+    assert Encoder.load(matryoshka, dim=16).dim == 16
+    with pytest.raises(InvalidInputError, match=r"one of this model's \(16, 12, 8\), got 10"):
+        Encoder.load(matryoshka, dim=10)
+
+
+def test_an_index_is_searched_in_its_own_width(matryoshka: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("some words")
+    (tmp_path / "b.txt").write_text("others")
+    folder = tmp_path / "made.index"
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(main, [*map(str, arguments), "--model", str(matryoshka)])
+
+    files = tmp_path / "a.txt", tmp_path / "b.txt"
+    assert run("index", *files, "--into", folder, "--dim", 8).exit_code == 0
+    with Index.load(folder) as index:
+        assert index.dim == 8
+    found = run("search", folder, "some words", "--json")
+    assert found.exit_code == 0 and json.loads(found.stdout)[0]["document_id"].endswith("a.txt")
+    assert run("index", *files, "--into", folder).exit_code == 0  # 8 again, unsaid
+    found = run("index", *files, "--into", folder, "--dim", 12)
+    assert found.exit_code == 1 and "dim" in found.output

@@ -95,7 +95,8 @@ def test_bad_values_are_one_error(folder: Path, key: str, value: object) -> None
         ("format_version", 2), ("format_version", None), ("unknown_key", 1), ("files", {}),
         ("files", []), ("model_file", "../model.onnx"), ("model_file", None), ("pool_factor", 0),
         ("skiplist_ids", [-1]), ("skiplist_ids", [10**9]), ("skiplist_tasks", ["other"]),
-        ("query_expansion_strategy", "max"), ("query_max_length", 1),
+        ("query_expansion_strategy", "max"), ("query_max_length", 1), ("matryoshka_dims", [16]),
+        ("matryoshka_dims", [4, 8]), ("matryoshka_dims", [0]), ("matryoshka_dims", 8),
     ],
 )  # fmt: skip
 def test_bad_own_values_are_one_error(folder: Path, key: str, value: object) -> None:
