@@ -1,4 +1,4 @@
-"""Make `tests/data/golden/default.npz` and `tiny.npz`: the bundled models in float32 by torch alone.
+"""Make the golden vectors of the bundled models: in float32, by torch alone.
 
 Not a test. Run after `models/rebuild.sh`, which leaves the checkpoints in build/.
 Token ids come from transformers and vectors from torch; nothing of the runtime or the exporter

@@ -348,7 +348,7 @@ def test_other_tokens_are_refused(pairs: Path, small: Distillation, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "value"),
     [("steps", 0), ("batch_size", 2), ("learning_rate", 0.0), ("guide_weight", -1.0),
-     ("prefixes", (16,)), ("layers", (7,)), ("layers", ())],
+     ("prefixes", (16,)), ("dim", 17), ("quantize_from", 1.5), ("layers", (7,)), ("layers", ())],
 )  # fmt: skip
 def test_settings_out_of_range(
     name: str, value: Any, pairs: Path, small: Distillation, tmp_path: Path

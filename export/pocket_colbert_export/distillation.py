@@ -102,6 +102,8 @@ class Distillation:
             raise InvalidInputError(
                 f"learning_rate must be between 0 and 1, got {self.learning_rate}."
             )
+        if not 0 <= self.quantize_from <= 1:
+            raise InvalidInputError(f"quantize_from must be 0 to 1, got {self.quantize_from}.")
         weights = [item.name for item in dataclasses.fields(self) if item.name.endswith("_weight")]
         for name in weights:
             if not 0 <= getattr(self, name) < math.inf:
@@ -174,13 +176,17 @@ def distill(
         raise DistillationError(f"at least {2 * HELD_OUT} pairs are needed, got {len(pairs)}.")
     teacher_files = _model_folder(teacher, place / "models", step)
     guide_files = _model_folder(guide, place / "models", step)
-    dim = settings.dim or teacher_files.config.embedding_dim
+    widest = teacher_files.config.embedding_dim
+    dim = settings.dim or widest
+    if not 1 <= dim <= widest:
+        raise InvalidInputError(f"dim must be 1 to the teacher's {widest}, got {dim}.")
     checkpoint = load_student(student, settings.layers, settings.embedding_dim)
     config = _config(teacher_files.config, settings, dim, checkpoint)
     tokenizer = _tokenizer(checkpoint, config, teacher_files, place)
     text = _prepare(teacher_files, guide_files, pairs, config, tokenizer, place / "targets", step)
     models = [hash_file(files.graph).sha256 for files in (teacher_files, guide_files)]
-    key = _key([str(student), *models, _pairs_key(pairs)], dataclasses.asdict(settings))
+    origin = _weights_key(checkpoint.folder)
+    key = _key([origin, *models, _pairs_key(pairs)], dataclasses.asdict(settings))
     run = place / "runs" / key
     run.mkdir(parents=True, exist_ok=True)
     trainer = _Trainer(checkpoint, text, settings, dim, run, device, mixed_precision)
@@ -209,6 +215,12 @@ def _key(parts: Sequence[str], values: Any) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()[:12]
 
 
+def _weights_key(folder: Path) -> str:
+    """Tell checkpoints apart by their weights, wherever they lie."""
+    found = [*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]
+    return _key(sorted(hash_file(path).sha256 for path in found), None)
+
+
 def _pairs_key(pairs: Sequence[Pair]) -> str:
     return _key([], [[pair.query, pair.passage] for pair in pairs])
 
@@ -217,7 +229,8 @@ def _model_folder(source: str | Path, place: Path, step: Step) -> ModelFiles:
     """Return a model folder of a teacher: the given one, or its int8 export, which is fast."""
     if (Path(source) / RECIPE_FILE).is_file():
         return load_model_files(Path(source))
-    folder = place / _key([str(Path(source).resolve())], None)
+    name = _weights_key(Path(source)) if Path(source).is_dir() else _key([str(source)], None)
+    folder = place / name
     if not (folder / RECIPE_FILE).is_file():
         step(f"exporting {source} to encode with it")
         export_model(source, folder)
