@@ -317,8 +317,12 @@ def test_a_student_learns_and_can_be_stopped(
     assert np.corrcoef((mine @ mine.T).ravel(), (theirs @ theirs.T).ravel())[0, 1] > 0.8
 
 
-def test_int8_and_pooling_join_late(pairs: Path, small: Distillation, tmp_path: Path) -> None:
-    settings = dataclasses.replace(small, steps=12, quantize_from=0.5, contrastive_weight=0.5)
+def test_a_tiny_student_with_int8_and_pooling(
+    pairs: Path, small: Distillation, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(
+        small, steps=12, quantize_from=0.5, contrastive_weight=0.5, embedding_dim=16
+    )
     assert not run(pairs, settings, tmp_path / "out", tmp_path / "work", minutes=0)[0]
     assert run(pairs, settings, tmp_path / "out", tmp_path / "work")[0]
     state = torch.load(next(tmp_path.glob("work/runs/*/state.pt")), weights_only=True)
@@ -327,6 +331,11 @@ def test_int8_and_pooling_join_late(pairs: Path, small: Distillation, tmp_path: 
     assert run(pairs, settings, tmp_path / "again", tmp_path / "work")[0]
     found, wanted = weights(tmp_path / "again"), weights(tmp_path / "out")
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    assert wanted["embeddings.word_embeddings.weight"].shape[1] == 16
+    model = export_model(tmp_path / "out", tmp_path / "model", allow_degraded=True)
+    assert model.card.precision == "int8"
+    report = json.loads((tmp_path / "model" / "export_report.json").read_text())
+    assert report["int8"]["fidelity"]["mean_cosine"] > 0.97
 
 
 def test_other_tokens_are_refused(pairs: Path, small: Distillation, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pocket_colbert_export.checkpoint import Checkpoint, Head, load_checkpoint
 from pocket_colbert_export.errors import CheckpointError
 
 _WARM_UP_STEPS = 400
+_WARM_UP_TOKENS = 8192
 
 
 def load_student(
@@ -98,10 +99,12 @@ def factorise_embeddings(backbone: Any, embedding_dim: int) -> Any:
     parameters = [*new.parameters(), *small.embeddings_project.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=2e-3)
     generator = torch.Generator().manual_seed(0)
+    positions = config.max_position_embeddings
+    shape = max(_WARM_UP_TOKENS // positions, 1), positions
     for step in range(_WARM_UP_STEPS):
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - step / _WARM_UP_STEPS)
-        ids = torch.randint(config.vocab_size, (64, 128), generator=generator)
+        ids = torch.randint(config.vocab_size, shape, generator=generator)
         with torch.no_grad():
             target = old(input_ids=ids)
         loss = (small.embeddings_project(new(input_ids=ids)) - target).pow(2).mean()
