@@ -116,6 +116,18 @@ def test_the_ranking_loss_sees_ranking_only(rng: np.random.Generator) -> None:
     assert wrong > float(losses.score_loss(slightly, target)) > 0
 
 
+def test_the_token_loss_is_a_share_of_the_variance(rng: np.random.Generator) -> None:
+    # All point much the same way, as a ColBERT's do.
+    rows = rng.normal(size=(500, 12)) + np.array([10.0] + [0.0] * 11)
+    targets = torch.from_numpy(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    mean = targets.mean(dim=0)
+    spread = float((targets - mean).pow(2).sum(dim=1).mean())
+    assert float(losses.token_loss(targets, targets, spread)) == 0
+    always_the_mean = mean.expand_as(targets)
+    assert float(losses.token_loss(always_the_mean, targets, spread)) == pytest.approx(1)
+    assert float(torch.nn.functional.cosine_similarity(always_the_mean, targets).mean()) > 0.9
+
+
 def test_bm25_is_the_formula(rng: np.random.Generator) -> None:
     passages = [rng.integers(1, 30, int(n)) for n in rng.integers(3, 40, 12)]
     queries = [rng.integers(1, 40, 5) for _ in range(4)]
@@ -283,7 +295,7 @@ def test_a_student_learns_and_can_be_stopped(
     rows = [json.loads(line) for line in progress.read_text().splitlines()]
     assert rows[-1]["step"] == 60 and rows[-1]["score"] < 0.8 * rows[0]["score"]
     report = json.loads((tmp_path / "whole" / "distillation.json").read_text())
-    assert report["held_out"]["token"] < 0.1  # cosine .9 to the teacher's, with half its layers
+    assert report["held_out"]["token"] < 0.3  # of the variance, with half the teacher's layers
     assert report["settings"]["layers"] == [0]
 
     # Stopped twice, it ends where it ends in one go.

@@ -120,7 +120,7 @@ def _numbers(
 @click.option("--pairs", type=int, default=30_000, help="Training pairs, evenly from all texts.")
 @click.option("--steps", type=int, default=2_000, help="Optimizer steps.")
 @click.option("--batch-size", type=int, default=32, help="Pairs a step.")
-@click.option("--learning-rate", type=float, default=1.5e-4, help="The highest.")
+@click.option("--learning-rate", type=float, default=3e-4, help="The highest.")
 @click.option("--dim", type=int, help="Width of a token vector.  [default: the teacher's]")
 @click.option(
     "--prefixes", callback=_numbers, default="64,48,32", metavar="N,N,...",
@@ -131,7 +131,7 @@ def _numbers(
     help="Layers of the student to keep, from 0.  [default: all]",
 )  # fmt: skip
 @click.option("--embedding-dim", type=int, help="Width of a factorised embedding table.")
-@click.option("--token-weight", type=float, default=5.0, help="Of the token loss; it falls.")
+@click.option("--token-weight", type=float, default=3.0, help="Of the token loss; it falls.")
 @click.option("--score-weight", type=float, default=1.0, help="Of the ranking loss.")
 @click.option("--contrastive-weight", type=float, default=0.0, help="Of each pair being right.")
 @click.option("--guide-weight", type=float, default=0.5, help="The teacher's MaxSim weighs 1.")

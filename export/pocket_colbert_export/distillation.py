@@ -79,12 +79,12 @@ class Distillation:
     pairs: int = 30_000
     steps: int = 2_000
     batch_size: int = 32
-    learning_rate: float = 1.5e-4
+    learning_rate: float = 3e-4
     dim: int | None = None
     prefixes: tuple[int, ...] = (64, 48, 32)
     layers: tuple[int, ...] | None = None
     embedding_dim: int | None = None
-    token_weight: float = 5.0
+    token_weight: float = 3.0
     score_weight: float = 1.0
     contrastive_weight: float = 0.0
     guide_weight: float = 0.5
@@ -119,6 +119,7 @@ class _Text:
     teacher: Targets
     guide: Targets
     rotation: torch.Tensor
+    spread: float
     query_means: NDArray[np.float32]
     passage_means: NDArray[np.float32]
     keywords: losses.BM25
@@ -311,10 +312,9 @@ def _prepare(
     rows = torch.from_numpy(sample.astype(np.float64))
     _, basis = torch.linalg.eigh(rows.T @ rows)
     rotation = basis.flip(1)[:, : config.embedding_dim].float()
+    spread = float((rows - rows.mean(dim=0)).pow(2).sum(dim=1).mean())
     ids = [item.input_ids[item.keep] for item in passages]
-    return _Text(
-        queries, passages, stores[0], stores[1], rotation, means[0], means[1], losses.BM25(ids)
-    )
+    return _Text(queries, passages, *stores, rotation, spread, means[0], means[1], losses.BM25(ids))
 
 
 def _mean(rows: NDArray[np.float16]) -> NDArray[np.float32]:
@@ -510,7 +510,8 @@ class _Trainer:
         teacher = self._text.teacher
         rows = [*(teacher.query(n) for n in numbers), *(teacher.passage(n) for n in numbers)]
         targets = self._tensor(np.concatenate(rows)) @ self._text.rotation.to(self._device)
-        return losses.token_loss(torch.cat([*queries, *passages]), targets)
+        targets = torch.nn.functional.normalize(targets, dim=-1)
+        return losses.token_loss(torch.cat([*queries, *passages]), targets, self._text.spread)
 
     def _ensemble(self, numbers: Sequence[int]) -> torch.Tensor:
         """Return the (queries, passages) ranking that is aimed at."""
