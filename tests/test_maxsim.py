@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pocket_colbert import maxsim as maxsim_function
 from pocket_colbert import maxsim_pairwise, product
+from pocket_colbert.cpu import int8_may_overflow
 from pocket_colbert.maxsim import (
     BLOCK_TOKENS,
     MakeKernel,
@@ -93,8 +94,12 @@ def test_codes_score_as_their_decoded_vectors(lengths: list[int], bits: int, see
     )
 
 
-def test_extreme_codes_do_not_overflow() -> None:
+@pytest.mark.parametrize("may_overflow", [True, False])
+def test_extreme_codes_do_not_overflow(monkeypatch: pytest.MonkeyPatch, may_overflow: bool) -> None:
     """8-bit codes of 1024 dimensions at their limits, where 16-bit addition would break."""
+    if not may_overflow and int8_may_overflow():
+        pytest.skip("this processor adds int8 products in 16 bits")
+    monkeypatch.setattr(product, "int8_may_overflow", lambda: may_overflow)
     rows = np.full((3, 1024), 255, dtype=np.uint8)
     codes = np.full((1024, 2), -127, dtype=np.int8)
     for kernel in (Product, ReferenceKernel):
@@ -119,8 +124,9 @@ def test_blocks_threads_and_selection_change_nothing(rng: np.random.Generator) -
 def test_the_graph_is_what_export_makes() -> None:
     from pocket_colbert_export.product import product_graph
 
-    shipped = Path(product.__file__).parent / "product.onnx"
-    assert shipped.read_bytes() == product_graph()
+    folder = Path(product.__file__).parent
+    assert (folder / "product.onnx").read_bytes() == product_graph()
+    assert (folder / "product_uint8.onnx").read_bytes() == product_graph(unsigned=True)
 
 
 def test_empty_documents_score_minus_infinity(rng: np.random.Generator) -> None:

@@ -1,10 +1,10 @@
 """Scaled products of whole numbers by onnxruntime, several times faster than NumPy's.
 
 `product.onnx` is MatMulInteger, a Transpose, a Cast and a Mul (`export/` makes it, and a test
-compares). onnxruntime's integer kernels were written for quantised models: with VNNI, 8192 x 96
-codes times 32 query tokens take 0.14 ms on one core, where float32 NumPy takes 0.5 ms and needs a
-conversion first, and NumKong's packed int8 product 0.53 ms. Elsewhere, as on arm64, onnxruntime
-has kernels of its own.
+compares); `product_uint8.onnx` is the same for codes moved up by 128. onnxruntime's integer
+kernels were written for quantised models: with VNNI, 8192 x 96 codes times 32 query tokens take
+0.14 ms on one core, where float32 NumPy takes 0.5 ms and needs a conversion first, and NumKong's
+packed int8 product 0.53 ms. Elsewhere, as on arm64, onnxruntime has kernels of its own.
 """
 
 from __future__ import annotations
@@ -33,13 +33,16 @@ class Product:
             codes: (dim, query_tokens) int8, C-contiguous.
             zero_point: What is subtracted from the rows.
         """
-        self._codes = codes
         self._zero_point = np.array(zero_point, np.uint8)
-        # Only 8-bit codes can overflow 16 bits when two products are added.
-        self._session = _session(precise=zero_point == _EIGHT_BITS and int8_may_overflow())
+        # uint8 by int8 adds pairs of products in 16 bits on x86 without VNNI, which 8-bit codes can
+        # overflow; uint8 by uint8 never does. (onnxruntime's session.x64quantprecision acts on
+        # constant weights only.)
+        unsigned = zero_point == _EIGHT_BITS and int8_may_overflow()
+        self._codes = (codes + np.int16(_EIGHT_BITS)).astype(np.uint8) if unsigned else codes
+        self._session = _session("product_uint8.onnx" if unsigned else "product.onnx")
         # Bound to buffers rather than given and returned, see `scratch`.
         self._binding = self._session.io_binding()
-        self._bind("codes", codes)
+        self._bind("codes", self._codes)
         self._bind("zero_point", self._zero_point)
 
     def __call__(self, rows: NDArray[np.uint8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,15 +71,13 @@ class Product:
 
 
 @cache
-def _session(precise: bool) -> onnxruntime.InferenceSession:
+def _session(name: str) -> onnxruntime.InferenceSession:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
-    if precise:
-        settings.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(
-        (Path(__file__).parent / "product.onnx").read_bytes(),
+        (Path(__file__).parent / name).read_bytes(),
         settings,
         providers=["CPUExecutionProvider"],
     )
