@@ -30,17 +30,17 @@ from pocket_colbert_export import (
     Distillation,
     DistillationError,
     distill,
-    distillation,
     export_model,
     fake_quant,
     losses,
+    training,
 )
 from pocket_colbert_export.checkpoint import load_checkpoint
 from pocket_colbert_export.cli import main
-from pocket_colbert_export.distillation import neighbour_batches
 from pocket_colbert_export.graph import ColBERTForONNX
 from pocket_colbert_export.pairs import read_pairs, sample_pairs
 from pocket_colbert_export.student import factorise_embeddings
+from pocket_colbert_export.training import neighbour_batches
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
@@ -262,8 +262,8 @@ def pairs(tmp_path: Path) -> Path:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Distillation:
     """Settings for a run of seconds."""
-    for name, value in (("HELD_OUT", 16), ("_FIT_PAIRS", 40), ("_SAVE_EVERY", 10)):
-        monkeypatch.setattr(distillation, name, value)
+    for name, value in (("HELD_OUT", 16), ("FIT_PAIRS", 40), ("_SAVE_EVERY", 10)):
+        monkeypatch.setattr(training, name, value)
     return Distillation(
         pairs=120, steps=60, batch_size=8, learning_rate=1e-3, prefixes=(8, 4), layers=(0,),
         query_max_length=30, quantize_from=1.0,
@@ -302,7 +302,7 @@ def test_a_student_learns_and_can_be_stopped(
     other = tmp_path / "other"
     assert not run(pairs, small, tmp_path / "parts", other, minutes=0)[0]
     steps = iter(range(1000))
-    original = distillation._Trainer._take_step
+    original = training.Trainer._take_step
 
     def interrupted(self: Any, numbers: Sequence[int]) -> Any:
         if next(steps) == 37:
@@ -310,7 +310,7 @@ def test_a_student_learns_and_can_be_stopped(
         return original(self, numbers)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distillation._Trainer, "_take_step", interrupted)
+        patch.setattr(training.Trainer, "_take_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(pairs, small, tmp_path / "parts", other)
     assert not (tmp_path / "parts").exists()

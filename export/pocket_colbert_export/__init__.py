@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     raise OptionalDependencyError.of("pocket_colbert_export", "export") from error
 
-from pocket_colbert_export.distillation import Distillation, distill
+from pocket_colbert_export.distillation import distill
 from pocket_colbert_export.errors import (
     CalibrationError,
     CheckpointError,
@@ -21,6 +21,7 @@ from pocket_colbert_export.errors import (
     ParityError,
 )
 from pocket_colbert_export.export import export_model
+from pocket_colbert_export.training import Distillation
 
 __all__ = [
     "CalibrationError",

@@ -8,7 +8,13 @@ from typing import Any
 from pocket_colbert.config import ModelConfig
 
 
-def model_card(name: str, config: ModelConfig, report: Mapping[str, Any], command: str) -> str:
+def model_card(
+    name: str,
+    config: ModelConfig,
+    report: Mapping[str, Any],
+    command: str,
+    about: str | None = None,
+) -> str:
     """Write the card.
 
     Args:
@@ -16,6 +22,7 @@ def model_card(name: str, config: ModelConfig, report: Mapping[str, Any], comman
         config: The recipe.
         report: What `export_model` measured.
         command: The command line that makes this folder again.
+        about: Markdown of the maker's own.
 
     Returns:
         Markdown.
@@ -40,6 +47,8 @@ def model_card(name: str, config: ModelConfig, report: Mapping[str, Any], comman
         "",
         f"    {command}",
         "",
+        *_distilled(report.get("distilled")),
+        *([about.strip(), ""] if about else []),
         "## Proof",
         "",
         f"Token ids equal transformers' on {report['tokens']['texts']} texts. torch against the "
@@ -57,16 +66,34 @@ def model_card(name: str, config: ModelConfig, report: Mapping[str, Any], comman
 
 def notice(name: str, report: Mapping[str, Any]) -> str:
     """Write the NOTICE that travels with the weights: whose they are and what was changed."""
-    source = report["source"]
+    source, taught = report["source"], report.get("distilled")
+    whose = source["name"]
+    if taught:
+        whose = f"{taught['student']}, distilled from {taught['teacher']} and {taught['guide']}"
     changes = "converted to one ONNX graph with projection and normalisation"
     if report["precision"] == "int8":
         changes += ", weights quantised to int8"
     if source["layout"] == "dense":
         changes += ", a fitted projection added and the pooling left out"
     return (
-        f"{name}\n\nThis folder holds the weights of {source['name']} (licence: "
+        f"{name}\n\nThis folder holds the weights of {whose} (licence: "
         f"{source['licence']}),\nchanged by pocket-colbert-export: {changes}.\n"
     )
+
+
+def _distilled(taught: Mapping[str, Any] | None) -> list[str]:
+    if not taught:
+        return []
+    settings = taught["settings"]
+    return [
+        f"Distilled by `pocket-colbert-export distill`: it started from `{taught['student']}` and "
+        f"was taught by `{taught['teacher']}` (token vectors and ranking) and "
+        f"`{taught['guide']}` (ranking), for {settings.get('steps')} steps of "
+        f"{settings.get('batch_size')} pairs, without any judgements, on the texts "
+        + ", ".join(map(str, taught["texts"]))
+        + ".",
+        "",
+    ]
 
 
 def _int8(report: Mapping[str, Any]) -> list[str]:

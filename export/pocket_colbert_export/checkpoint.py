@@ -21,6 +21,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokeniz
 from pocket_colbert_export.errors import CheckpointError
 from pocket_colbert_export.quiet import quiet
 
+DISTILLATION_FILE = "distillation.json"
+"""What `distill` writes beside the weights."""
 _UNUSED = ("pooler.", "embeddings.position_ids", "embeddings.token_type_ids")
 _ACTIVATIONS = (
     "Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU", "ELU", "Mish", "Softplus",
@@ -59,6 +61,7 @@ class Checkpoint:
         notes: What a reader of the model card should know.
         licence: SPDX expression from the checkpoint's own card, or "unknown".
         name: Where it comes from, for people.
+        distilled: What `distill` wrote about the making of it, None for other checkpoints.
     """
 
     folder: Path
@@ -70,6 +73,7 @@ class Checkpoint:
     notes: list[str] = field(default_factory=list)
     licence: str = "unknown"
     name: str = ""
+    distilled: Mapping[str, Any] | None = None
 
     @property
     def dim(self) -> int:
@@ -113,7 +117,21 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         checkpoint = read_plain(folder)
     checkpoint.name = str(source) if not Path(source).is_dir() else folder.resolve().name
     checkpoint.licence = _licence(folder)
+    checkpoint.distilled = _distilled(folder / DISTILLATION_FILE)
     return checkpoint
+
+
+def _distilled(path: Path) -> Mapping[str, Any] | None:
+    """Return who taught a checkpoint what, for the card."""
+    found = read_json(path, required=False)
+    if found is None:
+        return None
+    known = {"teacher": str, "student": str, "guide": str, "texts": list, "settings": dict}
+    values = found if isinstance(found, dict) else {}
+    for key, kind in known.items():
+        if not isinstance(values.get(key), kind):
+            raise CheckpointError(f"{path}: key {key!r} must be a {kind.__name__}.")
+    return {key: values[key] for key in known}
 
 
 def _find(source: str | Path) -> Path:

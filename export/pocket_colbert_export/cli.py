@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -55,10 +55,14 @@ def main() -> None:
 @click.option("--document-length", type=int, help="Window of documents in tokens (dense encoders).")
 @click.option("--licence", help="SPDX licence of the weights, where the checkpoint does not say.")
 @click.option(
+    "--about", type=click.File(encoding="utf-8"), metavar="FILE",
+    help="Markdown to put into the model card.",
+)  # fmt: skip
+@click.option(
     "--allow-degraded", is_flag=True, help="Write int8 that fails the gate; recorded in it."
 )
 @click.option("--overwrite", is_flag=True, help="Replace a model folder at OUTPUT.")
-def export(source: str, output: Path, **options: Any) -> None:
+def export(source: str, output: Path, about: TextIO | None, **options: Any) -> None:
     """Turn the ColBERT checkpoint SOURCE into a model folder.
 
     SOURCE is a folder or a hub id (owner/name): PyLate, sentence-transformers, Stanford ColBERT,
@@ -69,7 +73,8 @@ def export(source: str, output: Path, **options: Any) -> None:
         from pocket_colbert_export.export import export_model
 
         command = shlex.join(["pocket-colbert-export", *sys.argv[1:]])
-        files = export_model(source, output, command=command, step=_say, **options)
+        text = about.read() if about else None
+        files = export_model(source, output, command=command, about=text, step=_say, **options)
     except PocketColbertError as error:
         raise click.ClickException(str(error)) from error
     size = files.graph.stat().st_size / 1e6
@@ -165,7 +170,8 @@ def distill(
     any time; the same call goes on.
     """
     try:
-        from pocket_colbert_export.distillation import Distillation, distill
+        from pocket_colbert_export.distillation import distill
+        from pocket_colbert_export.training import Distillation
 
         done = distill(
             teacher, student, guide or student, texts, output,

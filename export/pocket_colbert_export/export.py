@@ -48,6 +48,7 @@ def export_model(
     query_length: int | None = None,
     document_length: int | None = None,
     licence: str | None = None,
+    about: str | None = None,
     allow_degraded: bool = False,
     overwrite: bool = False,
     command: str | None = None,
@@ -67,6 +68,7 @@ def export_model(
         query_length: Window of queries instead of the checkpoint's; dense encoders only.
         document_length: Window of documents instead of the checkpoint's; dense encoders only.
         licence: SPDX expression of the weights, where the checkpoint does not say it.
+        about: Markdown to put into the card: what a reader should know besides.
         allow_degraded: Write an int8 folder that fails the gate, and record that in it.
         overwrite: Replace a model folder that is at `output`.
         command: The command line to put into the card.
@@ -98,9 +100,11 @@ def export_model(
             "architecture": type(checkpoint.backbone).__name__,
             "licence": licence or checkpoint.licence,
         }
+        if checkpoint.distilled:
+            report["distilled"] = checkpoint.distilled
         command = command or f"pocket-colbert-export {source} -o {target}"
         (folder / CARD_FILE).write_text(
-            model_card(target.name, config, report, command), encoding="utf-8"
+            model_card(target.name, config, report, command, about), encoding="utf-8"
         )
         (folder / NOTICE_FILE).write_text(notice(target.name, report), encoding="utf-8")
         write_json(folder / REPORT_FILE, report)

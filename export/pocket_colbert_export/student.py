@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import ElectraConfig, ElectraModel
 
 from pocket_colbert.config import ModelConfig
-from pocket_colbert_export.checkpoint import Checkpoint, Head, load_checkpoint
+from pocket_colbert_export.checkpoint import DISTILLATION_FILE, Checkpoint, Head, load_checkpoint
 from pocket_colbert_export.errors import CheckpointError
 
 _WARM_UP_STEPS = 400
@@ -142,7 +142,7 @@ def save_student(
         module: The trained `ColBERTForONNX`.
         config: How texts are to be encoded.
         folder: Where it goes; must exist.
-        details: What to write into `distillation.json`.
+        details: Who taught it what, for DISTILLATION_FILE.
     """
     module.backbone.save_pretrained(folder)
     student.tokenizer.save_pretrained(folder)
@@ -189,7 +189,7 @@ def save_student(
         },
     )
     _write(folder / "sentence_bert_config.json", {"max_seq_length": config.document_length})
-    _write(folder / "distillation.json", details)
+    _write(folder / DISTILLATION_FILE, details)
 
 
 def _write(path: Path, value: Any) -> None:
