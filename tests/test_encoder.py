@@ -44,14 +44,18 @@ def test_vectors_do_not_depend_on_threads(encoder: Encoder) -> None:
 def test_shapes(encoder: Encoder) -> None:
     found = encoder.encode_document(["", "Paris is in France.", "!!!"])
     assert all(item.dtype == np.float32 and item.shape[1] == encoder.dim for item in found)
-    assert len(found[1]) == 6  # [CLS] paris is in france [SEP]; the full stop is skipped
+    assert len(found[1]) == 7  # [CLS] [D] paris is in france [SEP]; the full stop is skipped
     for item in found:
         np.testing.assert_allclose(np.linalg.norm(item, axis=1), 1, rtol=1e-5)
     assert encoder.encode_query([]) == []
 
 
 def test_queries_keep_what_documents_skip(encoder: Encoder) -> None:
-    assert len(encoder.encode_query(["why?"])[0]) == len(encoder.encode_document(["why?"])[0]) + 1
+    asked, kept = encoder.query_tokens("why?"), encoder.document_tokens("why?")
+    assert [token.label for token in asked if token.span] == ["why", "?"]
+    assert [token.label for token in kept if token.span] == ["why"]
+    assert len(encoder.encode_query(["why?"])[0]) == len(asked)
+    assert len(encoder.encode_document(["why?"])[0]) == len(kept)
 
 
 def test_pooling_shrinks_documents(encoder: Encoder) -> None:

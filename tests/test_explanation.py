@@ -35,7 +35,7 @@ def test_explanations_add_up_and_point_at_the_words(encoder: Encoder, place: int
     assert found.score == pytest.approx(maxsim(query, embedding), abs=1e-5)
     assert sum(match.similarity for match in found.matches) == pytest.approx(found.score, abs=1e-4)
     assert sum(match.share for match in found.matches) == pytest.approx(1, abs=1e-5)
-    assert [match.query_token for match in found.matches[:3]] == ["[CLS]", "when", "was"]
+    assert [match.query_token for match in found.matches[2:4]] == ["when", "was"]
     for match in found.matches:
         if match.query_span is not None:
             assert match.query_token == QUERY[slice(*match.query_span)]
@@ -52,8 +52,9 @@ def test_snippets_show_the_sentence(encoder: Encoder, place: int, length: int) -
     (query,) = encoder.encode_query([QUERY])
     (embedding,) = encoder.encode_document([text])
     tokens = encoder.document_tokens(text)
-    weights = snippet_weights(encoder.query_tokens(QUERY), query, tokens, embedding)
-    assert len(weights) == len(encoder.query_tokens(QUERY)) - 2  # without [CLS] and [SEP]
+    asked = encoder.query_tokens(QUERY)
+    weights = snippet_weights(asked, query, tokens, embedding)
+    assert len(weights) == sum(token.span is not None for token in asked) > 5
     start, end = best_window(text, encoder.document_token_spans(text), weights, length)
     snippet = text[start:end]
     assert len(snippet) <= length and snippet == snippet.strip()

@@ -101,11 +101,11 @@ def test_document_spans_are_exact(encoder: Encoder, text: str) -> None:
     tokens = encoder.document_tokens(text, title="A İ title")
     (embedding,) = encoder.encode_document([f"A İ title {text}".strip()])
     assert len(tokens) == len(embedding)
-    assert [token.label for token in tokens[:4]] == ["[CLS]", "A", "İ", "title"]
-    assert [token.span for token in tokens[:4]] == [None] * 4
+    assert [token.label for token in tokens[:5]] == ["[CLS]", "[unused1]", "A", "İ", "title"]
+    assert [token.span for token in tokens[:5]] == [None] * 5
     assert (tokens[-1].label, tokens[-1].span) == ("[SEP]", None)
     spans = [token.span for token in tokens if token.span]
-    assert [text[slice(*span)] for span in spans] == [token.label for token in tokens[4:-1]]
+    assert [text[slice(*span)] for span in spans] == [token.label for token in tokens[5:-1]]
     expected = re.sub(r"[\x00\u200b]|^\u0301", "", text)
     shown = "".join(text[slice(*span)] for span in spans)
     skipped = r"[\s'\x00\u200b]|\[(?!MASK|SEP)"

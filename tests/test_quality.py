@@ -59,10 +59,10 @@ def ranked(encoded: tuple[Vectors, Vectors, list[NDArray[np.int64]]]) -> list[li
     ("codes", "pruning", "same", "lost"),
     [
         ("int8", Pruning(), 0.99, 0.005), ("int4", Pruning(), 0.95, 0.01),
-        ("int2", Pruning(), 0.87, 0.02), ("int1", Pruning(), 0.77, 0.05),
+        ("int2", Pruning(), 0.84, 0.02), ("int1", Pruning(), 0.77, 0.05),
         ("int8", Pruning(pool_factor=2.0), 0.8, 0.03),
         ("int8", Pruning(keep=0.5), 0.85, 0.05),
-        ("int8", Pruning(max_loss=0.05), 0.85, 0.05),
+        ("int8", Pruning(max_loss=0.005), 0.86, 0.05),
         ("int4", Pruning(pool_factor=2.0), 0.78, 0.03),
     ],
 )  # fmt: skip

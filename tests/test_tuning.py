@@ -119,9 +119,9 @@ def test_pruning_and_pool_factor_exclude_each_other(encoder: Encoder) -> None:
 
 def test_frequent_tokens_are_the_collections(encoder: Encoder) -> None:
     texts = ["the cat", "the dog", "the end"]
-    found = frequent_ids(encoder, texts, 3)
+    found = frequent_ids(encoder, texts, 4)  # [CLS], [D], the, [SEP]
     ids = encoder.document_token_ids(texts)
-    assert set(found) == set(ids[0]) & set(ids[1]) & set(ids[2]) and len(found) == 3
+    assert set(found) == set(ids[0]) & set(ids[1]) & set(ids[2]) and len(found) == 4
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,8 @@ def encode(
                 texts, pool_factor=pool_factor, progress=lambda done, _: update(done)
             )
     with replacing(output) as work, work.open("wb") as stream:
-        np.savez(stream, **{str(number): array for number, array in enumerate(arrays)})
+        named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
+        np.savez(stream, **named)
     click.echo(f"{output}: {len(arrays)} texts, {sum(map(len, arrays))} token vectors", err=True)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pocket_colbert.config import OWN_SECTION, RECIPE_VERSION, ModelCard, ModelConfig
 from pocket_colbert.errors import InvalidInputError, ModelFormatError, ModelNotFoundError
 
-DEFAULT_MODEL = "minilm-l6-colbert-96"
+DEFAULT_MODEL = "small"
 """The bundled model that is used when none is named."""
 
 RECIPE_FILE = "onnx_config.json"

@@ -67,8 +67,9 @@ def first_components(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float
     """
     if dim == vectors.shape[-1]:
         return vectors
-    vectors = vectors[..., :dim]
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    kept = vectors[..., :dim]
+    norms = np.maximum(np.linalg.norm(kept, axis=-1, keepdims=True), 1e-12)
+    return np.asarray(kept / norms, dtype=np.float32)
 
 
 def pool_tokens(
