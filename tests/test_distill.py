@@ -317,7 +317,14 @@ def test_a_student_learns_and_can_be_stopped(
     assert not any("encoded" in line for line in run(pairs, small, tmp_path / "parts", other)[1])
     torch.testing.assert_close(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
 
-    model = export_model(tmp_path / "whole", tmp_path / "model", precision="fp32")
+    model = export_model(
+        tmp_path / "whole", tmp_path / "model", precision="fp32", about="Read *this* first.\n"
+    )
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "taught by `tiny-colbert`" in card and "pairs.jsonl" in card
+    assert "\nRead *this* first.\n" in card
+    notice = (tmp_path / "model" / "NOTICE").read_text()
+    assert "pylate, distilled from tiny-colbert" in notice
     config = model.config
     assert config.matryoshka_dims == (8, 4) and config.query_expansion_strategy == "min"
     assert (config.query_length, config.query_max_length, config.document_length) == (16, 30, 40)
@@ -348,6 +355,23 @@ def test_a_tiny_student_with_int8_and_pooling(
     assert model.card.precision == "int8"
     report = json.loads((tmp_path / "model" / "export_report.json").read_text())
     assert report["int8"]["fidelity"]["mean_cosine"] > 0.97
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "key 'teacher' must be a str"),
+        ('{"teacher": "a", "student": "b", "guide": 1}', "key 'guide' must be a str"),
+        ('{"teacher": "a", "student": "b", "guide": "c", "texts": "d"}', "'texts' must be a list"),
+    ],
+)
+def test_a_wrong_account_of_the_making_is_refused(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    shutil.copytree(STUDENT, tmp_path / "checkpoint")
+    (tmp_path / "checkpoint" / "distillation.json").write_text(content)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path / "checkpoint")
 
 
 def test_other_tokens_are_refused(pairs: Path, small: Distillation, tmp_path: Path) -> None:
