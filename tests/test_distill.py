@@ -314,17 +314,21 @@ def test_a_student_learns_and_can_be_stopped(
         with pytest.raises(KeyboardInterrupt):
             run(pairs, small, tmp_path / "parts", other)
     assert not (tmp_path / "parts").exists()
+    (written,) = (other / "runs").glob("*/progress.jsonl")
+    written.write_text(written.read_text() + '{"step": 38}\n')  # as if killed before a save
     assert not any("encoded" in line for line in run(pairs, small, tmp_path / "parts", other)[1])
+    steps_of = [json.loads(line)["step"] for line in written.read_text().splitlines()]
+    assert steps_of == [row["step"] for row in rows]
     torch.testing.assert_close(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
 
     model = export_model(
         tmp_path / "whole", tmp_path / "model", precision="fp32", about="Read *this* first.\n"
     )
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "taught by `tiny-colbert`" in card and "pairs.jsonl" in card
+    assert "taught by `pylate`" in card and "pairs.jsonl" in card
     assert "\nRead *this* first.\n" in card
     notice = (tmp_path / "model" / "NOTICE").read_text()
-    assert "pylate, distilled from tiny-colbert" in notice
+    assert "started as pylate and was distilled from pylate and pylate" in notice
     config = model.config
     assert config.matryoshka_dims == (8, 4) and config.query_expansion_strategy == "min"
     assert (config.query_length, config.query_max_length, config.document_length) == (16, 30, 40)

@@ -69,7 +69,8 @@ def notice(name: str, report: Mapping[str, Any]) -> str:
     source, taught = report["source"], report.get("distilled")
     whose = source["name"]
     if taught:
-        whose = f"{taught['student']}, distilled from {taught['teacher']} and {taught['guide']}"
+        whose = f"a model that started as {taught['student']} and was distilled from "
+        whose += f"{taught['teacher']} and {taught['guide']}"
     changes = "converted to one ONNX graph with projection and normalisation"
     if report["precision"] == "int8":
         changes += ", weights quantised to int8"

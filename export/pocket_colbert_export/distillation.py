@@ -107,9 +107,9 @@ def distill(
         return False
     trainer.finish()
     report = {
-        "teacher": str(Path(teacher).name),
-        "student": str(Path(student).name),
-        "guide": str(Path(guide).name),
+        "teacher": teacher_files.config.model_name,
+        "student": checkpoint.name,
+        "guide": guide_files.config.model_name,
         "texts": [path.name for path in texts],
         "settings": dataclasses.asdict(settings),
         "held_out": trainer.measure(),

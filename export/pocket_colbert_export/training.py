@@ -157,6 +157,7 @@ class Trainer:
         mixed_precision: bool | None,
     ) -> None:
         self._text, self._settings, self._run = text, settings, run
+        self._progress = run / "progress.jsonl"
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._mixed = _has_bfloat16(self._device) if mixed_precision is None else mixed_precision
         self._dims = [dim, *settings.prefixes]
@@ -222,7 +223,7 @@ class Trainer:
         left = seconds / (self.step - first) * (self._settings.steps - self.step)
         if self.step % _SAVE_EVERY == 0 or self.step == self._settings.steps:
             row |= {f"held-out {key}": value for key, value in self.measure().items()}
-        with (self._run / "progress.jsonl").open("a", encoding="utf-8") as stream:
+        with self._progress.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": self.step, **row}) + "\n")
         figures = ", ".join(f"{key} {value:.4f}" for key, value in row.items())
         step(
@@ -378,6 +379,10 @@ class Trainer:
             self._quantize()
         self.module.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._progress.is_file():  # steps that are taken again are reported again
+            lines = self._progress.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            self._progress.write_text("".join(kept), encoding="utf-8")
 
 
 def _has_bfloat16(device: torch.device) -> bool:
