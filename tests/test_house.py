@@ -30,12 +30,12 @@ FLOORS = [
     {"index"},
     {"retriever"},
     {"__init__"},
-    {"corpus", "sync"},
+    {"corpus", "sync", "serverless", "bundle"},
     {"evaluation"},
     {"tuning"},
     {"plotting"},
     {"cli_common"},
-    {"cli_measure", "cli_index"},
+    {"cli_measure", "cli_index", "cli_bundle"},
     {"cli"},
 ]
 ONLY_IMPORTERS = {
@@ -45,7 +45,7 @@ ONLY_IMPORTERS = {
     "sqlite3": {"documents"},
     "filelock": {"lock"},
     "numkong": {"cpu"},
-    "click": {"cli", "cli_common", "cli_index", "cli_measure"},
+    "click": {"cli", "cli_common", "cli_index", "cli_measure", "cli_bundle"},
     "rich": {"cli_common"},
     "ir_measures": {"evaluation"},
     "matplotlib": {"plotting"},
@@ -92,8 +92,10 @@ def test_importing_stays_on_the_allow_list() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )  # fmt: skip
     modules = set(done.stdout.split())
+    # An index without an inverted file is searched, and none is written: neither is needed.
+    assert not {"usearch", "filelock"} & modules
     allowed = {
-        "pocket_colbert", "numpy", "onnxruntime", "tokenizers", "usearch", "numkong", "tqdm",
+        "pocket_colbert", "numpy", "onnxruntime", "tokenizers", "numkong", "tqdm",
         "flatbuffers", "packaging", "google", "simsimd", "coloredlogs", "humanfriendly",
     }  # fmt: skip
     foreign = {
@@ -105,14 +107,40 @@ def test_importing_stays_on_the_allow_list() -> None:
 
 
 def test_exported_members() -> None:
-    exported = {
-        name
-        for name, value in vars(pocket_colbert).items()
-        if not name.startswith("_")
-        and getattr(value, "__module__", "").startswith("pocket_colbert")
-    }
-    assert exported | {"__version__"} == set(pocket_colbert.__all__)
+    """What type checkers see, what is there when it is asked for, and `__all__` are the same."""
+    tree = ast.parse((RUNTIME / "__init__.py").read_text(encoding="utf-8"))
+    seen = {
+        alias.name: (node.module or "").removeprefix("pocket_colbert.")
+        for block in tree.body if isinstance(block, ast.If)
+        for node in block.body if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }  # fmt: skip
+    assert seen == pocket_colbert._HOMES
+    assert set(seen) | {"__version__"} == set(pocket_colbert.__all__) <= set(dir(pocket_colbert))
     assert pocket_colbert.__all__ == sorted(pocket_colbert.__all__)
+    for name in seen:
+        assert getattr(pocket_colbert, name).__module__ == f"pocket_colbert.{seen[name]}"
+    with pytest.raises(AttributeError, match="no attribute 'Enkoder'"):
+        pocket_colbert.Enkoder  # noqa: B018
+
+
+def loaded_by(script: str) -> set[str]:
+    """Return the modules that a fresh process has after a script, and that it had not before."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; before = set(sys.modules)\n{script}\n"
+         "print(*set(sys.modules) - before)"], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(done.stdout.split())
+
+
+def test_names_are_imported_when_they_are_used() -> None:
+    third_party = set(ONLY_IMPORTERS) | {"numpy"}
+    assert not loaded_by("import pocket_colbert") & third_party
+    assert not loaded_by("from pocket_colbert.cli import main") & (third_party - {"click"})
+    # The module `maxsim` must not take the place of the function of that name.
+    for first in ("", "import pocket_colbert.maxsim", "from pocket_colbert import Retriever"):
+        loaded_by(f"{first}\nfrom pocket_colbert import maxsim\nassert callable(maxsim)")
+        loaded_by(f"from pocket_colbert import maxsim\n{first}\nassert callable(maxsim)")
 
 
 def test_every_error_has_the_one_base_and_is_in_the_tree() -> None:

@@ -1,41 +1,53 @@
-"""ColBERT search that fits in a pocket: late-interaction retrieval without torch."""
+"""ColBERT search that fits in a pocket: late-interaction retrieval without torch.
+
+Public names are imported when they are first used, so that a command or a function that starts
+loads what it needs and no more: `import pocket_colbert` alone brings neither NumPy nor onnxruntime.
+"""
 
 from __future__ import annotations
 
-from pocket_colbert.config import IndexConfig, ModelConfig, Pruning, SearchParameters, Splitting
-from pocket_colbert.documents import Document
-from pocket_colbert.encoder import Encoder
-from pocket_colbert.errors import (
-    CorpusError,
-    DuplicateIdError,
-    IndexConflictError,
-    IndexExistsError,
-    IndexFolderError,
-    IndexFormatError,
-    IndexLockedError,
-    IndexNotFoundError,
-    InvalidInputError,
-    ModelError,
-    ModelFormatError,
-    ModelNotFoundError,
-    OptionalDependencyError,
-    PocketColbertError,
-    ProviderError,
-    TruncationWarning,
-)
-from pocket_colbert.explanation import Explanation, TokenMatch
-from pocket_colbert.index import Index
-from pocket_colbert.index_info import IndexInfo
-from pocket_colbert.maxsim import maxsim, maxsim_pairwise
-from pocket_colbert.model_files import bundled_models
-from pocket_colbert.passages import Passage
-from pocket_colbert.results import Hit, PassageHit, to_run
-from pocket_colbert.retriever import Retriever
-from pocket_colbert.tokenizer import Token
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pocket_colbert.config import IndexConfig, ModelConfig, Pruning, SearchParameters, Splitting
+    from pocket_colbert.documents import Document
+    from pocket_colbert.encoder import Encoder
+    from pocket_colbert.errors import (
+        BundleError,
+        CorpusError,
+        DuplicateIdError,
+        IndexConflictError,
+        IndexExistsError,
+        IndexFolderError,
+        IndexFormatError,
+        IndexLockedError,
+        IndexNotFoundError,
+        InvalidInputError,
+        ModelError,
+        ModelFormatError,
+        ModelNotFoundError,
+        OptionalDependencyError,
+        PocketColbertError,
+        ProviderError,
+        TruncationWarning,
+    )
+    from pocket_colbert.explanation import Explanation, TokenMatch
+    from pocket_colbert.index import Index
+    from pocket_colbert.index_info import IndexInfo
+    from pocket_colbert.maxsim import maxsim, maxsim_pairwise
+    from pocket_colbert.model_files import bundled_models
+    from pocket_colbert.passages import Passage
+    from pocket_colbert.results import Hit, PassageHit, to_run
+    from pocket_colbert.retriever import Retriever
+    from pocket_colbert.tokenizer import Token
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BundleError",
     "CorpusError",
     "Document",
     "DuplicateIdError",
@@ -74,3 +86,73 @@ __all__ = [
     "maxsim_pairwise",
     "to_run",
 ]
+
+_HOMES = {
+    "BundleError": "errors",
+    "CorpusError": "errors",
+    "Document": "documents",
+    "DuplicateIdError": "errors",
+    "Encoder": "encoder",
+    "Explanation": "explanation",
+    "Hit": "results",
+    "Index": "index",
+    "IndexConfig": "config",
+    "IndexConflictError": "errors",
+    "IndexExistsError": "errors",
+    "IndexFolderError": "errors",
+    "IndexFormatError": "errors",
+    "IndexInfo": "index_info",
+    "IndexLockedError": "errors",
+    "IndexNotFoundError": "errors",
+    "InvalidInputError": "errors",
+    "ModelConfig": "config",
+    "ModelError": "errors",
+    "ModelFormatError": "errors",
+    "ModelNotFoundError": "errors",
+    "OptionalDependencyError": "errors",
+    "Passage": "passages",
+    "PassageHit": "results",
+    "PocketColbertError": "errors",
+    "ProviderError": "errors",
+    "Pruning": "config",
+    "Retriever": "retriever",
+    "SearchParameters": "config",
+    "Splitting": "config",
+    "Token": "tokenizer",
+    "TokenMatch": "explanation",
+    "TruncationWarning": "errors",
+    "bundled_models": "model_files",
+    "maxsim": "maxsim",
+    "maxsim_pairwise": "maxsim",
+    "to_run": "results",
+}
+"""The module that defines each public name; a test compares it with the imports above."""
+
+
+if not TYPE_CHECKING:  # to type checkers it would say that any name exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `maxsim` the function.
+
+    When the module of that name is imported, the import system puts it in the function's place.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "maxsim" and isinstance(value, ModuleType):
+            value = value.maxsim
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from usearch.index import Index as UsearchIndex
-from usearch.index import MetricKind, ScalarKind
 
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 64
@@ -29,7 +29,11 @@ class CentroidGraph:
         Args:
             centroids: (num_centroids, dim) int8.
         """
-        self._graph = UsearchIndex(
+        # Here, as exact searches and encoding need not wait for it.
+        from usearch.index import Index as UsearchIndex
+        from usearch.index import MetricKind, ScalarKind
+
+        self._graph: Any = UsearchIndex(
             ndim=centroids.shape[1],
             metric=MetricKind.Cos,
             dtype=ScalarKind.I8,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from pocket_colbert import __version__
+from pocket_colbert.cli_bundle import bundle
 from pocket_colbert.cli_common import (
     encoder_for,
     id_field_option,
@@ -73,7 +74,7 @@ def main() -> None:
     """ColBERT search that fits in a pocket: index, search and rerank without torch."""
 
 
-for command in (index, info, delete, compact, check, evaluate, tune):
+for command in (index, info, delete, compact, check, evaluate, tune, bundle):
     main.add_command(command)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import platform
 
-import numkong
-
 _VNNI = ("icelake", "alder", "sierra", "genoa", "turin", "sapphire", "diamond")
 """NumKong's names for the x86 families whose int8 products add up in 32 bits."""
 
@@ -26,5 +24,7 @@ def int8_may_overflow() -> bool:
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
+    import numkong  # here, as a process that only manages an index need not load it
+
     capabilities = numkong.get_capabilities()
     return not any(capabilities.get(name, False) for name in _VNNI)

@@ -14,6 +14,7 @@
     │   ├── IndexFormatError
     │   └── IndexConflictError
     │       └── IndexLockedError
+    ├── BundleError
     └── OptionalDependencyError (also an ImportError)
 
 Catch `PocketColbertError` to catch them all. `TruncationWarning` is the one warning.
@@ -76,6 +77,10 @@ class IndexConflictError(IndexFolderError):
 
 class IndexLockedError(IndexConflictError):
     """Another writer has the index open; the message names it."""
+
+
+class BundleError(PocketColbertError):
+    """A deployment package cannot be made, is too large, or does not answer as it must."""
 
 
 class OptionalDependencyError(PocketColbertError, ImportError):

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +124,8 @@ def remove(path: Path) -> None:
     Windows does not delete what a reader has mapped; a later commit tries again.
     """
     if path.is_dir():
+        import shutil  # here, as it brings archives of all kinds, and only writers remove
+
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):

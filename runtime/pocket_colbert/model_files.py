@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,14 @@ class ModelFiles:
 
 def bundled_models() -> tuple[str, ...]:
     """Return the names of the models that ship with this package."""
-    root = importlib.resources.files("pocket_colbert.models")
-    return tuple(sorted(item.name for item in root.iterdir() if (item / RECIPE_FILE).is_file()))
+    folders = models_folder().iterdir()
+    return tuple(sorted(item.name for item in folders if (item / RECIPE_FILE).is_file()))
+
+
+def models_folder() -> Path:
+    """Return the folder that the bundled models are in."""
+    # Not importlib.resources, which brings tempfile, zipfile and more to a process that starts.
+    return Path(import_module("pocket_colbert.models").__path__[0])
 
 
 def fingerprint(model: str | Path) -> str:
@@ -80,7 +86,7 @@ def find_model(model: str | Path) -> Path:
     if path.is_dir():
         return path
     if str(model) in bundled_models():
-        return Path(str(importlib.resources.files("pocket_colbert.models") / str(model)))
+        return models_folder() / str(model)
     if isinstance(model, str) and _HUB_ID.fullmatch(model):
         return _download(model)
     raise ModelNotFoundError(

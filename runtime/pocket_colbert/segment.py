@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -165,7 +165,7 @@ class Segment:
         Raises:
             OSError: The disk is full or fails. What was written is of no use then.
         """
-        name = f"{generation:06d}-{secrets.token_hex(4)}"
+        name = f"{generation:06d}-{os.urandom(4).hex()}"
         place = folder / SEGMENTS_FOLDER / name
         make_folder(place)
         tokens, files = TokenRows.write(place, codec, parts)

@@ -235,7 +235,7 @@ class Tokenizer:
                     end += 1
                 tokens.append(Token(text[start:end], (start, end)))
             else:
-                tokens.append(Token(self._backend.id_to_token(token_id), None))
+                tokens.append(Token(self._backend.id_to_token(token_id) or "", None))
         return tokens
 
     def _spans(
