@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
+
+from .conftest import listening
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -45,10 +45,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def address(tmp_path: Path, encoder: Encoder) -> Iterator[str]:
     """A server in a thread, over three documents."""
-    import uvicorn
-
     from pocket_colbert.server.app import create_app
-    from pocket_colbert.server.security import LOOPBACK_HOSTS, listening_socket
+    from pocket_colbert.server.security import LOOPBACK_HOSTS
     from pocket_colbert.server.service import Service
 
     config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
@@ -56,14 +54,8 @@ def address(tmp_path: Path, encoder: Encoder) -> Iterator[str]:
     Retriever(encoder, index).add(DOCUMENTS)
     index.commit()
     app = create_app(Service(encoder, index, writable=True), hosts=LOOPBACK_HOSTS)
-    listening, _ = listening_socket("127.0.0.1", 0, token=None)
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(30)
-    listening.close()
+    with listening(app) as found:
+        yield found
 
 
 @pytest.fixture
@@ -137,18 +129,23 @@ def test_texts_are_shown_as_texts_and_places_hold_beyond_ascii(page: Page) -> No
 
 
 def test_stale_answers_are_dropped(page: Page) -> None:
-    def late(route: object) -> None:
-        if "bees" in (route.request.post_data or ""):  # type: ignore[attr-defined]
-            time.sleep(0.5)
-        route.continue_()  # type: ignore[attr-defined]
-
-    page.route("**/api/search", late)
+    page.evaluate(
+        """() => {
+            const real = window.fetch;
+            window.fetch = async (path, { signal, ...options }) => {
+                const answer = await real(path, options); // deaf to being aborted, too
+                const slow = (options.body ?? "").includes("bees");
+                await new Promise((resolve) => setTimeout(resolve, slow ? 800 : 0));
+                return answer;
+            };
+        }"""
+    )
     page.fill("#query", "bees")
     page.press("#query", "Enter")
     page.fill("#query", "moon")
     page.press("#query", "Enter")
     page.wait_for_selector("#hits .hit")
-    page.wait_for_timeout(700)
+    page.wait_for_timeout(1500)
     assert page.locator("#words .word").all_inner_texts() == ["moon"]
     assert page.locator("#hits .hit strong").first.inner_text() == "The moon"
 

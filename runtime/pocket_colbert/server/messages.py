@@ -66,7 +66,10 @@ class Explanation(Struct):
 
 
 class SearchHit(Struct, omit_defaults=True):
-    """A document that was found. `snippet` lies at `snippet_span` in its text."""
+    """A document that was found. `snippet` lies at `snippet_span` in its text.
+
+    `text_length` is the number of characters of the text, which comes with `"text": true`.
+    """
 
     id: str
     score: float
@@ -75,6 +78,7 @@ class SearchHit(Struct, omit_defaults=True):
     passages: list[Passage]
     snippet: str | None
     snippet_span: Span | None
+    text_length: int | None
     text: str | UnsetType | None = UNSET
     explanation: Explanation | UnsetType = UNSET
 

@@ -112,6 +112,7 @@ class Service:
                 _passages(hit),
                 None,
                 None,
+                None if hit.text is None else len(hit.text),
             )
             if request.text:
                 item.text = hit.text

@@ -110,7 +110,7 @@ function hitButton(hit, n) {
     if (start) snippet.append("… ");
     const length = Array.from(hit.snippet).length;
     snippet.append(...marked(pieces(hit.snippet, 0, length, state.words, moved(hit, start, length))));
-    snippet.append(" …");
+    if (start + length < hit.text_length) snippet.append(" …");
   }
   button.append(snippet);
   button.addEventListener("click", () => read(n));
@@ -150,7 +150,7 @@ function wordButtons(place, words) {
   place.replaceChildren(...words.map((word, n) => {
     const button = make("button", "word", word.text);
     button.type = "button";
-    button.setAttribute("aria-pressed", "false");
+    button.setAttribute("aria-pressed", String(n === state.pinned));
     for (const name of ["mouseenter", "focus"]) button.addEventListener(name, () => light(n));
     for (const name of ["mouseleave", "blur"]) button.addEventListener(name, () => light(state.pinned));
     button.addEventListener("click", () => {
@@ -177,9 +177,10 @@ function light(word) {
 }
 
 function scoreText(hit, word) {
-  const score = hit.score.toFixed(2);
-  if (word < 0 || !hit.explanation) return score;
-  return `${percent(wordShares(state.words, hit.explanation)[word])} of ${score}`;
+  if (word < 0 || !hit.explanation) return hit.score.toFixed(2);
+  // Shares are of MaxSim, which a hybrid search's score is not.
+  const share = percent(wordShares(state.words, hit.explanation)[word]);
+  return `${share} of ${hit.explanation.score.toFixed(2)}`;
 }
 
 // ---- reading
