@@ -17,8 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+import pocket_colbert.server.messages as m
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.server import messages as m
 from pocket_colbert.server.gate import Gate
 from pocket_colbert.server.openapi import Operation, document_of
 from pocket_colbert.server.problems import Deadline, RequestError, as_request_error

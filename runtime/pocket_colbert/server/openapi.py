@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
-from pocket_colbert.server import messages as m
 
 ERRORS = {
     400: "The body is not JSON.",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.documents import Document
@@ -20,7 +21,6 @@ from pocket_colbert.maxsim import maxsim_pairwise
 from pocket_colbert.results import Hit
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.selection import top_k
-from pocket_colbert.server import messages as m
 from pocket_colbert.server.problems import Deadline, RequestError, logger
 
 _ATTEMPTS = 3
