@@ -387,13 +387,16 @@ def test_the_openapi_document_is_true(folder: Path, encoder: Encoder) -> None:
         assert len(schema) == 12
         for result in schema.get_all_operations():
             operation = result.ok()
+            takes_something = bool(operation.definition.raw.keys() & {"requestBody", "parameters"})
             for mode in (
                 schemathesis.GenerationMode.POSITIVE,
                 schemathesis.GenerationMode.NEGATIVE,
             ):
+                if mode is schemathesis.GenerationMode.NEGATIVE and not takes_something:
+                    continue  # there is nothing that could be wrong
 
                 @settings(
-                    max_examples=8,
+                    max_examples=6,
                     deadline=None,
                     derandomize=True,
                     database=None,
