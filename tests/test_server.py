@@ -507,8 +507,12 @@ def test_stopping_finishes_what_is_under_way(folder: Path, number: int) -> None:
     # Once a later request is answered, this one is under way.
     assert httpx.get(f"{address}/health").json() == {"status": "ok"}
     process.send_signal(number)
-    while refuses_nothing(place):
+    for _ in range(600):
+        if not listens(place):
+            break
         time.sleep(0.05)
+    else:
+        pytest.fail("the server still takes connections")
     connection.send(body[100:])
     answer = connection.getresponse()
     assert answer.status == 201 and json.loads(answer.read())["added"] == len(documents)
@@ -519,7 +523,7 @@ def test_stopping_finishes_what_is_under_way(folder: Path, number: int) -> None:
         assert len(index) == len(documents) + len(DOCUMENTS)
 
 
-def refuses_nothing(place: httpx.URL) -> bool:
+def listens(place: httpx.URL) -> bool:
     """Say whether a server still takes connections."""
     try:
         socket.create_connection((place.host, place.port or 0), 1).close()

@@ -88,8 +88,12 @@ def create_app(
     Raises:
         InvalidInputError: The token is empty or cannot be sent in a header.
     """
-    if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
-        raise InvalidInputError("a token must be one or more printable ASCII characters.")
+    if token is not None and not (
+        token.isascii() and token.isprintable() and token == token.strip() != ""
+    ):
+        raise InvalidInputError(
+            "a token must be printable ASCII characters, without spaces around."
+        )
     server = _Server(service, limits or Limits())
     table: list[tuple[Operation, Work | None]] = [
         (

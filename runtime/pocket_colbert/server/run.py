@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 
@@ -22,7 +23,7 @@ def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
     """
     config = uvicorn.Config(
         app, lifespan="on", log_level="warning", access_log=False, server_header=False,
-        proxy_headers=False, ws="none", timeout_keep_alive=5, timeout_graceful_shutdown=seconds,
+        proxy_headers=False, ws="none", timeout_keep_alive=5, timeout_graceful_shutdown=math.ceil(seconds),
     )  # fmt: skip
     # uvicorn raises the signal again when it has ended, for whoever handled it before: nobody
     # needs to hear of it, as an ordered stop is no failure.

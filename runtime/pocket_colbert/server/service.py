@@ -173,10 +173,10 @@ class Service:
 
     def encode(self, request: m.EncodeRequest, deadline: Deadline) -> m.EncodeResponse:
         """Encode texts."""
-        method = (
-            self.encoder.encode_query if request.task == "query" else self.encoder.encode_document
-        )
-        arrays = method(request.texts, progress=deadline.progress)
+        if request.task == "query":
+            arrays = self.encoder.encode_query(request.texts, progress=deadline.progress)
+        else:
+            arrays = self.encoder.encode_document(request.texts, progress=deadline.progress)
         embeddings: list[list[list[float]] | m.Base64Embedding] = []
         for array in arrays:
             if request.format == "float":
