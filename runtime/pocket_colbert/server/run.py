@@ -23,7 +23,8 @@ def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
     """
     config = uvicorn.Config(
         app, lifespan="on", log_level="warning", access_log=False, server_header=False,
-        proxy_headers=False, ws="none", timeout_keep_alive=5, timeout_graceful_shutdown=math.ceil(seconds),
+        proxy_headers=False, ws="none", timeout_keep_alive=5,
+        timeout_graceful_shutdown=math.ceil(seconds),
     )  # fmt: skip
     # uvicorn raises the signal again when it has ended, for whoever handled it before: nobody
     # needs to hear of it, as an ordered stop is no failure.
