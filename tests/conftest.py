@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from pocket_colbert import Encoder
+
+if TYPE_CHECKING:
+    from pocket_colbert.server.security import Application
 
 DATA = Path(__file__).parent / "data"
 SHARED = Path(os.environ.get("POCKET_COLBERT_SHARED", Path(__file__).parents[2] / "shared"))
@@ -86,3 +92,23 @@ def cone_documents(
         norms = np.linalg.norm(tokens, axis=1, keepdims=True)
         documents.append((tokens / norms).astype(np.float32))
     return documents
+
+
+@contextmanager
+def listening(app: Application) -> Iterator[str]:
+    """Serve an application from a thread, and give its address."""
+    import uvicorn
+
+    from pocket_colbert.server.security import listening_socket
+
+    place, _ = listening_socket("127.0.0.1", 0, token=None)
+    config = uvicorn.Config(app, lifespan="on", log_level="warning", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
+    with place:
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{place.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(30)

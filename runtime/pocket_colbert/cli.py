@@ -32,6 +32,7 @@ from pocket_colbert.cli_common import (
 )
 from pocket_colbert.cli_index import check, compact, delete, index, info
 from pocket_colbert.cli_measure import evaluate, tune
+from pocket_colbert.cli_serve import serve
 from pocket_colbert.errors import (
     CorpusError,
     PocketColbertError,
@@ -74,7 +75,7 @@ def main() -> None:
     """ColBERT search that fits in a pocket: index, search and rerank without torch."""
 
 
-for command in (index, info, delete, compact, check, evaluate, tune, bundle):
+for command in (index, info, delete, compact, check, evaluate, tune, bundle, serve):
     main.add_command(command)
 
 

@@ -1,0 +1,321 @@
+"""The application: routes, limits, and answers for everything that can be asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import pocket_colbert.server.messages as m
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.server.gate import Gate
+from pocket_colbert.server.openapi import Operation, document_of
+from pocket_colbert.server.problems import Deadline, RequestError, as_request_error
+from pocket_colbert.server.security import Application, Guard
+from pocket_colbert.server.service import Service
+
+MAX_IDS = 100
+_JSON = "application/json"
+_PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/marks.js": ("marks.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_KINDS = {404: "not_found", 405: "method_not_allowed"}
+
+Work = Callable[[Any, Deadline], msgspec.Struct]
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a server takes on.
+
+    Attributes:
+        body: Bytes of a request's body at most.
+        concurrency: Requests that read and compute at a time; one more may write.
+        queue: Requests that wait for either at most.
+        seconds: Seconds a request may wait and compute, and as many to send its body.
+    """
+
+    body: int = 8_000_000
+    concurrency: int = 2
+    queue: int = 32
+    seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("body", "concurrency", "queue", "seconds"):
+            value, least = getattr(self, name), 0 if name == "queue" else 1
+            if name == "seconds":
+                valid = isinstance(value, int | float) and 0 < value < float("inf")
+            else:
+                valid = isinstance(value, int) and value >= least
+            if not valid or isinstance(value, bool):
+                raise InvalidInputError(f"{name} must be a number >= {least}, got {value!r}.")
+
+
+def create_app(
+    service: Service,
+    *,
+    limits: Limits | None = None,
+    token: str | None = None,
+    hosts: Sequence[str] | None = None,
+) -> Application:
+    """Make the ASGI application of an index.
+
+    Args:
+        service: Index and encoder; closed when the application ends.
+        limits: What it takes on.
+        token: What requests must show as bearer; None asks for none.
+        hosts: Names a Host header may have; None allows any.
+
+    Returns:
+        The application.
+
+    Raises:
+        InvalidInputError: The token is empty or cannot be sent in a header.
+    """
+    if token is not None and not (
+        token.isascii() and token.isprintable() and token == token.strip() != ""
+    ):
+        raise InvalidInputError(
+            "a token must be printable ASCII characters, without spaces around."
+        )
+    server = _Server(service, limits or Limits())
+    table: list[tuple[Operation, Work | None]] = [
+        (
+            Operation("post", "/api/search", "search", "Search the index.",
+                      m.SearchResponse, m.SearchRequest),
+            service.search,
+        ),
+        (
+            Operation("post", "/api/rerank", "rerank", "Order texts by a query.",
+                      m.RerankResponse, m.RerankRequest),
+            service.rerank,
+        ),
+        (
+            Operation("post", "/api/encode", "encode", "Encode texts as token vectors.",
+                      m.EncodeResponse, m.EncodeRequest),
+            service.encode,
+        ),
+        (
+            Operation("post", "/api/documents", "addDocuments", "Add documents with new ids.",
+                      m.AddedResponse, m.DocumentsRequest, status=201, errors=(403, 409)),
+            partial(service.add, replacing=False),
+        ),
+        (
+            Operation("put", "/api/documents", "upsertDocuments",
+                      "Add documents, in the place of those that have their ids.",
+                      m.AddedResponse, m.DocumentsRequest, errors=(403, 409)),
+            partial(service.add, replacing=True),
+        ),
+        (
+            Operation("get", "/api/documents", "getDocuments", "Return documents.",
+                      m.DocumentsResponse, ids=True, errors=(404,)),
+            lambda ids, deadline: service.documents(ids),
+        ),
+        (
+            Operation("delete", "/api/documents", "deleteDocuments", "Delete documents.",
+                      m.DeletedResponse, ids=True, errors=(403, 404, 409)),
+            lambda ids, deadline: service.delete(ids),
+        ),
+        (
+            Operation("get", "/api/info", "info", "Say what is served.", m.InfoResponse),
+            lambda nothing, deadline: service.info(),
+        ),
+        *(
+            (
+                Operation("post", path, name, "Order texts as Cohere's and Jina's interfaces do.",
+                          m.CompatibleRerankResponse, m.CompatibleRerankRequest),
+                partial(service.rerank_compatible, version=version),
+            )
+            for path, name, version in (
+                ("/rerank", "rerankCompatible", "1"),
+                ("/v1/rerank", "rerankCompatible1", "1"),
+                ("/v2/rerank", "rerankCompatible2", "2"),
+            )
+        ),
+        (
+            Operation("get", "/health", "health", "Say that the server answers.",
+                      m.HealthResponse, public=True),
+            None,
+        ),
+    ]  # fmt: skip
+    operations = [operation for operation, _ in table]
+    document = msgspec.json.encode(
+        document_of(operations, max_ids=MAX_IDS, token=token is not None)
+    )
+    healthy = msgspec.json.encode(m.HealthResponse("ok"))
+    routes: dict[str, dict[str, Answer]] = {
+        "/openapi.json": {"GET": _constant(document, _JSON)},
+        **{path: {"GET": _page_file(*file)} for path, file in _PAGE.items()},
+    }
+    for operation, work in table:
+        answer = _constant(healthy, _JSON) if work is None else server.endpoint(operation, work)
+        routes.setdefault(operation.path, {})[operation.method.upper()] = answer
+
+    app = Starlette(
+        routes=[
+            Route(path, _dispatch(methods), methods=list(methods))
+            for path, methods in routes.items()
+        ],
+        exception_handlers={HTTPException: _http_error},
+        lifespan=server.lifespan,
+    )
+    app.router.redirect_slashes = False
+    public = ["/health", "/openapi.json", *_PAGE]
+    return Guard(app, token=token, hosts=hosts, public_paths=public, refuse=_error)
+
+
+class _Server:
+    """Reads requests, runs the work in the right gate, writes answers."""
+
+    def __init__(self, service: Service, limits: Limits) -> None:
+        self._service = service
+        self._limits = limits
+        self._reading = Gate("read", limits.concurrency, limits.queue)
+        # Of their own, so that one who adds much does not keep those who search waiting.
+        self._writing = Gate("write", 1, limits.queue)
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            for gate in (self._reading, self._writing):
+                await asyncio.to_thread(gate.close)
+            await asyncio.to_thread(self._service.close)
+
+    def endpoint(self, operation: Operation, work: Work) -> Answer:
+        writes = operation.path == "/api/documents" and operation.method != "get"
+        gate = self._writing if writes else self._reading
+        decoder = msgspec.json.Decoder(operation.request) if operation.request else None
+
+        async def answer(request: Request) -> Response:
+            try:
+                asked: Any = None
+                body = b""
+                if decoder is not None:
+                    body = await self._body(request)
+                elif operation.ids:
+                    asked = _ids(request)
+
+                def job(deadline: Deadline) -> bytes:
+                    # Decoding and encoding may take as long as the work, so they are part of it.
+                    read = asked if decoder is None else _decoded(decoder, body)
+                    return msgspec.json.encode(work(read, deadline))
+
+                content = await gate.run(job, Deadline(self._limits.seconds))
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody is there to read it
+            except Exception as error:
+                return _error(as_request_error(error))
+            return Response(content, operation.status, media_type=_JSON)
+
+        return answer
+
+    async def _body(self, request: Request) -> bytes:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != _JSON:  # which pages of other sites cannot send without being asked for leave
+            raise RequestError(
+                415, "unsupported_media_type", f"send Content-Type: {_JSON}, got {kind!r}."
+            )
+        too_large = RequestError(
+            413, "too_large", f"a body has at most {self._limits.body} bytes; send less at once.",
+            {"Connection": "close"},
+        )  # fmt: skip
+        stated = request.headers.get("content-length", "")
+        if stated.isdecimal() and int(stated[:20]) > self._limits.body:
+            raise too_large
+
+        async def read() -> bytes:
+            parts, size = [], 0
+            async for part in request.stream():
+                size += len(part)
+                if size > self._limits.body:
+                    raise too_large
+                parts.append(part)
+            return b"".join(parts)
+
+        try:
+            return await asyncio.wait_for(read(), self._limits.seconds)
+        except asyncio.TimeoutError:
+            raise RequestError(
+                408, "body_timeout", f"the body must come within {self._limits.seconds:g} s.",
+                {"Connection": "close"},
+            ) from None  # fmt: skip
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise RequestError(422, "invalid_request", f"{error}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(400, "malformed_json", f"the body is not JSON: {error}.") from error
+
+
+def _ids(request: Request) -> list[str]:
+    unknown = set(request.query_params) - {"id"}
+    if unknown:
+        raise RequestError(
+            422, "invalid_request", f"the one parameter is 'id', got {sorted(unknown)[0]!r}."
+        )
+    found = request.query_params.getlist("id")
+    if not 1 <= len(found) <= MAX_IDS:
+        raise RequestError(
+            422, "invalid_request", f"give 1 to {MAX_IDS} parameters 'id', got {len(found)}."
+        )
+    for document_id in found:
+        if not 1 <= len(document_id) <= m.MAX_ID:
+            raise RequestError(
+                422, "invalid_request",
+                f"an id has 1 to {m.MAX_ID} characters, got {len(document_id)}.",
+            )  # fmt: skip
+    return found
+
+
+def _dispatch(methods: dict[str, Answer]) -> Answer:
+    async def answer(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer
+
+
+def _constant(content: bytes, kind: str) -> Answer:
+    async def answer(request: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return answer
+
+
+def _page_file(name: str, kind: str) -> Answer:
+    content = (files("pocket_colbert.server") / "page" / name).read_bytes()
+    return _constant(content, kind)
+
+
+def _error(error: RequestError) -> Response:
+    content = msgspec.json.encode(m.ErrorResponse(m.Problem(error.kind, error.message)))
+    return Response(content, error.status, headers=error.headers, media_type=_JSON)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = _KINDS.get(error.status_code, "invalid_request")
+    message = {404: f"there is nothing at {request.url.path}; see /openapi.json."}.get(
+        error.status_code, f"{request.method} {request.url.path}: {error.detail}."
+    )
+    return _error(RequestError(error.status_code, kind, message, dict(error.headers or {})))

@@ -1,0 +1,287 @@
+"""What the server reads and writes: types, and the limits that are part of the contract.
+
+Requests are decoded into these types and the OpenAPI document is made from them, so that the one
+cannot say what the other does not do.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+MAX_QUERY = 10_000
+MAX_TEXT = 1_000_000
+MAX_ID = 1_000
+MAX_DOCUMENTS = 1_000
+MAX_ENCODE = 128
+MAX_K = 1_000
+
+Query = Annotated[str, Meta(min_length=1, max_length=MAX_QUERY)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+DocumentId = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+Count = Annotated[int, Meta(ge=1, le=MAX_K)]
+Span = tuple[int, int]
+
+
+class SearchRequest(Struct, forbid_unknown_fields=True):
+    """A search. `where` is a filter over metadata, as in docs/index.md."""
+
+    query: Query
+    k: Count = 10
+    where: dict[str, Any] | None = None
+    hybrid: Literal["off", "rrf", "weighted", "keywords"] = "off"
+    mode: Literal["auto", "exact", "approximate"] = "auto"
+    explain: bool = False
+    text: bool = False
+    snippet_length: Annotated[int, Meta(ge=1, le=2_000)] = 160
+
+
+class Passage(Struct):
+    """A passage that matched, in characters of the document's text."""
+
+    start: int
+    end: int
+    score: float
+
+
+class Match(Struct):
+    """A query token and the document token nearest to it."""
+
+    query_token: str
+    query_span: Span | None
+    document_token: str
+    document_span: Span | None
+    similarity: float
+    share: float
+
+
+class Explanation(Struct):
+    """What the MaxSim of the best passage is made of; shares add up to 1."""
+
+    score: float
+    start: int
+    end: int
+    matches: list[Match]
+
+
+class SearchHit(Struct, omit_defaults=True):
+    """A document that was found. `snippet` lies at `snippet_span` in its text.
+
+    `text_length` is the number of characters of the text, which comes with `"text": true`.
+    """
+
+    id: str
+    score: float
+    title: str | None
+    metadata: dict[str, Any]
+    passages: list[Passage]
+    snippet: str | None
+    snippet_span: Span | None
+    text_length: int | None
+    text: str | UnsetType | None = UNSET
+    explanation: Explanation | UnsetType = UNSET
+
+
+class SearchResponse(Struct):
+    """Hits, best first."""
+
+    hits: list[SearchHit]
+
+
+class InputDocument(Struct, forbid_unknown_fields=True):
+    """A document to be indexed."""
+
+    id: DocumentId
+    text: Text
+    title: Annotated[str, Meta(max_length=MAX_QUERY)] | None = None
+    metadata: dict[str, Any] = {}
+    source: Annotated[str, Meta(max_length=MAX_QUERY)] | None = None
+
+
+class DocumentsRequest(Struct, forbid_unknown_fields=True):
+    """Documents to add or to put in the place of those that have their ids."""
+
+    documents: Annotated[list[InputDocument], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
+
+
+class StoredDocument(Struct):
+    """A document as it is stored."""
+
+    id: str
+    text: str | None
+    title: str | None
+    metadata: dict[str, Any]
+    source: str | None
+
+
+class DocumentsResponse(Struct):
+    """Documents, in the order in which they were asked for."""
+
+    documents: list[StoredDocument]
+
+
+class AddedResponse(Struct):
+    """What was added, and how many documents there are now."""
+
+    added: int
+    tokens: int
+    documents: int
+
+
+class DeletedResponse(Struct):
+    """How many documents were deleted, and how many there are now."""
+
+    deleted: int
+    documents: int
+
+
+class RerankRequest(Struct, forbid_unknown_fields=True):
+    """Texts to be ordered by how well they answer a query."""
+
+    query: Query
+    documents: Annotated[list[Text], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
+    k: Count | None = None
+
+
+class RerankedText(Struct):
+    """A text by its place in the request, its MaxSim, and its best passages."""
+
+    index: int
+    score: float
+    passages: list[Passage]
+
+
+class RerankResponse(Struct):
+    """Texts, best first."""
+
+    results: list[RerankedText]
+
+
+class TextObject(Struct, forbid_unknown_fields=True):
+    """A text, as an object."""
+
+    text: Text
+
+
+class CompatibleRerankRequest(Struct, forbid_unknown_fields=True):
+    """What clients of Cohere's and Jina's rerank send.
+
+    The model that answers is the one served, whatever `model` says, and long texts are scored
+    whole, in passages, whatever `max_tokens_per_doc` and its like say.
+    """
+
+    query: Query
+    documents: Annotated[list[Text | TextObject], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
+    model: str | None = None
+    top_n: Annotated[int, Meta(ge=1)] | None = None
+    return_documents: bool | None = None
+    rank_fields: Annotated[list[Literal["text"]], Meta(max_length=1)] | None = None
+    max_tokens_per_doc: int | None = None
+    max_chunks_per_doc: int | None = None
+    truncation: bool | None = None
+    priority: int | None = None
+
+
+class CompatibleResult(Struct, omit_defaults=True):
+    """A text by its place in the request.
+
+    `relevance_score` is the mean over the query's tokens of the best cosine, from 0 to 1.
+    """
+
+    index: int
+    relevance_score: Annotated[float, Meta(ge=0, le=1)]
+    document: TextObject | UnsetType = UNSET
+
+
+class Usage(Struct):
+    """Tokens that were encoded."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class ApiVersion(Struct):
+    """Version of the interface that was asked."""
+
+    version: str
+
+
+class BilledUnits(Struct):
+    """Always one search."""
+
+    search_units: int
+
+
+class RerankMeta(Struct):
+    """What Cohere's clients read beside results."""
+
+    api_version: ApiVersion
+    billed_units: BilledUnits
+
+
+class CompatibleRerankResponse(Struct):
+    """Results, best first."""
+
+    id: str
+    model: str
+    results: list[CompatibleResult]
+    meta: RerankMeta
+    usage: Usage
+
+
+class EncodeRequest(Struct, forbid_unknown_fields=True):
+    """Texts to encode. What does not fit the model's window is cut."""
+
+    texts: Annotated[list[Text], Meta(min_length=1, max_length=MAX_ENCODE)]
+    task: Literal["query", "document"] = "document"
+    format: Literal["float", "base64"] = "float"
+
+
+class Base64Embedding(Struct):
+    """Token vectors, row by row, as float32 in little-endian order."""
+
+    num_tokens: int
+    data: str
+
+
+class EncodeResponse(Struct):
+    """One embedding a text: a list of token vectors, or the same in base64."""
+
+    dim: int
+    embeddings: list[list[list[float]] | Base64Embedding]
+
+
+class InfoResponse(Struct):
+    """What is served."""
+
+    version: str
+    model: str
+    documents: int
+    passages: int
+    tokens: int
+    dim: int
+    codes: str
+    keywords: str
+    bytes: int
+    generation: int
+    writable: bool
+
+
+class HealthResponse(Struct):
+    """That the server answers."""
+
+    status: Literal["ok"]
+
+
+class Problem(Struct):
+    """Kind of an error, for programs, and what to do about it, for people."""
+
+    type: str
+    message: str
+
+
+class ErrorResponse(Struct):
+    """Body of every answer that is not a success."""
+
+    error: Problem

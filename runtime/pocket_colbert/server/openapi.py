@@ -1,0 +1,139 @@
+"""The OpenAPI document, made from the routes and the types that requests are decoded into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+import pocket_colbert.server.messages as m
+from pocket_colbert import __version__
+
+ERRORS = {
+    400: "The body is not JSON.",
+    401: "The token is missing or wrong.",
+    403: "The index is served read-only.",
+    404: "There is no document of that id.",
+    408: "The body did not come in time.",
+    409: "An id is given twice or is in the index, or another process has changed the index.",
+    413: "The body is too large.",
+    415: "The body is not application/json.",
+    421: "The Host header names another server.",
+    422: "The request does not follow the schema or another rule; the message says which.",
+    500: "The index could not be read or written, or an error nobody expected.",
+    503: "Too many requests wait, or this one took too long.",
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A method of a path.
+
+    Attributes:
+        method: "get", "post", "put" or "delete".
+        path: The path.
+        name: A name for programs that are made from the document.
+        summary: One line for people.
+        response: Type of the answer.
+        request: Type of the body, None for none.
+        status: Status of success.
+        ids: Whether it takes document ids as parameters.
+        errors: Statuses it may have beside those that all have.
+        public: Whether it needs no token.
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    response: type[msgspec.Struct]
+    request: type[msgspec.Struct] | None = None
+    status: int = 200
+    ids: bool = False
+    errors: tuple[int, ...] = ()
+    public: bool = False
+    statuses: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        body = (400, 408, 413, 415) if self.request else ()
+        input_ = (422,) if self.request or self.ids else ()
+        access = () if self.public else (401,)
+        common = (421, 500, 503)
+        every = {*body, *input_, *access, *common, *self.errors}
+        object.__setattr__(self, "statuses", tuple(sorted(every)))
+
+
+def document_of(operations: Sequence[Operation], *, max_ids: int, token: bool) -> dict[str, Any]:
+    """Describe operations as OpenAPI 3.1.
+
+    Args:
+        operations: The operations.
+        max_ids: Document ids that a request may name.
+        token: Whether requests need a token.
+    """
+    types: list[Any] = [m.ErrorResponse]
+    for operation in operations:
+        types += [t for t in (operation.request, operation.response) if t is not None]
+    _, components = msgspec.json.schema_components(
+        types, ref_template="#/components/schemas/{name}"
+    )
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "pocket-colbert",
+            "version": __version__,
+            "description": "Late-interaction search over one index.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {},
+        "components": {"schemas": components},
+    }
+    if token:
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for operation in operations:
+        item = document["paths"].setdefault(operation.path, {})
+        item[operation.method] = _described(operation, max_ids, token)
+    return document
+
+
+def _described(operation: Operation, max_ids: int, token: bool) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "responses": {
+            str(operation.status): {"description": "Done."} | _content(operation.response),
+            **{
+                str(status): {"description": ERRORS[status]} | _content(m.ErrorResponse)
+                for status in operation.statuses
+            },
+        },
+    }
+    if token and not operation.public:
+        described["security"] = [{"token": []}]
+    if operation.request is not None:
+        described["requestBody"] = {"required": True} | _content(operation.request)
+    if operation.ids:
+        described["parameters"] = [
+            {
+                "name": "id",
+                "in": "query",
+                "required": True,
+                "description": "Ids of documents, one parameter each.",
+                "style": "form",
+                "explode": True,
+                "schema": {
+                    "type": "array",
+                    "items": {"type": "string", "minLength": 1, "maxLength": m.MAX_ID},
+                    "minItems": 1,
+                    "maxItems": max_ids,
+                },
+            }
+        ]
+    return described
+
+
+def _content(message: type[msgspec.Struct]) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{message.__name__}"}
+    return {"content": {"application/json": {"schema": schema}}}

@@ -1,0 +1,356 @@
+// The page. Texts come from documents nobody has vetted: they are only ever set as text.
+
+import { pieces, queryWords, wordShares } from "./marks.js";
+
+const TYPING_PAUSE = 150; // ms
+const MAX_FILE = 4_000_000; // bytes
+
+const $ = (id) => document.getElementById(id);
+const make = (tag, name, ...children) => {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  element.append(...children); // strings become text nodes
+  return element;
+};
+
+const state = { hits: [], words: [], asked: 0, pinned: -1, opened: null, writable: false };
+let underWay = null;
+let pause = null;
+
+// ---- the server
+
+class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function call(method, path, body, signal) {
+  const headers = {};
+  const token = sessionStorage.getItem("token");
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const answer = await fetch(path, {
+    method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const content = await answer.json().catch(() => ({}));
+  if (answer.ok) return content;
+  if (answer.status === 401) askForToken(Boolean(token));
+  throw new Refused(answer.status, content.error?.message ?? `The server answered ${answer.status}.`);
+}
+
+const byId = (id) => `/api/documents?id=${encodeURIComponent(id)}`;
+const said = (error) => (error instanceof Refused ? error.message : "The server cannot be reached.");
+
+async function showInfo() {
+  const info = await call("GET", "/api/info");
+  state.writable = info.writable;
+  $("served").textContent = `${info.documents} documents`;
+  $("open-add").hidden = !info.writable;
+}
+
+// ---- searching
+
+function typed() {
+  clearTimeout(pause);
+  pause = setTimeout(search, TYPING_PAUSE);
+}
+
+async function search() {
+  clearTimeout(pause);
+  const query = $("query").value.trim();
+  const number = ++state.asked;
+  underWay?.abort();
+  const address = new URL(location.href);
+  if (query) address.searchParams.set("q", query);
+  else address.searchParams.delete("q");
+  history.replaceState(null, "", address);
+  if (!query) {
+    show("", []);
+    $("status").textContent = "";
+    return;
+  }
+  underWay = new AbortController();
+  $("hits").setAttribute("aria-busy", "true");
+  try {
+    const request = { query, k: 10, explain: true, snippet_length: 240, hybrid: $("hybrid").value };
+    const { hits } = await call("POST", "/api/search", request, underWay.signal);
+    if (number !== state.asked) return; // the answer to an older question
+    show(query, hits);
+    $("status").textContent = hits.length ? `${hits.length} hits` : "Nothing found.";
+  } catch (error) {
+    if (number !== state.asked || error.name === "AbortError") return;
+    show(query, []);
+    $("status").textContent = said(error);
+  } finally {
+    if (number === state.asked) $("hits").removeAttribute("aria-busy");
+  }
+}
+
+function show(query, hits) {
+  state.hits = hits;
+  state.words = query ? queryWords(query) : [];
+  state.pinned = -1;
+  wordButtons($("words"), hits.length ? state.words : []);
+  $("hits").replaceChildren(...hits.map((hit, n) => make("li", "", hitButton(hit, n))));
+  light(-1);
+}
+
+function hitButton(hit, n) {
+  const score = make("span", "score quiet", hit.score.toFixed(2));
+  const head = make("span", "head", make("strong", "", hit.title || hit.id), score);
+  const button = make("button", "hit", head);
+  button.type = "button";
+  if (hit.title) button.append(make("span", "quiet", hit.id));
+  const snippet = make("span", "snippet");
+  if (hit.snippet !== null) {
+    // Marks are found in the snippet alone, so its explanation is moved to where it starts.
+    const [start] = hit.snippet_span;
+    if (start) snippet.append("… ");
+    const length = Array.from(hit.snippet).length;
+    snippet.append(...marked(pieces(hit.snippet, 0, length, state.words, moved(hit, start, length))));
+    if (start + length < hit.text_length) snippet.append(" …");
+  }
+  button.append(snippet);
+  button.addEventListener("click", () => read(n));
+  return button;
+}
+
+function moved(hit, by, length) {
+  if (!hit.explanation) return null;
+  const matches = hit.explanation.matches.map((match) => {
+    const span = match.document_span && match.document_span.map((place) => place - by);
+    return { ...match, document_span: span && span[0] >= 0 && span[1] <= length ? span : null };
+  });
+  return { ...hit.explanation, matches };
+}
+
+function marked(found) {
+  return found.map((piece) => {
+    let node = document.createTextNode(piece.text);
+    if (piece.shares.size) {
+      node = make("mark", "", node);
+      const share = [...piece.shares.values()].reduce((a, b) => a + b, 0);
+      node.style.setProperty("--heat", Math.min(1, 0.15 + 3 * share).toFixed(3));
+      node.dataset.words = [...piece.shares.keys()].join(" ");
+      node.title = [...piece.shares]
+        .map(([word, part]) => `${state.words[word].text}: ${percent(part)} of the score`)
+        .join("\n");
+    }
+    return piece.passage ? make("span", "passage", node) : node;
+  });
+}
+
+const percent = (share) => `${(100 * share).toFixed(0)} %`;
+
+// ---- what a word of the query matched
+
+function wordButtons(place, words) {
+  place.replaceChildren(...words.map((word, n) => {
+    const button = make("button", "word", word.text);
+    button.type = "button";
+    button.setAttribute("aria-pressed", String(n === state.pinned));
+    for (const name of ["mouseenter", "focus"]) button.addEventListener(name, () => light(n));
+    for (const name of ["mouseleave", "blur"]) button.addEventListener(name, () => light(state.pinned));
+    button.addEventListener("click", () => {
+      state.pinned = state.pinned === n ? -1 : n;
+      light(state.pinned < 0 ? n : state.pinned);
+      for (const each of document.querySelectorAll("#words .word, #reader-words .word")) {
+        const index = [...each.parentNode.children].indexOf(each);
+        each.setAttribute("aria-pressed", String(index === state.pinned));
+      }
+    });
+    return button;
+  }));
+}
+
+function light(word) {
+  document.body.classList.toggle("focused", word >= 0);
+  for (const mark of document.querySelectorAll("mark")) {
+    mark.classList.toggle("lit", mark.dataset.words.split(" ").includes(String(word)));
+  }
+  document.querySelectorAll("#hits .score").forEach((label, n) => {
+    label.textContent = scoreText(state.hits[n], word);
+  });
+  if (state.opened) $("reader-about").textContent = about(state.opened, word);
+}
+
+function scoreText(hit, word) {
+  if (word < 0 || !hit.explanation) return hit.score.toFixed(2);
+  // Shares are of MaxSim, which a hybrid search's score is not.
+  const share = percent(wordShares(state.words, hit.explanation)[word]);
+  return `${share} of ${hit.explanation.score.toFixed(2)}`;
+}
+
+// ---- reading
+
+function about(hit, word) {
+  const metadata = Object.keys(hit.metadata).length ? ` · ${JSON.stringify(hit.metadata)}` : "";
+  return `${hit.id} · score ${scoreText(hit, word)}${metadata}`;
+}
+
+async function read(n) {
+  const hit = state.hits[n];
+  try {
+    const { documents: [found] } = await call("GET", byId(hit.id));
+    state.opened = hit;
+    $("reader-title").textContent = found.title || found.id;
+    $("reader-about").textContent = about(hit, -1);
+    $("reader-status").textContent = "";
+    $("delete").hidden = !state.writable;
+    $("delete").textContent = "Delete";
+    wordButtons($("reader-words"), state.words);
+    const text = found.text ?? "";
+    const length = Array.from(text).length;
+    const shown = pieces(text, 0, length, state.words, hit.explanation, hit.passages);
+    $("reader-text").replaceChildren(...marked(shown));
+    $("reader").showModal();
+    $("reader-text").focus();
+    light(state.pinned);
+    $("reader-text").querySelector("mark, .passage")?.scrollIntoView({ block: "center" });
+  } catch (error) {
+    $("status").textContent = said(error);
+  }
+}
+
+async function remove() {
+  const button = $("delete");
+  if (button.textContent === "Delete") {
+    button.textContent = "Delete for good?";
+    return;
+  }
+  try {
+    await call("DELETE", byId(state.opened.id));
+    $("reader").close();
+    await changed();
+  } catch (error) {
+    $("reader-status").textContent = said(error);
+  }
+}
+
+// ---- adding
+
+async function add(event) {
+  event.preventDefault();
+  $("add-status").textContent = "";
+  const text = $("add-text").value;
+  const added = { id: $("add-id").value, text, title: $("add-title").value || null };
+  const button = $("add").querySelector("[type=submit]");
+  button.disabled = true;
+  try {
+    await call($("add-replace").checked ? "PUT" : "POST", "/api/documents", { documents: [added] });
+    $("add").reset();
+    $("adder").close();
+    await changed();
+  } catch (error) {
+    $("add-status").textContent = said(error);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function changed() {
+  await showInfo();
+  await search();
+}
+
+async function take(file) {
+  if (!file) return;
+  const known = /\.(txt|md)$/i.test(file.name);
+  if (!known || file.size > MAX_FILE) {
+    $("add-status").textContent = known
+      ? `A file has at most ${MAX_FILE / 1e6} MB.` : "Only .txt and .md files can be added here.";
+    return;
+  }
+  try {
+    const decoder = new TextDecoder("utf-8", { fatal: true });
+    $("add-text").value = decoder.decode(await file.arrayBuffer());
+    $("add-id").value = file.name;
+    $("add-title").value = file.name.replace(/\.\w+$/, "").replace(/[-_]+/g, " ");
+    $("add-status").textContent = "";
+  } catch {
+    $("add-status").textContent = "The file is not UTF-8 text.";
+  }
+}
+
+// ---- the token
+
+function askForToken(again) {
+  $("ask-status").textContent = again ? "That is not the token." : "";
+  if (!$("asker").open) $("asker").showModal();
+}
+
+async function answered(event) {
+  event.preventDefault();
+  sessionStorage.setItem("token", $("ask-token").value);
+  try {
+    await showInfo();
+    $("asker").close();
+    await search();
+  } catch (error) {
+    if (error.status !== 401) $("ask-status").textContent = said(error);
+  }
+}
+
+// ---- keys
+
+function pressed(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
+  const buttons = [...document.querySelectorAll("#hits .hit")];
+  const at = buttons.indexOf(document.activeElement);
+  const writing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName ?? "");
+  if (event.key === "/" && !writing) {
+    $("query").focus();
+    $("query").select();
+  } else if (event.key === "ArrowDown" && (at >= 0 || document.activeElement === $("query"))) {
+    buttons[Math.min(at + 1, buttons.length - 1)]?.focus();
+  } else if (event.key === "ArrowUp" && at >= 0) {
+    (buttons[at - 1] ?? $("query")).focus();
+  } else if (event.key === "Escape") {
+    if (document.activeElement === $("query")) {
+      $("query").value = "";
+      search();
+    }
+    $("query").focus();
+  } else return;
+  event.preventDefault();
+}
+
+$("query").addEventListener("input", typed);
+$("hybrid").addEventListener("change", search);
+$("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  search();
+});
+$("open-add").addEventListener("click", () => $("adder").showModal());
+$("add").addEventListener("submit", add);
+$("add-file").addEventListener("change", () => take($("add-file").files[0]));
+$("adder").addEventListener("dragover", (event) => {
+  event.preventDefault();
+  $("adder").classList.add("dropping");
+});
+$("adder").addEventListener("dragleave", () => $("adder").classList.remove("dropping"));
+$("adder").addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("adder").classList.remove("dropping");
+  take(event.dataTransfer.files[0]);
+});
+$("delete").addEventListener("click", remove);
+$("reader").addEventListener("close", () => {
+  state.opened = null;
+  light(state.pinned);
+});
+$("ask").addEventListener("submit", answered);
+for (const button of document.querySelectorAll("[data-close]")) {
+  button.addEventListener("click", () => button.closest("dialog").close());
+}
+document.addEventListener("keydown", pressed);
+
+$("query").value = new URL(location.href).searchParams.get("q") ?? "";
+try {
+  await showInfo();
+  await search();
+} catch (error) {
+  $("status").textContent = said(error);
+}

@@ -1,0 +1,37 @@
+"""Listens, serves until it is told to stop, and stops in order."""
+
+from __future__ import annotations
+
+import math
+import signal
+import socket
+
+import uvicorn
+
+from pocket_colbert.server.security import Application
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
+    """Serve until SIGINT or SIGTERM; then let what is under way come to its end.
+
+    Args:
+        app: The application.
+        listening: A listening socket.
+        seconds: How long requests may take to end. A second signal waits for none.
+    """
+    config = uvicorn.Config(
+        app, lifespan="on", log_level="warning", access_log=False, server_header=False,
+        proxy_headers=False, ws="none", timeout_keep_alive=5,
+        timeout_graceful_shutdown=math.ceil(seconds),
+    )  # fmt: skip
+    # uvicorn raises the signal again when it has ended, for whoever handled it before: nobody
+    # needs to hear of it, as an ordered stop is no failure.
+    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        listening.close()

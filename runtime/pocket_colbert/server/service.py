@@ -1,0 +1,301 @@
+"""What is asked for, computed: plain functions of a request and its deadline, run in threads."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+
+import pocket_colbert.server.messages as m
+from pocket_colbert import __version__
+from pocket_colbert.config import SearchParameters
+from pocket_colbert.documents import Document
+from pocket_colbert.encoder import Encoder
+from pocket_colbert.errors import DuplicateIdError, InvalidInputError
+from pocket_colbert.explanation import Explanation
+from pocket_colbert.index import Index
+from pocket_colbert.maxsim import maxsim_pairwise
+from pocket_colbert.results import Hit
+from pocket_colbert.retriever import Retriever
+from pocket_colbert.selection import top_k
+from pocket_colbert.server.problems import Deadline, RequestError, logger
+
+_ATTEMPTS = 3
+_SMALL_SEGMENTS = 8
+
+
+class Service:
+    """An index and the encoder that it was made with.
+
+    Reading methods may be called from any thread. Writing methods take turns.
+
+    Attributes:
+        encoder: The encoder.
+        index: The index.
+    """
+
+    def __init__(self, encoder: Encoder, index: Index, *, writable: bool) -> None:
+        """Put the two together.
+
+        Args:
+            encoder: The encoder.
+            index: Its index; closed by `close`.
+            writable: Whether the index was opened for writing.
+
+        Raises:
+            InvalidInputError: The index was made with another model.
+        """
+        self.encoder = encoder
+        self.index = index
+        self.writable = writable
+        self._retriever = Retriever(encoder, index)
+        self._writing = threading.Lock()
+
+    def close(self) -> None:
+        """Commit what is pending and close the index."""
+        with self._writing:
+            try:
+                if self.writable:
+                    self.index.commit()
+            finally:
+                self.index.close()
+
+    def info(self) -> m.InfoResponse:
+        """Say what is served."""
+        found = self.index.info()
+        return m.InfoResponse(
+            version=__version__,
+            model=self.encoder.card.fingerprint,
+            documents=found.documents,
+            passages=found.passages,
+            tokens=found.tokens,
+            dim=found.dim,
+            codes=found.codes,
+            keywords=self.index.config.keywords,
+            bytes=sum(found.bytes.values()),
+            generation=self.index.generation,
+            writable=self.writable,
+        )
+
+    def search(self, request: m.SearchRequest, deadline: Deadline) -> m.SearchResponse:
+        """Search, and say why and where."""
+        if not self.writable:
+            self.index.refresh()  # another process may write to it
+        for _ in range(_ATTEMPTS):
+            generation = self.index.generation
+            try:
+                return self._search(request, deadline)
+            except InvalidInputError:
+                # A document that was found may have been deleted before it was explained.
+                if generation == self.index.generation:
+                    raise
+        raise RequestError(
+            503, "overloaded", "the index changes too fast; try again.", {"Retry-After": "1"}
+        )
+
+    def _search(self, request: m.SearchRequest, deadline: Deadline) -> m.SearchResponse:
+        parameters = SearchParameters(mode=request.mode, hybrid=request.hybrid)
+        hits = self._retriever.retrieve(
+            [request.query], request.k, parameters=parameters, where=request.where
+        )[0]
+        found = []
+        for hit in hits:
+            deadline.check()
+            item = m.SearchHit(
+                hit.document_id,
+                hit.score,
+                hit.title,
+                dict(hit.metadata),
+                _passages(hit),
+                None,
+                None,
+                None if hit.text is None else len(hit.text),
+            )
+            if request.text:
+                item.text = hit.text
+            if hit.text is not None:
+                (span,) = self._retriever.snippets(request.query, [hit], request.snippet_length)
+                item.snippet, item.snippet_span = hit.text[span[0] : span[1]], span
+                if request.explain:
+                    item.explanation = _explanation(self._retriever.explain(request.query, hit))
+            found.append(item)
+        return m.SearchResponse(found)
+
+    def rerank(self, request: m.RerankRequest, deadline: Deadline) -> m.RerankResponse:
+        """Order texts by MaxSim."""
+        results, _ = self._rerank(request.query, request.documents, deadline)
+        return m.RerankResponse(results[: request.k])
+
+    def rerank_compatible(
+        self, request: m.CompatibleRerankRequest, deadline: Deadline, version: str
+    ) -> m.CompatibleRerankResponse:
+        """Order texts as Cohere's and Jina's interfaces of a version do."""
+        texts = [d if isinstance(d, str) else d.text for d in request.documents]
+        results, tokens = self._rerank(request.query, texts, deadline)
+        # Jina's clients expect the documents back unless they say otherwise; version 2 of
+        # Cohere's has no such thing.
+        wanted = version == "1" if request.return_documents is None else request.return_documents
+        query_tokens = max(len(self.encoder.query_tokens(request.query)), 1)
+        return m.CompatibleRerankResponse(
+            id=str(uuid.uuid4()),
+            model=request.model or self.encoder.card.fingerprint,
+            results=[
+                m.CompatibleResult(
+                    result.index,
+                    min(max(result.score / query_tokens, 0.0), 1.0),
+                    m.TextObject(texts[result.index]) if wanted else m.UNSET,
+                )
+                for result in results[: request.top_n]
+            ],
+            meta=m.RerankMeta(m.ApiVersion(version), m.BilledUnits(1)),
+            usage=m.Usage(tokens, tokens),
+        )
+
+    def _rerank(
+        self, query: str, texts: Sequence[str], deadline: Deadline
+    ) -> tuple[list[m.RerankedText], int]:
+        """Return all texts, best first, and the number of tokens that were encoded."""
+        encoded = self.encoder.encode_query([query])[0]
+        tokens, scored = len(encoded), []
+        for parts in self.encoder.encode_passages(texts, progress=deadline.progress):
+            tokens += sum(len(part.embedding) for part in parts)
+            scores = maxsim_pairwise(encoded, [part.embedding for part in parts])
+            order = top_k(scores, SearchParameters().passages)
+            scored.append(
+                [m.Passage(parts[n].start, parts[n].end, float(scores[n])) for n in order]
+            )
+        best = np.array([passages[0].score for passages in scored], np.float32)
+        ranked = top_k(best, len(best))
+        return [m.RerankedText(int(n), scored[n][0].score, scored[n]) for n in ranked], tokens
+
+    def encode(self, request: m.EncodeRequest, deadline: Deadline) -> m.EncodeResponse:
+        """Encode texts."""
+        if request.task == "query":
+            arrays = self.encoder.encode_query(request.texts, progress=deadline.progress)
+        else:
+            arrays = self.encoder.encode_document(request.texts, progress=deadline.progress)
+        embeddings: list[list[list[float]] | m.Base64Embedding] = []
+        for array in arrays:
+            if request.format == "float":
+                embeddings.append(array.tolist())
+            else:
+                data = base64.b64encode(array.astype("<f4").tobytes()).decode("ascii")
+                embeddings.append(m.Base64Embedding(len(array), data))
+        return m.EncodeResponse(self.encoder.dim, embeddings)
+
+    def documents(self, document_ids: Sequence[str]) -> m.DocumentsResponse:
+        """Return documents."""
+        if not self.writable:
+            self.index.refresh()
+        found = []
+        for document_id in document_ids:
+            try:
+                document = self.index.get(document_id)
+            except InvalidInputError:
+                raise _unknown(document_id) from None
+            found.append(
+                m.StoredDocument(
+                    document_id,
+                    document.text,
+                    document.title,
+                    dict(document.metadata),
+                    document.source,
+                )
+            )
+        return m.DocumentsResponse(found)
+
+    def add(
+        self, request: m.DocumentsRequest, deadline: Deadline, *, replacing: bool
+    ) -> m.AddedResponse:
+        """Add documents, or put them in the place of others; they are durable on return."""
+        documents = [
+            Document(item.id, item.text, item.title, item.metadata, item.source)
+            for item in request.documents
+        ]
+        with self._writing:
+            self._begin()
+            self._check_ids([document.document_id for document in documents], replacing)
+            method = self._retriever.upsert if replacing else self._retriever.add
+            tokens = method(documents, progress=deadline.progress)
+            try:
+                self.index.commit()
+            except OSError:
+                if not replacing:  # take them back, so that the same request may be repeated
+                    self.index.delete([document.document_id for document in documents])
+                raise
+            self._tidy()
+            return m.AddedResponse(len(documents), tokens, len(self.index))
+
+    def delete(self, document_ids: Sequence[str]) -> m.DeletedResponse:
+        """Delete documents; they are gone for good on return."""
+        with self._writing:
+            self._begin()
+            for document_id in document_ids:
+                if document_id not in self.index:
+                    raise _unknown(document_id)
+            deleted = self.index.delete(document_ids)
+            self.index.commit()
+            self._tidy()
+            return m.DeletedResponse(deleted, len(self.index))
+
+    def _begin(self) -> None:
+        """Refuse to change an index that was opened for reading.
+
+        What an earlier request changed and, on a full disk, could not commit is committed first:
+        one request's changes are never told as another's.
+        """
+        if not self.writable:
+            raise RequestError(
+                403, "read_only", "the index is served read-only; start without --read-only."
+            )
+        self.index.commit()
+
+    def _check_ids(self, document_ids: Sequence[str], replacing: bool) -> None:
+        """Refuse ids before the work of encoding that the index would refuse after it."""
+        seen: set[str] = set()
+        for document_id in document_ids:
+            if document_id in seen:
+                raise DuplicateIdError(f"document ids must differ, got {document_id!r} twice.")
+            seen.add(document_id)
+            if not replacing and document_id in self.index:
+                raise DuplicateIdError(
+                    f"document ids must be new, got {document_id!r}, which is in the index; PUT "
+                    "replaces it."
+                )
+
+    def _tidy(self) -> None:
+        """Keep the number of small segments bounded. The commit before this one holds anyway."""
+        try:
+            self.index.compact(only_small=_SMALL_SEGMENTS)
+        except OSError as error:
+            logger.warning("small segments could not be merged: %s", error)
+
+
+def _passages(hit: Hit) -> list[m.Passage]:
+    return [m.Passage(part.start, part.end, part.score) for part in hit.passages]
+
+
+def _explanation(why: Explanation) -> m.Explanation:
+    return m.Explanation(
+        why.score,
+        why.start,
+        why.end,
+        [
+            m.Match(
+                match.query_token,
+                match.query_span,
+                match.document_token,
+                match.document_span,
+                match.similarity,
+                match.share,
+            )
+            for match in why.matches
+        ],
+    )
+
+
+def _unknown(document_id: str) -> RequestError:
+    return RequestError(404, "unknown_id", f"no document {document_id!r} in the index.")

@@ -1,0 +1,186 @@
+"""The page of `pocket-colbert serve`, in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
+
+from .conftest import listening
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, LocatorAssertions, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)"),
+    pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning"),
+]
+HOSTILE = (
+    '<img src=x onerror="document.title=1"><script>document.title=2</script> tides of the sea 🌊'
+)
+DOCUMENTS = [
+    Document("bees", "Bees swarm in May. A swarm looks for a new home.", "Bees"),
+    Document("evil", HOSTILE, HOSTILE, {"a": HOSTILE}),
+    Document("moon/1?&#", "🌊 " * 300 + "The moon moves the tides of the sea.", "The moon"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def address(tmp_path: Path, encoder: Encoder) -> Iterator[str]:
+    """A server in a thread, over three documents."""
+    from pocket_colbert.server.app import create_app
+    from pocket_colbert.server.security import LOOPBACK_HOSTS
+    from pocket_colbert.server.service import Service
+
+    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
+    index = Index.create(tmp_path / "page.index", config)
+    Retriever(encoder, index).add(DOCUMENTS)
+    index.commit()
+    app = create_app(Service(encoder, index, writable=True), hosts=LOOPBACK_HOSTS)
+    with listening(app) as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The page; whatever it logs or asks of others is an error."""
+    context = browser.new_context()
+    opened = context.new_page()
+    opened.set_default_timeout(60_000)
+    problems: list[str] = []
+    opened.on("console", lambda message: problems.append(message.text))
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on(
+        "request",
+        lambda r: None if r.url.startswith(address) else problems.append(r.url),
+    )
+    opened.goto(address)
+    expect(opened.locator("#served")).not_to_be_empty()
+    yield opened
+    context.close()
+    assert not problems
+
+
+def expect(locator: Locator) -> LocatorAssertions:
+    """Wait for what is expected, from without: the page's policy forbids to evaluate in it."""
+    from playwright.sync_api import expect as wait
+
+    wait.set_options(timeout=60_000)
+    return wait(locator)
+
+
+def search(page: Page, query: str) -> None:
+    page.fill("#query", query)
+    page.wait_for_selector("#hits .hit")
+
+
+def test_searching_and_the_heat_map_by_keyboard(page: Page) -> None:
+    page.keyboard.type("bees swarm")
+    page.wait_for_selector("#hits .hit")
+    assert page.inner_text("#hits .hit >> nth=0 >> strong") == "Bees"
+    assert page.input_value("#query") == "bees swarm"
+    assert "q=bees+swarm" in page.url
+    first = page.locator("#hits .hit").first
+    words = page.locator("#words .word")
+    assert words.all_inner_texts() == ["bees", "swarm"]
+    assert first.locator("mark").count() > 0 and first.locator("mark.lit").count() == 0
+    words.nth(1).focus()
+    assert "swarm" in " ".join(first.locator("mark.lit").all_inner_texts()).lower()
+    assert "%" in first.locator(".score").inner_text()
+    page.focus("#query")
+    assert first.locator("mark.lit").count() == 0
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#reader[open]")
+    assert page.inner_text("#reader-text") == DOCUMENTS[0].text
+    assert page.locator("#reader-text .passage mark").count() > 0
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#reader", state="hidden")
+    assert page.evaluate("document.activeElement.className") == "hit"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "query"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.id") == "query"
+    page.keyboard.press("Escape")
+    assert page.input_value("#query") == "" and page.locator("#hits .hit").count() == 0
+
+
+def test_texts_are_shown_as_texts_and_places_hold_beyond_ascii(page: Page) -> None:
+    title = page.title()
+    search(page, "tides of the sea")
+    expect(page.locator("#hits .hit")).to_have_count(3)
+    assert page.title() == title and page.locator("#hits img, #hits script").count() == 0
+    assert HOSTILE in page.locator("#hits strong").all_inner_texts()
+    page.click("#hits .hit:has-text('The moon')")
+    page.wait_for_selector("#reader[open]")
+    marks = page.locator("#reader-text mark").all_inner_texts()
+    assert {"tides", "sea"} <= set(marks)
+    assert page.evaluate("document.getElementById('reader-text').textContent") == DOCUMENTS[2].text
+
+
+def test_stale_answers_are_dropped(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            const real = window.fetch;
+            window.fetch = async (path, { signal, ...options }) => {
+                const answer = await real(path, options); // deaf to being aborted, too
+                const slow = (options.body ?? "").includes("bees");
+                await new Promise((resolve) => setTimeout(resolve, slow ? 800 : 0));
+                return answer;
+            };
+        }"""
+    )
+    page.fill("#query", "bees")
+    page.press("#query", "Enter")
+    page.fill("#query", "moon")
+    page.press("#query", "Enter")
+    page.wait_for_selector("#hits .hit")
+    page.wait_for_timeout(1500)
+    assert page.locator("#words .word").all_inner_texts() == ["moon"]
+    assert page.locator("#hits .hit strong").first.inner_text() == "The moon"
+
+
+def test_adding_and_deleting(page: Page, tmp_path: Path) -> None:
+    note = tmp_path / "roof-notes.md"
+    note.write_text("Roofs keep the rain out. 🏠", encoding="utf-8")
+    page.click("#open-add")
+    page.set_input_files("#add-file", note)
+    expect(page.locator("#add-title")).to_have_value("roof notes")
+    page.click("#add [type=submit]")
+    page.wait_for_selector("#adder", state="hidden")
+    expect(page.locator("#served")).to_have_text("4 documents")
+    search(page, "rain on roofs")
+    assert page.locator("#hits .hit strong").first.inner_text() == "roof notes"
+    page.click("#hits .hit >> nth=0")
+    page.click("#delete")
+    page.click("#delete")
+    page.wait_for_selector("#reader", state="hidden")
+    expect(page.locator("#served")).to_have_text("3 documents")
+    expect(page.locator("#hits .hit")).to_have_count(3)
+
+
+def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    search(page, "tides of the sea")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.click("#words .word >> nth=0")  # a finger has no hover: a tap pins the word
+    assert page.get_attribute("#words .word >> nth=0", "aria-pressed") == "true"
+    assert page.locator("#hits mark.lit").count() > 0
