@@ -29,6 +29,7 @@ FLOORS = [
     {"searching"},
     {"index"},
     {"retriever"},
+    {"display"},
     {"__init__"},
     {"corpus", "sync"},
     {"evaluation"},
@@ -77,6 +78,23 @@ def test_files_import_only_from_floors_below() -> None:
             assert package not in ("torch", "transformers", "pocket_colbert_export"), name
             if package in ONLY_IMPORTERS:
                 assert name in ONLY_IMPORTERS[package], f"{name} imports {package}"
+
+
+def test_integrations_stand_on_top_and_keep_to_one_framework_each() -> None:
+    frameworks = {
+        "__init__": set(), "common": set(), "langchain": {"langchain_core", "pydantic"},
+        "llama_index": {"llama_index"}, "haystack": {"haystack"},
+    }  # fmt: skip
+    files = {path.stem: path for path in (RUNTIME / "integrations").glob("*.py")}
+    assert set(files) == set(frameworks)
+    for name, path in files.items():
+        packages = {imported.partition(".")[0] for imported in imports_of(path)}
+        foreign = packages - set(sys.stdlib_module_names) - {"pocket_colbert"}
+        assert foreign == frameworks[name], name
+        siblings = {i for i in imports_of(path) if i.startswith("pocket_colbert.integrations")}
+        assert siblings <= {"pocket_colbert.integrations.common"}, name
+    for path in RUNTIME.glob("*.py"):
+        assert not any("integrations" in imported for imported in imports_of(path)), path
 
 
 def test_importing_stays_on_the_allow_list() -> None:
@@ -153,7 +171,7 @@ def test_readme_names_commands_that_exist() -> None:
 
 
 def test_runtime_files_stay_readable() -> None:
-    for path in [*RUNTIME.glob("*.py"), *(ROOT / "export").rglob("*.py")]:
+    for path in [*RUNTIME.rglob("*.py"), *(ROOT / "export").rglob("*.py")]:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 550, path
 
 
@@ -184,7 +202,10 @@ def test_wheel_carries_the_model(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "site")
     for name in ("model_int8.onnx", "tokenizer.json", "onnx_config.json", "NOTICE", "README.md"):
         assert f"pocket_colbert/models/small/{name}" in names
-    for name in ("pocket_colbert/py.typed", "pocket_colbert_export/data/probe.jsonl"):
+    for name in (
+        "pocket_colbert/py.typed", "pocket_colbert/integrations/langchain.py",
+        "pocket_colbert_export/data/probe.jsonl",
+    ):  # fmt: skip
         assert name in names
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import pocket_colbert as p; "
