@@ -110,8 +110,8 @@ def test_reranker_reads_metadata_as_llama_index_embeds_it(encoder: Encoder) -> N
     )
     given = [NodeWithScore(node=node) for node in (plain, told, hidden)]
     found = PocketColbertReranker(encoder=encoder).postprocess_nodes(given, QueryBundle("bread"))
-    assert found[0].node is told and found[1].score == found[2].score
-    assert [n.node for n in found[1:]] == [plain, hidden]
+    assert found[0].node is told and (found[0].score or 0) > (found[1].score or 0) + 0.1
+    assert found[1].score == pytest.approx(found[2].score, abs=1e-4)
 
 
 def test_apostprocess_leaves_the_loop_free(
