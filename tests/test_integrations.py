@@ -21,7 +21,7 @@ FRAMEWORKS = {
 }
 EXAMPLES = {
     "langchain_rag": ("langchain_core", "Bees swarm in May when the hive is full."),
-    "llama_index_rag": ("llama_index.core", "Feed the bees sugar syrup in autumn."),
+    "llama_index_rag": ("llama_index", "Feed the bees sugar syrup in autumn."),
     "haystack_rag": ("haystack", "Bees swarm in May when the hive is full."),
     "async_search": ("pocket_colbert", "-> Honey keeps for years in a closed jar."),
     "heat_map": ("pocket_colbert", "<HeatMap of 2 hits for 'When do bees swarm?'> in "),
