@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pocket_colbert import Encoder
+from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever, Splitting
+
+# Haystack reports how it is used to its makers unless told not to; tests tell nobody.
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 if TYPE_CHECKING:
     from pocket_colbert.server.security import Application
@@ -55,6 +59,72 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     shutil.copytree(DATA / "tiny-colbert", folder)
     yield folder
+
+
+FILLER = "The parties have read this paragraph, and nothing in it matters to anybody. " * 8
+LIBRARY = [
+    Document("paris", "Paris is the capital of France.", "France", {"kind": "city", "year": 987}),
+    Document("berlin", "Berlin is the capital of Germany.", None, {"kind": "city", "year": 1871}),
+    Document("bread", "Knead the dough for ten minutes.", None, {"kind": "recipe"}),
+    Document(
+        "contract",
+        f"{FILLER}\n\nThe supplier keeps bees on the roof at its own cost.\n\n{FILLER}",
+        "Supply agreement",
+        {"kind": "legal"},
+    ),
+]
+
+
+@pytest.fixture(scope="session")
+def library_folder(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an index of `LIBRARY`, whose contract is many passages."""
+    folder = tmp_path_factory.mktemp("library") / "library.index"
+    config = IndexConfig(
+        dim=encoder.dim,
+        model=encoder.card.fingerprint,
+        splitting=Splitting(max_tokens=64, overlap=8),
+    )
+    with Index.create(folder, config) as index:
+        Retriever(encoder, index).add(LIBRARY)
+        index.commit()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def library(encoder: Encoder, library_folder: Path) -> Iterator[Retriever]:
+    """A retriever over `library_folder`."""
+    with Index.load(library_folder) as index:
+        yield Retriever(encoder, index)
+
+
+_T = TypeVar("_T")
+
+
+@pytest.fixture
+def beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Awaitable[_T]]], _T]:
+    """Runs a coroutine that encodes a query, and fails if it does so in the event loop's thread.
+
+    The query is encoded only once the loop has opened a gate, which a blocked loop cannot do.
+    """
+    gate = threading.Event()
+    encode_query = Encoder.encode_query
+
+    def gated(self: Encoder, *args: Any, **options: Any) -> Any:
+        assert gate.wait(20), "the event loop was blocked"
+        return encode_query(self, *args, **options)
+
+    def run(call: Callable[[], Awaitable[_T]]) -> _T:
+        async def main() -> _T:
+            task = asyncio.ensure_future(call())
+            await asyncio.sleep(0.02)
+            assert not task.done()
+            gate.set()
+            return await task
+
+        return asyncio.run(main())
+
+    monkeypatch.setattr(Encoder, "encode_query", gated)
+    return run
 
 
 def unit_rows(rng: np.random.Generator, rows: int, dim: int) -> NDArray[np.float32]:

@@ -29,6 +29,7 @@ FLOORS = [
     {"searching"},
     {"index"},
     {"retriever"},
+    {"display"},
     {"__init__"},
     {"corpus", "sync", "serverless", "bundle"},
     {"server.__init__", "server.messages", "server.problems"},
@@ -86,6 +87,23 @@ def test_files_import_only_from_floors_below() -> None:
             assert package not in ("torch", "transformers", "pocket_colbert_export"), name
             if package in ONLY_IMPORTERS:
                 assert name in ONLY_IMPORTERS[package], f"{name} imports {package}"
+
+
+def test_integrations_stand_on_top_and_keep_to_one_framework_each() -> None:
+    frameworks = {
+        "__init__": set(), "common": set(), "langchain": {"langchain_core", "pydantic"},
+        "llama_index": {"llama_index"}, "haystack": {"haystack"},
+    }  # fmt: skip
+    files = {path.stem: path for path in (RUNTIME / "integrations").glob("*.py")}
+    assert set(files) == set(frameworks)
+    for name, path in files.items():
+        packages = {imported.partition(".")[0] for imported in imports_of(path)}
+        foreign = packages - set(sys.stdlib_module_names) - {"pocket_colbert"}
+        assert foreign == frameworks[name], name
+        siblings = {i for i in imports_of(path) if i.startswith("pocket_colbert.integrations")}
+        assert siblings <= {"pocket_colbert.integrations.common"}, name
+    for path in RUNTIME.glob("*.py"):
+        assert not any("integrations" in imported for imported in imports_of(path)), path
 
 
 def test_importing_stays_on_the_allow_list() -> None:
@@ -232,6 +250,7 @@ def test_wheel_carries_the_model(tmp_path: Path) -> None:
         assert f"pocket_colbert/models/small/{name}" in names
     for name in (
         "pocket_colbert/py.typed",
+        "pocket_colbert/integrations/langchain.py",
         "pocket_colbert/server/page/index.html",
         "pocket_colbert_export/data/probe.jsonl",
     ):

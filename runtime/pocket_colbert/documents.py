@@ -338,7 +338,9 @@ class DocumentStore:
             finally:
                 self._first_lock.release()
             return
-        other = self._others.pop() if self._others else None
+        other = None
+        with suppress(IndexError):  # no test first: another thread may take the last one
+            other = self._others.pop()
         if other is None and self._path is not None:
             with suppress(sqlite3.Error):
                 other = self._connect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -94,6 +95,7 @@ class Encoder:
         self.dim = dim or full
         self.threads = threads
         self.truncated = 0
+        self._counting = threading.Lock()
         self._batch_size = batch_size
         self._tokenizer = Tokenizer(files.tokenizer, files.config)
         self._session = Session(files.graph, full, provider)
@@ -385,7 +387,10 @@ class Encoder:
 
     def _note_truncation(self, overflow: list[int], window: int) -> None:
         cut = sum(1 for lost in overflow if lost)
-        if cut and not self.truncated:
+        with self._counting:
+            first = cut > 0 and not self.truncated
+            self.truncated += cut
+        if first:
             warnings.warn(
                 f"{cut} of {len(overflow)} texts were longer than the model's window of {window} "
                 "tokens; what came after was not encoded. Later ones are counted in "
@@ -393,7 +398,6 @@ class Encoder:
                 TruncationWarning,
                 stacklevel=4,
             )
-        self.truncated += cut
 
 
 def _shifted(span: tuple[int, int] | None, shift: int) -> tuple[int, int] | None:

@@ -460,7 +460,7 @@ class Index:
         """
         if document_id in self._pending:
             return self._pending.get(document_id)
-        return self._snapshot.document(self._place_of(document_id))
+        return Snapshot.document(*self._place_of(document_id))
 
     def passages(self, document_id: str) -> list[Passage]:
         """Return a document's passages with their token vectors as they are stored.
@@ -468,7 +468,7 @@ class Index:
         Raises:
             InvalidInputError: There is no committed document of that id.
         """
-        return self._snapshot.passages(self._place_of(document_id))
+        return Snapshot.passages(*self._place_of(document_id))
 
     def save(self, folder: str | Path) -> None:
         """Write the whole index to a new folder, as one segment.
@@ -542,8 +542,9 @@ class Index:
         found = self._snapshot.places(document_ids)
         return {item: place for item, place in found.items() if item not in gone}
 
-    def _place_of(self, document_id: str) -> Place:
-        place = self._places([document_id]).get(document_id)
-        if place is None:
+    def _place_of(self, document_id: str) -> tuple[Snapshot, Place]:
+        snapshot = self._snapshot  # in another thread `refresh` may replace it
+        place = snapshot.places([document_id]).get(document_id)
+        if place is None or document_id in self._pending.deleted:
             raise InvalidInputError(f"no document {document_id!r} in the index.")
-        return place
+        return snapshot, place

@@ -1,0 +1,294 @@
+"""Haystack: a retriever and a ranker component. Needs the `haystack` extra (haystack-ai alone).
+
+Both are made of plain settings, so pipelines can be written to YAML and read back; Haystack then
+wants to be told that it may import this module:
+
+    Pipeline.loads(text, allowed_modules=["pocket_colbert.integrations.haystack"])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pocket_colbert.encoder import Encoder
+from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
+from pocket_colbert.index import Index
+from pocket_colbert.integrations.common import Hybrid, both, rerank, search, search_parameters
+from pocket_colbert.model_files import DEFAULT_MODEL
+from pocket_colbert.retriever import Retriever
+
+try:
+    from haystack import Document, component, default_from_dict, default_to_dict
+    from haystack.document_stores.types import FilterPolicy
+except ImportError as error:
+    raise OptionalDependencyError.of("pocket_colbert.integrations.haystack", "haystack") from error
+
+_COMPARISONS = {
+    "==": "$eq", "!=": "$ne", ">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte", "in": "$in",
+    "not in": "$nin",
+}  # fmt: skip
+_FIELDS = ("content", "blob", "score", "embedding", "sparse_embedding", "meta")
+
+
+@component
+class PocketColbertRetriever:
+    """Finds documents of an index folder by late interaction.
+
+        >>> pipeline.add_component("retriever", PocketColbertRetriever("docs.index", top_k=4))
+        >>> pipeline.run({"retriever": {"query": "a question"}})["retriever"]["documents"]
+
+    A Haystack document has the id it has in the index, its metadata and score, and what
+    `integrations.common.Found` says.
+
+    Attributes:
+        retriever: The open model and index, None until `warm_up`. The index shows what was
+            committed when it was opened; `retriever.index.refresh()` shows what came since.
+    """
+
+    def __init__(
+        self,
+        index: str | Path,
+        *,
+        model: str | Path = DEFAULT_MODEL,
+        top_k: int = 10,
+        filters: dict[str, Any] | None = None,
+        filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
+        hybrid: Hybrid = "off",
+        passages: int = 0,
+    ) -> None:
+        """Set what to search and how; `warm_up`, which pipelines call, opens model and index.
+
+        Args:
+            index: The folder of the index; its documents have texts.
+            model: The model it was made with: a folder, a bundled name or a hub id.
+            top_k: How many documents at most.
+            filters: Haystack filters on metadata, see `to_where`.
+            filter_policy: Whether a run's filters take the place of these ("replace", as in
+                Haystack), or both must hold ("merge"; Haystack's own stores may drop these then,
+                here they never are).
+            hybrid: "rrf", "weighted" or "keywords" take the words in, see `SearchParameters`.
+            passages: 0 for whole documents; n for the best n passages of each, one Haystack
+                document a passage, the best document's first.
+
+        Raises:
+            InvalidInputError: An argument breaks its rule.
+        """
+        self._where = to_where(filters) if filters else None
+        self._parameters = search_parameters(top_k, self._where, hybrid, None, passages)
+        self.index, self.model = str(index), str(model)
+        self.top_k, self.filters, self.hybrid, self.passages = top_k, filters, hybrid, passages
+        if isinstance(filter_policy, str):
+            filter_policy = FilterPolicy.from_str(filter_policy)
+        self.filter_policy = filter_policy
+        self.retriever: Retriever | None = None
+        self._opening = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Load the model and open the index, once.
+
+        Raises:
+            PocketColbertError: See `Encoder.load`, `Index.load` and `Retriever`.
+        """
+        self._opened()
+
+    def _opened(self) -> Retriever:
+        with self._opening:
+            if self.retriever is None:
+                self.retriever = Retriever(Encoder.load(self.model), Index.load(self.index))
+            return self.retriever
+
+    def close(self) -> None:
+        """Close the index, which the next run opens again; no search may be under way."""
+        with self._opening:
+            if self.retriever is not None and self.retriever.index is not None:
+                self.retriever.index.close()
+            self.retriever = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings, for a pipeline's file."""
+        settings: dict[str, Any] = default_to_dict(
+            self, index=self.index, model=self.model, top_k=self.top_k, filters=self.filters,
+            filter_policy=self.filter_policy.value, hybrid=self.hybrid, passages=self.passages,
+        )  # fmt: skip
+        return settings
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> PocketColbertRetriever:
+        """Make a component of what `to_dict` returned."""
+        made: PocketColbertRetriever = default_from_dict(cls, data)
+        return made
+
+    @component.output_types(documents=list[Document])
+    def run(
+        self, query: str, filters: dict[str, Any] | None = None, top_k: int | None = None
+    ) -> dict[str, list[Document]]:
+        """Search.
+
+        Args:
+            query: The query.
+            filters: Haystack filters; see `filter_policy`.
+            top_k: How many documents at most, in place of the component's own.
+
+        Returns:
+            "documents", best first.
+
+        Raises:
+            InvalidInputError: An argument breaks its rule.
+            PocketColbertError: See `warm_up`.
+        """
+        where = to_where(filters) if filters else None
+        if where is None or self.filter_policy == FilterPolicy.MERGE:
+            where = both(self._where, where)
+        found = search(
+            self._opened(),
+            query,
+            k=self.top_k if top_k is None else top_k,
+            where=where,
+            parameters=self._parameters,
+            passages=self.passages,
+        )
+        documents = [
+            Document(id=item.found_id, content=item.text, meta=item.metadata, score=item.score)
+            for item in found
+        ]
+        return {"documents": documents}
+
+    @component.output_types(documents=list[Document])
+    async def run_async(
+        self, query: str, filters: dict[str, Any] | None = None, top_k: int | None = None
+    ) -> dict[str, list[Document]]:
+        """Search in a thread, so that the event loop goes on; see `run`."""
+        found: dict[str, list[Document]] = await asyncio.to_thread(self.run, query, filters, top_k)
+        return found
+
+
+@component
+class PocketColbertRanker:
+    """Orders documents, however they were found, by MaxSim with the query."""
+
+    def __init__(self, *, model: str | Path = DEFAULT_MODEL, top_k: int | None = None) -> None:
+        """Set the model; `warm_up`, which pipelines call, loads it.
+
+        Args:
+            model: A model folder, the name of a bundled model, or a hub id.
+            top_k: How many documents to return at most, all by default.
+
+        Raises:
+            InvalidInputError: top_k is below 1.
+        """
+        if top_k is not None:
+            search_parameters(top_k, None, None, None, 0)
+        self.model, self.top_k = str(model), top_k
+        self._encoder: Encoder | None = None
+        self._loading = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Load the model, once.
+
+        Raises:
+            PocketColbertError: See `Encoder.load`.
+        """
+        self._loaded()
+
+    def _loaded(self) -> Encoder:
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = Encoder.load(self.model)
+            return self._encoder
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings, for a pipeline's file."""
+        settings: dict[str, Any] = default_to_dict(self, model=self.model, top_k=self.top_k)
+        return settings
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> PocketColbertRanker:
+        """Make a component of what `to_dict` returned."""
+        made: PocketColbertRanker = default_from_dict(cls, data)
+        return made
+
+    @component.output_types(documents=list[Document])
+    def run(
+        self, query: str, documents: list[Document], top_k: int | None = None
+    ) -> dict[str, list[Document]]:
+        """Order documents.
+
+        Args:
+            query: The query.
+            documents: Documents with content. Of those with the same id the first counts.
+            top_k: How many to return at most, in place of the component's own.
+
+        Returns:
+            "documents": copies with their scores, best first, equal ones in the order given.
+
+        Raises:
+            InvalidInputError: A document has no content, or an argument breaks its rule.
+            PocketColbertError: See `warm_up`.
+        """
+        by_id: dict[str, Document] = {}
+        for item in documents:
+            if item.content is None:
+                raise InvalidInputError(f"documents must have content, {item.id!r} has none.")
+            by_id.setdefault(item.id, item)
+        different = list(by_id.values())
+        texts = [item.content for item in different]
+        ranked = rerank(self._loaded(), query, texts, self.top_k if top_k is None else top_k)
+        return {"documents": [replace(different[n], score=score) for n, score in ranked]}
+
+    @component.output_types(documents=list[Document])
+    async def run_async(
+        self, query: str, documents: list[Document], top_k: int | None = None
+    ) -> dict[str, list[Document]]:
+        """Order documents in a thread, so that the event loop goes on; see `run`."""
+        found: dict[str, list[Document]] = await asyncio.to_thread(
+            self.run, query, documents, top_k
+        )
+        return found
+
+
+def to_where(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn Haystack filters into those of `filters.parse_filter`.
+
+    "meta.author.name" becomes "author.name", "id" the document's id. Texts are ordered as texts,
+    which for dates of one ISO form is their order in time. Other than in Haystack's own stores,
+    a list in the metadata matches by any of its items.
+
+    Args:
+        filters: A comparison (field, operator, value) or a combination (operator, conditions).
+
+    Returns:
+        The filter.
+
+    Raises:
+        InvalidInputError: It is neither, or names what an index does not filter by.
+    """
+    if not isinstance(filters, Mapping):
+        raise InvalidInputError(f"Haystack filters must be an object, got {filters!r}.")
+    operator = filters.get("operator")
+    if "field" not in filters:
+        conditions = filters.get("conditions")
+        if operator not in ("AND", "OR", "NOT") or not isinstance(conditions, list):
+            raise InvalidInputError(
+                "Haystack filters have field, operator and value, or conditions and the operator "
+                f"AND, OR or NOT, got {dict(filters)!r}."
+            )
+        parts = [to_where(item) for item in conditions]
+        return {"$not": {"$and": parts}} if operator == "NOT" else {f"${operator.lower()}": parts}
+    field = filters["field"]
+    texts = isinstance(operator, str) and isinstance(field, str)
+    if not texts or operator not in _COMPARISONS or "value" not in filters:
+        raise InvalidInputError(
+            f"a comparison has a field, a value and one of {list(_COMPARISONS)}, "
+            f"got {dict(filters)!r}."
+        )
+    if field in _FIELDS:
+        raise InvalidInputError(f"filters are on id and meta.NAME, got {field!r}.")
+    name = "$id" if field == "id" else field.removeprefix("meta.")
+    if filters["value"] is None and operator in ("==", "!="):
+        return {name: {"$exists": operator == "!="}}
+    return {name: {_COMPARISONS[operator]: filters["value"]}}

@@ -1,0 +1,149 @@
+"""LangChain: a retriever and a reranker. Needs the `langchain` extra (langchain-core alone)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pocket_colbert.config import SearchParameters
+from pocket_colbert.encoder import Encoder
+from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
+from pocket_colbert.integrations.common import Hybrid, both, rerank, search, search_parameters
+from pocket_colbert.retriever import Retriever
+
+try:
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForRetrieverRun,
+        CallbackManagerForRetrieverRun,
+        Callbacks,
+    )
+    from langchain_core.documents import BaseDocumentCompressor, Document
+    from langchain_core.retrievers import BaseRetriever
+    from pydantic import ConfigDict
+except ImportError as error:
+    raise OptionalDependencyError.of("pocket_colbert.integrations.langchain", "langchain") from (
+        error
+    )
+
+
+class PocketColbertRetriever(BaseRetriever):
+    """Finds documents of an index by late interaction.
+
+        >>> retriever = PocketColbertRetriever(retriever=Retriever(encoder, index), k=4)
+        >>> retriever.invoke("a question", where={"year": {"$gte": 2020}})
+
+    Each document has the id it has in the index, its metadata, the score as "relevance_score",
+    and what `integrations.common.Found` says. `ainvoke` searches in a thread, so that the event
+    loop goes on.
+
+    A setting that breaks its rule is pydantic's ValidationError with our message, which is a
+    ValueError; an argument of a call that does is an InvalidInputError, which is one too.
+
+    Attributes:
+        retriever: With an index whose documents have texts.
+        k: How many documents at most.
+        where: What a document's metadata must be, see `filters.parse_filter`.
+        hybrid: "rrf", "weighted" or "keywords" take the words in, see `SearchParameters`.
+        parameters: All settings of the search, in place of `hybrid`.
+        passages: 0 for whole documents; n for the best n passages of each, one LangChain
+            document a passage, the best document's first.
+    """
+
+    retriever: Retriever
+    k: int = 10
+    where: Mapping[str, Any] | None = None
+    hybrid: Hybrid | None = None
+    parameters: SearchParameters | None = None
+    passages: int = 0
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check the settings: pydantic makes a ValidationError of what is raised here."""
+        if self.retriever.index is None:
+            raise InvalidInputError("retriever must have an index, got one with index=None.")
+        search_parameters(self.k, self.where, self.hybrid, self.parameters, self.passages)
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        k: int | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Document]:
+        """Search; `k` is this call's, and `where` must hold beside the retriever's own."""
+        return self._search(query, k, where)
+
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,
+        k: int | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Document]:
+        """Search in a thread; see `_get_relevant_documents`."""
+        return await asyncio.to_thread(self._search, query, k, where)
+
+    def _search(self, query: str, k: int | None, where: Mapping[str, Any] | None) -> list[Document]:
+        k, where = self.k if k is None else k, both(self.where, where)
+        parameters = search_parameters(k, where, self.hybrid, self.parameters, self.passages)
+        found = search(
+            self.retriever, query, k=k, where=where, parameters=parameters, passages=self.passages
+        )
+        return [
+            Document(
+                page_content=item.text,
+                id=item.found_id,
+                metadata={**item.metadata, "relevance_score": item.score},
+            )
+            for item in found
+        ]
+
+
+class PocketColbertReranker(BaseDocumentCompressor):
+    """Orders documents, however they were found, by MaxSim with the query.
+
+    What comes back are copies with the score as "relevance_score" in their metadata. The async
+    method, LangChain's own, runs in a thread.
+
+    Attributes:
+        encoder: Encodes query and documents.
+        k: How many documents to return at most, all by default.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    encoder: Encoder
+    k: int | None = None
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check the settings: pydantic makes a ValidationError of what is raised here."""
+        if self.k is not None:
+            search_parameters(self.k, None, None, None, 0)
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """Order documents.
+
+        Args:
+            documents: The documents.
+            query: The query.
+            callbacks: Not used; nothing is called on the way.
+
+        Returns:
+            At most k documents, best first, equal scores in the order given.
+
+        Raises:
+            InvalidInputError: query is not a string.
+        """
+        texts = [document.page_content for document in documents]
+        return [
+            documents[position].model_copy(
+                update={
+                    "metadata": {**documents[position].metadata, "relevance_score": score},
+                }
+            )
+            for position, score in rerank(self.encoder, query, texts, self.k)
+        ]

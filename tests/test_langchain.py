@@ -1,0 +1,129 @@
+"""The retriever and the reranker in LangChain itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pocket_colbert import Encoder, InvalidInputError, Retriever, SearchParameters
+from tests.conftest import LIBRARY
+
+pytest.importorskip("langchain_core", reason="needs the langchain extra")
+
+from langchain_core.documents import Document  # noqa: E402
+from langchain_core.prompts import ChatPromptTemplate  # noqa: E402
+from langchain_core.runnables import RunnablePassthrough  # noqa: E402
+
+from pocket_colbert.integrations.langchain import (  # noqa: E402
+    PocketColbertReranker,
+    PocketColbertRetriever,
+)
+
+QUESTION = "What is the capital of France?"
+
+
+def test_documents_have_id_text_metadata_and_score(library: Retriever) -> None:
+    found = PocketColbertRetriever(retriever=library, k=2).invoke(QUESTION)
+    hits = library.retrieve([QUESTION], 2)[0]
+    assert [(d.id, d.page_content) for d in found] == [(h.document_id, h.text) for h in hits]
+    assert [d.metadata["relevance_score"] for d in found] == [h.score for h in hits]
+    paris = found[0].metadata
+    assert (paris["title"], paris["kind"], paris["year"]) == ("France", "city", 987)
+    assert paris["passages"] == [
+        {"start": 0, "end": len(LIBRARY[0].text or ""), "score": hits[0].score}
+    ]
+    # A title of the metadata's own stays, and none is made up.
+    assert "title" not in found[1].metadata
+
+
+def test_settings_and_the_call_narrow_the_search(library: Retriever) -> None:
+    cities = PocketColbertRetriever(retriever=library, where={"kind": "city"})
+    assert {d.id for d in cities.invoke("bees on the roof")} == {"paris", "berlin"}
+    # What the retriever was made with holds whatever a call asks for.
+    late = cities.invoke("bees on the roof", where={"$or": [{"kind": "legal"}, {"year": 1871}]})
+    assert [d.id for d in late] == ["berlin"]
+    assert len(cities.invoke(QUESTION, k=1)) == 1
+    words = PocketColbertRetriever(retriever=library, hybrid="keywords").invoke("dough")
+    assert [d.id for d in words] == ["bread"]
+    parameters = SearchParameters(hybrid="weighted", keyword_weight=1.0)
+    fused = PocketColbertRetriever(retriever=library, parameters=parameters).invoke("dough")
+    expected = library.retrieve(["dough"], parameters=parameters)[0]
+    assert [d.metadata["relevance_score"] for d in fused] == [h.score for h in expected]
+
+
+def test_passages_are_documents_of_their_own(library: Retriever) -> None:
+    question = "who pays for the bees on the roof?"
+    retriever = PocketColbertRetriever(retriever=library, k=2, passages=2)
+    found = retriever.invoke(question)
+    assert [d.metadata["document_id"] for d in found][:2] == ["contract", "contract"]
+    assert len(found) == 3 and len({d.id for d in found}) == 3
+    text = LIBRARY[3].text or ""
+    best = found[0]
+    start, end = best.metadata["start"], best.metadata["end"]
+    assert best.id == f"contract:{start}-{end}" and best.page_content == text[start:end]
+    assert "bees on the roof" in best.page_content and len(best.page_content) < len(text) / 2
+    assert best.metadata["relevance_score"] == best.metadata["document_score"]
+    assert found[1].metadata["relevance_score"] < best.metadata["relevance_score"]
+    assert best.metadata["title"] == "Supply agreement" and "passages" not in best.metadata
+
+
+def test_wrong_settings_fail_where_they_are_made(library: Retriever, encoder: Encoder) -> None:
+    for settings, message in (
+        ({"k": 0}, "k must be a whole number >= 1, got 0"),
+        ({"passages": -1}, "passages must be a whole number >= 0, got -1"),
+        ({"where": {"$near": 1}}, "a filter has names"),
+        ({"hybrid": "rrf", "parameters": SearchParameters()}, "hybrid or parameters, got both"),
+        ({"hybrid": "keywords", "passages": 1}, "passages are found by MaxSim"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            PocketColbertRetriever(retriever=library, **settings)
+    with pytest.raises(ValueError, match="must have an index"):
+        PocketColbertRetriever(retriever=Retriever(encoder))
+    with pytest.raises(ValueError, match="k must be"):
+        PocketColbertReranker(encoder=encoder, k=0)
+    with pytest.raises(InvalidInputError, match="k must be"):
+        PocketColbertRetriever(retriever=library).invoke(QUESTION, k=0)
+
+
+def test_ainvoke_leaves_the_loop_free(
+    library: Retriever, beside_the_loop: Callable[..., Any]
+) -> None:
+    retriever = PocketColbertRetriever(retriever=library, k=3)
+    found = beside_the_loop(lambda: retriever.ainvoke(QUESTION, k=1, where={"kind": "city"}))
+    assert [d.id for d in found] == ["paris"]
+
+
+def test_it_is_part_of_a_chain_and_of_a_batch(library: Retriever) -> None:
+    retriever = PocketColbertRetriever(retriever=library, k=1)
+    prompt = ChatPromptTemplate.from_template("{context}|{question}")
+    context = retriever | (lambda found: found[0].page_content)
+    chain = {"context": context, "question": RunnablePassthrough()} | prompt
+    assert chain.invoke(QUESTION).to_string() == (
+        f"Human: Paris is the capital of France.|{QUESTION}"
+    )
+    found = retriever.batch([QUESTION, "kneading dough"])
+    assert [[d.id for d in one] for one in found] == [["paris"], ["bread"]]
+
+
+def test_reranker_orders_copies(encoder: Encoder) -> None:
+    documents = [Document(d.text or "", id=d.document_id, metadata={"n": 1}) for d in LIBRARY]
+    reranker = PocketColbertReranker(encoder=encoder, k=2)
+    found = reranker.compress_documents(documents, "kneading dough")
+    expected = Retriever(encoder).rerank("kneading dough", [d.page_content for d in documents], 2)
+    assert [d.id for d in found] == [LIBRARY[int(h.document_id)].document_id for h in expected]
+    assert [d.metadata for d in found] == [
+        {"n": 1, "relevance_score": hit.score} for hit in expected
+    ]
+    assert found[0].id == "bread" and all(d.metadata == {"n": 1} for d in documents)
+    assert reranker.compress_documents([], "x") == []
+
+
+def test_acompress_leaves_the_loop_free(
+    encoder: Encoder, beside_the_loop: Callable[..., Any]
+) -> None:
+    documents = [Document("Paris is in France."), Document("Knead the dough.")]
+    reranker = PocketColbertReranker(encoder=encoder, k=1)
+    found = beside_the_loop(lambda: reranker.acompress_documents(documents, "bread"))
+    assert [d.page_content for d in found] == ["Knead the dough."]
