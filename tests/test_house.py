@@ -248,7 +248,8 @@ def test_wheel_carries_the_model(tmp_path: Path) -> None:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
     for name in ("model_int8.onnx", "tokenizer.json", "onnx_config.json", "NOTICE", "README.md"):
-        assert f"pocket_colbert/models/small/{name}" in names
+        for model in ("small", "tiny"):
+            assert f"pocket_colbert/models/{model}/{name}" in names
     for name in (
         "pocket_colbert/py.typed",
         "pocket_colbert/integrations/langchain.py",

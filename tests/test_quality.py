@@ -24,20 +24,25 @@ from pocket_colbert import (
     TruncationWarning,
     maxsim_pairwise,
 )
+from pocket_colbert.pruning import first_components
 from pocket_colbert.tuning import prune
 
 Vectors = list[NDArray[np.float32]]
 
 
+def probe_texts() -> tuple[list[str], list[str]]:
+    text = (files("pocket_colbert_export") / "data" / "probe.jsonl").read_text(encoding="utf-8")
+    pairs = [json.loads(line) for line in text.splitlines()]
+    return [pair["query"] for pair in pairs], [pair["passage"] for pair in pairs]
+
+
 @pytest.fixture(scope="module")
 def encoded(encoder: Encoder) -> tuple[Vectors, Vectors, list[NDArray[np.int64]]]:
     """Queries, passages and the passages' token ids; passage n answers query n."""
-    text = (files("pocket_colbert_export") / "data" / "probe.jsonl").read_text(encoding="utf-8")
-    pairs = [json.loads(line) for line in text.splitlines()]
-    passages = [pair["passage"] for pair in pairs]
+    asked, passages = probe_texts()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)  # one query is longer than the window
-        queries = encoder.encode_query([pair["query"] for pair in pairs])
+        queries = encoder.encode_query(asked)
     return (
         queries,
         encoder.encode_document(passages),
@@ -113,3 +118,30 @@ def test_dropping_by_importance_beats_dropping_at_random(
             [len({str(n) for n in a} & set(b)) / 10 for a, b in zip(hits, ranked, strict=True)]
         )
     assert shares["important"] > shares["random"] + 0.04
+
+
+def answers_first(queries: Vectors, passages: Vectors, dim: int) -> float:
+    """Return how often the passage that answers a query is the first, by prefixes of vectors."""
+    queries, passages = ([first_components(v, dim) for v in side] for side in (queries, passages))
+    found = [
+        int(np.argmax(maxsim_pairwise(query, passages))) == n for n, query in enumerate(queries)
+    ]
+    return float(np.mean(found))
+
+
+def test_prefixes_of_the_default_model_serve(
+    encoded: tuple[Vectors, Vectors, list[NDArray[np.int64]]],
+) -> None:
+    queries, passages, _ = encoded
+    assert answers_first(queries, passages, 96) >= 0.79
+    for dim in (64, 48, 32):
+        assert answers_first(queries, passages, dim) >= 0.77
+
+
+@pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
+def test_the_tiny_model_is_nearly_as_good() -> None:
+    encoder = Encoder.load("tiny", threads=2)
+    asked, passages = probe_texts()
+    vectors = encoder.encode_query(asked), encoder.encode_document(passages)
+    for dim in (96, 32):
+        assert answers_first(*vectors, dim) >= 0.74
