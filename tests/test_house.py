@@ -50,7 +50,7 @@ ONLY_IMPORTERS = {
     "filelock": {"lock"},
     "numkong": {"cpu"},
     "click": {"cli", "cli_common", "cli_index", "cli_measure", "cli_bundle", "cli_serve"},
-    "msgspec": {"server.messages", "server.openapi", "server.app"},
+    "msgspec": {"server.messages", "server.openapi", "server.app", "server.service"},
     "starlette": {"server.app"},
     "uvicorn": {"server.run"},
     "rich": {"cli_common"},

@@ -518,7 +518,9 @@ def test_stopping_finishes_what_is_under_way(folder: Path, number: int) -> None:
     assert answer.status == 201 and json.loads(answer.read())["added"] == len(documents)
     connection.close()
     assert process.wait(60) == 0
-    assert process.stderr is not None and process.stderr.read() == ""
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == ""
     with Index.load(folder, writable=True) as index:  # the lock is free
         assert len(index) == len(documents) + len(DOCUMENTS)
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec import UNSET
 
 import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
@@ -146,7 +147,7 @@ class Service:
                 m.CompatibleResult(
                     result.index,
                     min(max(result.score / query_tokens, 0.0), 1.0),
-                    m.TextObject(texts[result.index]) if wanted else m.UNSET,
+                    m.TextObject(texts[result.index]) if wanted else UNSET,
                 )
                 for result in results[: request.top_n]
             ],
