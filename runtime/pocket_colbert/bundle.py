@@ -31,8 +31,8 @@ from pocket_colbert.manifest import MANIFEST_FILE, Manifest
 from pocket_colbert.model_files import (
     RECIPE_FILE,
     ModelFiles,
+    bundled_model_of,
     bundled_models,
-    fingerprint,
     load_model_files,
     models_folder,
 )
@@ -229,7 +229,7 @@ def _model_files(folder: Path, model: str | Path | None) -> dict[str, Path]:
     """Return the files of the model named, or of the bundled one that made the index."""
     made_with = Manifest.load(folder).config.model
     if model is None:
-        model = next((name for name in bundled_models() if fingerprint(name) == made_with), None)
+        model = bundled_model_of(made_with)
     if model is None:
         raise ModelNotFoundError(
             f"{folder} was made with a model of fingerprint {made_with[:12] or 'unknown'}, which "

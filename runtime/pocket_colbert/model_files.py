@@ -69,6 +69,11 @@ def fingerprint(model: str | Path) -> str:
     return _read_recipe(find_model(model))[2]
 
 
+def bundled_model_of(made_with: str) -> str | None:
+    """Return the name of the bundled model of a fingerprint, None when it is none of them."""
+    return next((name for name in bundled_models() if fingerprint(name) == made_with), None)
+
+
 def find_model(model: str | Path) -> Path:
     """Find the folder of a model.
 
