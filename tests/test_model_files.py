@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from pocket_colbert import Encoder, ModelError, ModelFormatError, ModelNotFoundError, bundled_models
-from pocket_colbert.model_files import DEFAULT_MODEL, load_model_files
+from pocket_colbert.model_files import DEFAULT_MODEL, bundled_model_of, load_model_files
 
 
 @pytest.fixture
@@ -32,6 +33,38 @@ def test_bundled_models_are_whole() -> None:
     for name in bundled_models():
         files = load_model_files(name)
         assert files.card.licence == "Apache-2.0" and len(files.card.fingerprint) == 64
+
+
+def rewrite(folder: Path, name: str, data: bytes) -> None:
+    """Change a file and its entry in the recipe."""
+    (folder / name).write_bytes(data)
+    entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    edit(folder, lambda recipe: recipe["pocket_colbert"]["files"].update({name: entry}))
+
+
+def test_a_model_stays_itself_when_its_card_changes(folder: Path) -> None:
+    before = load_model_files(folder).card.fingerprint
+    rewrite(folder, "README.md", b"Another card.")
+    edit(folder, lambda recipe: recipe.update(model_name="another name"))
+    edit(folder, lambda recipe: recipe["pocket_colbert"].update(source="elsewhere"))
+    assert load_model_files(folder).card.fingerprint == before
+
+
+def test_a_model_is_another_when_its_vectors_are(folder: Path) -> None:
+    found = [load_model_files(folder).card.fingerprint]
+    rewrite(folder, "tokenizer.json", (folder / "tokenizer.json").read_bytes() + b"\n")
+    found.append(load_model_files(folder).card.fingerprint)
+    rewrite(folder, "model.onnx", (folder / "model.onnx").read_bytes()[::-1])
+    found.append(load_model_files(folder).card.fingerprint)
+    edit(folder, lambda recipe: recipe.update(document_length=17))
+    found.append(load_model_files(folder).card.fingerprint)
+    assert len(set(found)) == len(found)
+
+
+def test_bundled_models_are_found_by_their_fingerprints() -> None:
+    for name in bundled_models():
+        assert bundled_model_of(load_model_files(name).card.fingerprint) == name
+    assert bundled_model_of("") is None
 
 
 def test_unknown_models_are_named() -> None:

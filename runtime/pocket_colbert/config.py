@@ -523,7 +523,8 @@ class ModelCard:
         model_file: Name of the ONNX file in the folder.
         source: Where the weights came from.
         licence: SPDX expression of the weights, or "unknown".
-        fingerprint: sha256 of the recipe file, which holds the sha256 of all others.
+        fingerprint: sha256 over graph, tokenizer and recipe: models that give a text the same
+            vectors have the same one, whatever their cards say.
         quantization: What was chosen and measured, empty for fp32.
     """
 

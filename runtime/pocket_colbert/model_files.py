@@ -13,6 +13,7 @@ from typing import Any
 
 from pocket_colbert.config import OWN_SECTION, RECIPE_VERSION, ModelCard, ModelConfig
 from pocket_colbert.errors import InvalidInputError, ModelFormatError, ModelNotFoundError
+from pocket_colbert.files import hash_file
 
 DEFAULT_MODEL = "small"
 """The bundled model that is used when none is named."""
@@ -56,22 +57,41 @@ def models_folder() -> Path:
     return Path(import_module("pocket_colbert.models").__path__[0])
 
 
-def fingerprint(model: str | Path) -> str:
-    """Return the sha256 of a model folder's recipe, which tells models apart.
-
-    Args:
-        model: See `find_model`.
-
-    Raises:
-        ModelNotFoundError: See `find_model`.
-        ModelFormatError: The recipe cannot be read.
-    """
-    return _read_recipe(find_model(model))[2]
-
-
 def bundled_model_of(made_with: str) -> str | None:
     """Return the name of the bundled model of a fingerprint, None when it is none of them."""
-    return next((name for name in bundled_models() if fingerprint(name) == made_with), None)
+    return next(
+        (name for name in bundled_models() if _bundled_fingerprint(name) == made_with), None
+    )
+
+
+def _bundled_fingerprint(name: str) -> str:
+    """Return a bundled model's fingerprint from the hashes that its recipe lists, unchecked."""
+    recipe = _read_recipe(models_folder() / name)[1]
+    own = recipe[OWN_SECTION]
+    graph, tokenizer = (own["files"][key]["sha256"] for key in (own["model_file"], TOKENIZER_FILE))
+    return _fingerprint(recipe, graph, tokenizer)
+
+
+def _fingerprint(recipe: Mapping[str, Any], graph: str, tokenizer: str) -> str:
+    """Return what tells models apart: a sha256 over all that decides the vectors of a text.
+
+    That is the graph, the tokenizer and how texts are put to them; a card, a name or a report
+    written anew does not make a model another one.
+
+    Args:
+        recipe: The content of the recipe file.
+        graph: sha256 of the ONNX file.
+        tokenizer: sha256 of the tokenizer file.
+    """
+    own = recipe.get(OWN_SECTION, {})
+    about = {*_CARD_KEYS, "exporter", "files"}
+    parts = {
+        "graph": graph,
+        "tokenizer": tokenizer,
+        "recipe": {k: v for k, v in recipe.items() if k not in (OWN_SECTION, "model_name")},
+        "own": {key: value for key, value in own.items() if key not in about},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def find_model(model: str | Path) -> Path:
@@ -136,17 +156,17 @@ def load_model_files(model: str | Path, *, prefer: str | None = None) -> ModelFi
         ModelFormatError: The folder is incomplete, damaged or of another version.
     """
     folder = find_model(model)
-    recipe_file, recipe, digest = _read_recipe(folder)
+    recipe_file, recipe = _read_recipe(folder)
     own = recipe.get(OWN_SECTION)
     try:
         if own is None:
-            return _foreign(folder, recipe, digest, prefer)
-        return _ours(folder, recipe, own, digest)
+            return _foreign(folder, recipe, prefer)
+        return _ours(folder, recipe, own)
     except InvalidInputError as error:
         raise ModelFormatError(f"{recipe_file}: {error}") from error
 
 
-def _read_recipe(folder: Path) -> tuple[Path, Mapping[str, Any], str]:
+def _read_recipe(folder: Path) -> tuple[Path, Mapping[str, Any]]:
     path = folder / RECIPE_FILE
     if not path.is_file():
         path = folder / _OLD_RECIPE_FILE
@@ -164,12 +184,10 @@ def _read_recipe(folder: Path) -> tuple[Path, Mapping[str, Any], str]:
         raise ModelFormatError(f"{path} is not JSON: {error}.") from error
     if not isinstance(recipe, dict):
         raise ModelFormatError(f"{path} must hold a JSON object, got {type(recipe).__name__}.")
-    return path, recipe, hashlib.sha256(data).hexdigest()
+    return path, recipe
 
 
-def _ours(
-    folder: Path, recipe: Mapping[str, Any], own: Mapping[str, Any], digest: str
-) -> ModelFiles:
+def _ours(folder: Path, recipe: Mapping[str, Any], own: Mapping[str, Any]) -> ModelFiles:
     if not isinstance(own, dict):
         raise InvalidInputError(f"{OWN_SECTION} must be a JSON object, got {type(own).__name__}.")
     version = own.get("format_version")
@@ -180,24 +198,26 @@ def _ours(
         )
     fields = {k: v for k, v in own.items() if k not in (*_CARD_KEYS, "format_version", "files")}
     config = ModelConfig.from_json(recipe, {k: v for k, v in fields.items() if k != "exporter"})
-    names = _check_files(folder, own.get("files"))
-    model_file = own.get("model_file")
+    hashes = _check_files(folder, own.get("files"))
+    model_file = str(own.get("model_file"))
     for name in (model_file, TOKENIZER_FILE):
-        if name not in names:
-            raise InvalidInputError(f"{OWN_SECTION}.files must list {name!r}, got {sorted(names)}.")
+        if name not in hashes:
+            raise InvalidInputError(
+                f"{OWN_SECTION}.files must list {name!r}, got {sorted(hashes)}."
+            )
     card = ModelCard(
         precision=str(own.get("precision", "unknown")),
-        model_file=str(model_file),
+        model_file=model_file,
         source=str(own.get("source", "")),
         licence=str(own.get("licence", "unknown")),
-        fingerprint=digest,
+        fingerprint=_fingerprint(recipe, hashes[model_file], hashes[TOKENIZER_FILE]),
         quantization=own.get("quantization") or {},
     )
-    return ModelFiles(folder, folder / str(model_file), folder / TOKENIZER_FILE, config, card)
+    return ModelFiles(folder, folder / model_file, folder / TOKENIZER_FILE, config, card)
 
 
-def _check_files(folder: Path, files: object) -> set[str]:
-    """Compare size and sha256 of every listed file; return their names."""
+def _check_files(folder: Path, files: object) -> Mapping[str, str]:
+    """Compare size and sha256 of every listed file; return the hashes by name."""
     if not isinstance(files, dict) or not files:
         raise InvalidInputError(f"{OWN_SECTION}.files must list the folder's files, got {files!r}.")
     for name, expected in files.items():
@@ -214,14 +234,13 @@ def _check_files(folder: Path, files: object) -> set[str]:
                 f"{path} is damaged: it has {size} bytes, the recipe says {expected['bytes']}. "
                 "Export or download it again."
             )
-        with path.open("rb") as stream:
-            found = _sha256(stream)
+        found = hash_file(path).sha256
         if found != expected["sha256"]:
             raise ModelFormatError(
                 f"{path} is damaged: its sha256 is {found[:12]}..., the recipe says "
                 f"{str(expected['sha256'])[:12]}.... Export or download it again."
             )
-    return set(files)
+    return {name: expected["sha256"] for name, expected in files.items()}
 
 
 def _stays(path: Path, folder: Path) -> bool:
@@ -231,16 +250,7 @@ def _stays(path: Path, folder: Path) -> bool:
     return target.is_file() and (target.is_relative_to(root) or target.is_relative_to(hub_cache))
 
 
-def _sha256(stream: Any) -> str:
-    digest = hashlib.sha256()
-    while chunk := stream.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _foreign(
-    folder: Path, recipe: Mapping[str, Any], digest: str, prefer: str | None
-) -> ModelFiles:
+def _foreign(folder: Path, recipe: Mapping[str, Any], prefer: str | None) -> ModelFiles:
     """Read a folder of next-plaid's exporter: no hashes, skiplist as words, one or two graphs."""
     graphs = {"int8": folder / "model_int8.onnx", "fp32": folder / "model.onnx"}
     order = [prefer] if prefer else ["int8", "fp32"]
@@ -255,11 +265,12 @@ def _foreign(
     if recipe.get("do_query_expansion") is None:
         own["do_query_expansion"] = True  # PyLate's default, which its saves may leave out
     config = ModelConfig.from_json(recipe, own)
+    hashes = [hash_file(path).sha256 for path in (graphs[precision], tokenizer)]
     card = ModelCard(
         precision=precision,
         model_file=graphs[precision].name,
         source=config.model_name,
-        fingerprint=digest,
+        fingerprint=_fingerprint(recipe, *hashes),
     )
     return ModelFiles(folder, graphs[precision], tokenizer, config, card)
 
