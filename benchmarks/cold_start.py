@@ -2,6 +2,12 @@
 
     python -m benchmarks.cold_start --rounds 15 --json benchmarks/results/cold_start.json
     python -m benchmarks.cold_start --bundle fn.zip     # of `pocket-colbert bundle`
+    python -m benchmarks.cold_start --fastembed FE FP32_MODEL --sentence-transformers ST CHECKPOINT
+
+FE is the Python of an environment with fastembed and qdrant-client, ST of one with
+sentence-transformers. CHECKPOINT is answerai-colbert-small-v1, FP32_MODEL what fastembed takes of
+it: its float32 export with the graph named vespa_colbert.onnx, and the checkpoint's tokenizer and
+config files.
 
 The floor is a plain script that imports onnxruntime, numpy, usearch and tokenizers, opens the same
 ONNX file and tokenizer with the libraries' own defaults and encodes one query. All are fresh
@@ -22,6 +28,8 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+
+from benchmarks.cold_rivals import PREPARE, SEARCH
 
 QUERY = "How long does it take to open an index?"
 
@@ -123,6 +131,17 @@ def unpack(path: Path, place: Path, *, bytecode: bool) -> None:
         archive.extractall(place, names)
 
 
+def rival(name: str, python: str, model: str, folder: Path) -> list[str]:
+    """Store the documents with a rival; return the command that answers from what it stored."""
+    store = str(folder / name)
+    corpus_file = str(folder / "corpus.jsonl")
+    subprocess.run(
+        [python, "-W", "ignore", "-c", PREPARE[name], model, store, corpus_file], check=True
+    )
+    script = SEARCH[name] + THREADS + "answer(search)"
+    return [python, "-W", "ignore", "-c", script, model, store, QUERY]
+
+
 def report(rows: dict[str, list[dict[str, float]]], path: Path | None) -> None:
     """Print medians as a table, ratios to the floor, and write everything down."""
     floor = rows["the floor: encode one query"]
@@ -156,6 +175,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--documents", type=int, default=500)
     parser.add_argument("--bundle", type=Path, default=None, help="Zip of `pocket-colbert bundle`.")
+    for name in SEARCH:
+        parser.add_argument(f"--{name}", nargs=2, default=None, metavar=("PYTHON", "MODEL"))
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
 
@@ -184,6 +205,9 @@ def main() -> None:
                 unpack(options.bundle, place, bytecode=place.name == "bundle")
                 isolated = [sys.executable, "-I", "-S", "-B", "-c", HANDLER]
                 commands[name] = [*isolated, *arguments, str(place)]
+        for name in SEARCH:
+            if chosen := getattr(options, name.replace("-", "_")):
+                commands[name] = rival(name, *chosen, folder)
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
         for turn in range(options.rounds + 1):
             for name, command in commands.items():
