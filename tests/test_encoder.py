@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pocket_colbert import Encoder, Index, InvalidInputError, ProviderError, TruncationWarning
+from pocket_colbert import (
+    Encoder,
+    Index,
+    IndexConfig,
+    InvalidInputError,
+    ProviderError,
+    TruncationWarning,
+)
 from pocket_colbert.cli import main
 from pocket_colbert.pruning import pool_tokens
 
@@ -146,6 +154,14 @@ def test_vectors_are_cut_where_the_model_allows_it(matryoshka: Path) -> None:
         Encoder.load(matryoshka, dim=10)
 
 
+def test_an_index_finds_its_bundled_model() -> None:
+    tiny = Encoder.load("tiny", dim=48)
+    config = IndexConfig(dim=tiny.dim, model=tiny.card.fingerprint)
+    found = Encoder.for_index(config)
+    assert (found.card.fingerprint, found.dim) == (tiny.card.fingerprint, 48)
+    assert Encoder.for_index(replace(config, model="")).config == Encoder.load().config
+
+
 def test_an_index_is_searched_in_its_own_width(matryoshka: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("some words")
     (tmp_path / "b.txt").write_text("others")
@@ -158,6 +174,7 @@ def test_an_index_is_searched_in_its_own_width(matryoshka: Path, tmp_path: Path)
     assert run("index", *files, "--into", folder, "--dim", 8).exit_code == 0
     with Index.load(folder) as index:
         assert index.dim == 8
+        assert Encoder.for_index(index.config, matryoshka).dim == 8
     found = run("search", folder, "some words", "--json")
     assert found.exit_code == 0 and json.loads(found.stdout)[0]["document_id"].endswith("a.txt")
     assert run("index", *files, "--into", folder).exit_code == 0  # 8 again, unsaid

@@ -77,11 +77,8 @@ def encoder_for(
 ) -> Encoder:
     """Load the model named, or the bundled one that an index was made with, cut to its width."""
     from pocket_colbert.encoder import Encoder
-    from pocket_colbert.model_files import DEFAULT_MODEL, bundled_model_of, load_model_files
 
-    files = load_model_files(model or bundled_model_of(config.model) or DEFAULT_MODEL)
-    dim = config.dim if config.dim in files.config.matryoshka_dims else None
-    return Encoder(files, threads=threads, provider=provider, dim=dim)
+    return Encoder.for_index(config, model, threads=threads, provider=provider)
 
 
 @contextmanager

@@ -15,10 +15,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.config import ModelCard, ModelConfig, Pruning, Splitting
+from pocket_colbert.config import IndexConfig, ModelCard, ModelConfig, Pruning, Splitting
 from pocket_colbert.cpu import usable_cores
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
-from pocket_colbert.model_files import DEFAULT_MODEL, ModelFiles, load_model_files
+from pocket_colbert.model_files import (
+    DEFAULT_MODEL,
+    ModelFiles,
+    bundled_model_of,
+    load_model_files,
+)
 from pocket_colbert.passages import Passage, with_title
 from pocket_colbert.pruning import drop_tokens, first_components, pool_tokens, skiplist_mask
 from pocket_colbert.session import Provider, Session, pad
@@ -131,6 +136,40 @@ class Encoder:
         """
         files = load_model_files(model, prefer="fp32" if batch_size > 1 else None)
         return cls(files, threads=threads, provider=provider, batch_size=batch_size, dim=dim)
+
+    @classmethod
+    def for_index(
+        cls,
+        config: IndexConfig,
+        model: str | Path | None = None,
+        *,
+        threads: int | None = None,
+        provider: Provider = "cpu",
+    ) -> Encoder:
+        """Load the model that an index was made with, cut to the width of its vectors.
+
+            >>> index = Index.load("docs.index")
+            >>> retriever = Retriever(Encoder.for_index(index.config), index)
+
+        Args:
+            config: The index's settings.
+            model: See `load`; by default the bundled model that made the index, and where it was
+                none of them, the default one, which `Retriever` then refuses.
+            threads: See `__init__`.
+            provider: See `__init__`.
+
+        Returns:
+            The encoder.
+
+        Raises:
+            ModelNotFoundError: See `load`.
+            ModelFormatError: See `load`.
+            InvalidInputError: See `__init__`.
+            ProviderError: See `__init__`.
+        """
+        files = load_model_files(model or bundled_model_of(config.model) or DEFAULT_MODEL)
+        dim = config.dim if config.dim in files.config.matryoshka_dims else None
+        return cls(files, threads=threads, provider=provider, dim=dim)
 
     def encode_query(
         self, texts: Sequence[str], *, progress: Progress | None = None

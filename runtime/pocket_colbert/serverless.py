@@ -13,7 +13,6 @@ from pocket_colbert.config import SearchParameters
 from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index import Index
-from pocket_colbert.model_files import load_model_files
 from pocket_colbert.retriever import Retriever
 
 _KEYS = {"query", "k", "where", "hybrid", "texts"}
@@ -56,9 +55,8 @@ class LambdaHandler:
             InvalidInputError: The index was made with another model.
         """
         index = Index.load(folder / "index", threads=threads)
-        files = load_model_files(folder / "model")
-        dim = index.dim if index.dim in files.config.matryoshka_dims else None
-        self.retriever = Retriever(Encoder(files, threads=threads, dim=dim), index)
+        encoder = Encoder.for_index(index.config, folder / "model", threads=threads)
+        self.retriever = Retriever(encoder, index)
 
     def __call__(self, event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
         """Answer an event.

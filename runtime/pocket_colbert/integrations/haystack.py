@@ -54,7 +54,7 @@ class PocketColbertRetriever:
         self,
         index: str | Path,
         *,
-        model: str | Path = DEFAULT_MODEL,
+        model: str | Path | None = None,
         top_k: int = 10,
         filters: dict[str, Any] | None = None,
         filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
@@ -65,7 +65,8 @@ class PocketColbertRetriever:
 
         Args:
             index: The folder of the index; its documents have texts.
-            model: The model it was made with: a folder, a bundled name or a hub id.
+            model: The model it was made with: a folder, a bundled name or a hub id; by default
+                the bundled model that made it.
             top_k: How many documents at most.
             filters: Haystack filters on metadata, see `to_where`.
             filter_policy: Whether a run's filters take the place of these ("replace", as in
@@ -80,7 +81,8 @@ class PocketColbertRetriever:
         """
         self._where = to_where(filters) if filters else None
         self._parameters = search_parameters(top_k, self._where, hybrid, None, passages)
-        self.index, self.model = str(index), str(model)
+        self.index = str(index)
+        self.model = None if model is None else str(model)
         self.top_k, self.filters, self.hybrid, self.passages = top_k, filters, hybrid, passages
         if isinstance(filter_policy, str):
             filter_policy = FilterPolicy.from_str(filter_policy)
@@ -92,14 +94,15 @@ class PocketColbertRetriever:
         """Load the model and open the index, once.
 
         Raises:
-            PocketColbertError: See `Encoder.load`, `Index.load` and `Retriever`.
+            PocketColbertError: See `Encoder.for_index`, `Index.load` and `Retriever`.
         """
         self._opened()
 
     def _opened(self) -> Retriever:
         with self._opening:
             if self.retriever is None:
-                self.retriever = Retriever(Encoder.load(self.model), Index.load(self.index))
+                index = Index.load(self.index)
+                self.retriever = Retriever(Encoder.for_index(index.config, self.model), index)
             return self.retriever
 
     def close(self) -> None:
