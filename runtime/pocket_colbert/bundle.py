@@ -164,8 +164,9 @@ def make_bundle(
     available = _version(glibc) if glibc is not None else _lambda_glibc()
     with tempfile.TemporaryDirectory(prefix="pocket-colbert-bundle-") as place:
         work = Path(place)
-        files = _index_files(folder)
-        files |= _model_files(folder, model)
+        manifest = Manifest.load(folder)
+        files = _index_files(folder, manifest)
+        files |= _model_files(folder, manifest.config.model, model)
         (work / "handler.py").write_text(HANDLER, encoding="utf-8")
         files["handler.py"] = work / "handler.py"
         # From what will be packed, so that what is compared is the code around it.
@@ -215,9 +216,8 @@ def _version(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _index_files(folder: Path) -> dict[str, Path]:
+def _index_files(folder: Path, manifest: Manifest) -> dict[str, Path]:
     """Return the files of the index's last commit."""
-    manifest = Manifest.load(folder)
     paths = [folder / MANIFEST_FILE]
     for entry in manifest.segments:
         deleted = entry.deleted_file(folder)
@@ -225,9 +225,8 @@ def _index_files(folder: Path) -> dict[str, Path]:
     return {f"index/{path.relative_to(folder).as_posix()}": path for path in paths}
 
 
-def _model_files(folder: Path, model: str | Path | None) -> dict[str, Path]:
+def _model_files(folder: Path, made_with: str, model: str | Path | None) -> dict[str, Path]:
     """Return the files of the model named, or of the bundled one that made the index."""
-    made_with = Manifest.load(folder).config.model
     if model is None:
         model = bundled_model_of(made_with)
     if model is None:
