@@ -27,6 +27,7 @@ FLOORS = [
     {"segment"},
     {"keywords", "merging", "snapshot", "folder", "index_info", "checking"},
     {"searching"},
+    {"searchable"},
     {"index"},
     {"retriever"},
     {"display"},

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pocket_colbert.config import IndexConfig, SearchParameters
-from pocket_colbert.cpu import usable_cores
+from pocket_colbert.config import IndexConfig
 from pocket_colbert.documents import Document, StoredDocument, check_ids
 from pocket_colbert.errors import DuplicateIdError, IndexConflictError, InvalidInputError
 from pocket_colbert.folder import IndexFolder, is_index
@@ -24,17 +21,15 @@ from pocket_colbert.merging import (
     merged_rows,
     runs_to_merge,
 )
-from pocket_colbert.passages import Passage
 from pocket_colbert.pending import Addition, Embedded, Pending, checked_additions, copied
-from pocket_colbert.quantization import Codec, check_embedding
-from pocket_colbert.results import Hit
-from pocket_colbert.searching import Search, query_texts_of
+from pocket_colbert.quantization import Codec
+from pocket_colbert.searchable import Searchable
 from pocket_colbert.segment import Segment
 from pocket_colbert.snapshot import Place, Snapshot
 from pocket_colbert.token_rows import TokenRows
 
 
-class Index:
+class Index(Searchable):
     """Holds documents as coded token vectors; finds the best by MaxSim.
 
     `Index(dim=...)` lives in memory until `save`. `Index.create` and
@@ -65,19 +60,13 @@ class Index:
         Raises:
             InvalidInputError: An argument is out of range.
         """
-        self.config = config or IndexConfig(dim=dim)
-        if self.config.dim != dim:
-            raise InvalidInputError(f"config.dim must be {dim}, got {self.config.dim}.")
-        self.threads = usable_cores() if threads is None else threads
-        if not isinstance(self.threads, int) or self.threads < 1:
-            raise InvalidInputError(f"threads must be a whole number >= 1, got {threads!r}.")
+        config = config or IndexConfig(dim=dim)
+        if config.dim != dim:
+            raise InvalidInputError(f"config.dim must be {dim}, got {config.dim}.")
+        super().__init__(config, threads)
         self._folder: IndexFolder | None = None
-        self._snapshot = Snapshot()
         self._pending = Pending(self.config)
         self._changing = threading.RLock()
-        self._executor: ThreadPoolExecutor | None = None
-        if self.threads > 1:
-            self._executor = ThreadPoolExecutor(self.threads, "pocket-colbert-search")
 
     @classmethod
     def create(
@@ -157,27 +146,14 @@ class Index:
     def __enter__(self) -> Index:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         place = "in memory" if self._folder is None else str(self._folder.path)
         return f"<Index {place}: {len(self)} documents of {self.config.dim} dimensions>"
 
     @property
-    def dim(self) -> int:
-        """Width of a token vector."""
-        return self.config.dim
-
-    @property
     def generation(self) -> int:
         """Number of the commit that this index shows; 0 in memory."""
         return 0 if self._folder is None else self._folder.manifest.generation
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """What is committed, as it stays: later changes make another snapshot."""
-        return self._snapshot
 
     def add(
         self,
@@ -393,65 +369,6 @@ class Index:
                 self._snapshot = Snapshot(segments)
             return segments is not None
 
-    def search(
-        self,
-        query_embeddings: Sequence[NDArray[Any]],
-        k: int = 10,
-        *,
-        parameters: SearchParameters | None = None,
-        where: Mapping[str, Any] | None = None,
-        subset: Iterable[str] | None = None,
-        texts: Sequence[str] | None = None,
-    ) -> list[list[Hit]]:
-        """Find the best documents for each query.
-
-        Args:
-            query_embeddings: One (num_tokens, dim) array each, as `Encoder.encode_query` returns
-                them.
-            k: How many documents a query at most.
-            parameters: How to search; see `SearchParameters`.
-            where: What the metadata of a document must be, see `filters.parse_filter`. The best
-                k of the documents for which it holds come back, if there are as many.
-            subset: Ids of the documents to choose from, all of which are scored; all documents
-                by default.
-            texts: The queries' texts, which a hybrid search needs for keywords.
-
-        Returns:
-            One list a query: hits, best first, equal scores in the order of insertion. Fewer
-            than `k` when there are fewer documents, and none for a query without tokens.
-
-        Raises:
-            InvalidInputError: k is below 1, a query is not such an array, `subset` names a
-                document that is not in the index, `where` is not a filter, or texts or keywords
-                are missing for a hybrid search.
-        """
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise InvalidInputError(f"k must be a whole number >= 1, got {k!r}.")
-        if isinstance(query_embeddings, np.ndarray) and query_embeddings.ndim == 2:
-            raise InvalidInputError("query_embeddings must be a list of arrays, got one array.")
-        queries = [check_embedding(q, self.dim, "query embedding") for q in query_embeddings]
-        parameters = parameters or SearchParameters()
-        query_texts = query_texts_of(texts, len(queries), parameters, self.config.keywords)
-        if self._folder is None:
-            self.commit()
-        snapshot = self._snapshot
-        ids = None if subset is None else check_ids(subset, "subset")
-        search = Search(
-            snapshot.segments, k, parameters, snapshot.allowed(where, ids), ids is not None,
-            self.threads,
-        )  # fmt: skip
-        executor = self._executor
-        if executor is not None and len(queries) > 2 * self.threads:
-            return list(
-                executor.map(
-                    lambda query, text: search.run(query, text, None), queries, query_texts
-                )
-            )
-        return [
-            search.run(query, text, executor)
-            for query, text in zip(queries, query_texts, strict=True)
-        ]
-
     def get(self, document_id: str) -> Document:
         """Return a document.
 
@@ -460,15 +377,7 @@ class Index:
         """
         if document_id in self._pending:
             return self._pending.get(document_id)
-        return Snapshot.document(*self._place_of(document_id))
-
-    def passages(self, document_id: str) -> list[Passage]:
-        """Return a document's passages with their token vectors as they are stored.
-
-        Raises:
-            InvalidInputError: There is no committed document of that id.
-        """
-        return Snapshot.passages(*self._place_of(document_id))
+        return super().get(document_id)
 
     def save(self, folder: str | Path) -> None:
         """Write the whole index to a new folder, as one segment.
@@ -526,25 +435,23 @@ class Index:
 
         No search may be under way.
         """
-        for segment in self._snapshot.segments:
-            segment.documents.close()
-        self._snapshot = Snapshot()
+        super().close()
         self._pending = Pending(self.config)
-        if self._executor is not None:
-            self._executor.shutdown()
-            self._executor = None
         if self._folder is not None:
             self._folder.close()
+
+    def _searched(self) -> Snapshot:
+        if self._folder is None:
+            self.commit()
+        return self._snapshot
 
     def _places(self, document_ids: Sequence[str]) -> dict[str, Place]:
         """Return segment and position of those ids whose documents are committed and remain."""
         gone = self._pending.deleted
-        found = self._snapshot.places(document_ids)
+        found = super()._places(document_ids)
         return {item: place for item, place in found.items() if item not in gone}
 
     def _place_of(self, document_id: str) -> tuple[Snapshot, Place]:
-        snapshot = self._snapshot  # in another thread `refresh` may replace it
-        place = snapshot.places([document_id]).get(document_id)
-        if place is None or document_id in self._pending.deleted:
+        if document_id in self._pending.deleted:
             raise InvalidInputError(f"no document {document_id!r} in the index.")
-        return snapshot, place
+        return super()._place_of(document_id)

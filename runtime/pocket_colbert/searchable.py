@@ -1,0 +1,169 @@
+"""What can be searched: the reading side of one index, or of several as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.config import IndexConfig, SearchParameters
+from pocket_colbert.cpu import usable_cores
+from pocket_colbert.documents import Document, check_ids
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.passages import Passage
+from pocket_colbert.quantization import check_embedding
+from pocket_colbert.results import Hit
+from pocket_colbert.searching import Search, query_texts_of
+from pocket_colbert.snapshot import Place, Snapshot
+
+
+class Searchable:
+    """Segments, and threads to search them with.
+
+    Attributes:
+        config: The settings of the index.
+        threads: Threads that one search may use.
+    """
+
+    def __init__(self, config: IndexConfig, threads: int | None) -> None:
+        """Start the threads.
+
+        Args:
+            config: The settings.
+            threads: Threads that one search may use, by default one a usable core.
+
+        Raises:
+            InvalidInputError: threads is below 1.
+        """
+        self.config = config
+        self.threads = usable_cores() if threads is None else threads
+        if not isinstance(self.threads, int) or self.threads < 1:
+            raise InvalidInputError(f"threads must be a whole number >= 1, got {threads!r}.")
+        self._snapshot = Snapshot()
+        self._executor: ThreadPoolExecutor | None = None
+        if self.threads > 1:
+            self._executor = ThreadPoolExecutor(self.threads, "pocket-colbert-search")
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+        return len(self._snapshot)
+
+    def __contains__(self, document_id: object) -> bool:
+        return isinstance(document_id, str) and bool(self._places([document_id]))
+
+    def __iter__(self) -> Iterator[Document]:
+        """Iterate over the documents in the order in which they were added."""
+        return iter(self._snapshot)
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self.config.dim
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is committed, as it stays: later changes make another snapshot."""
+        return self._snapshot
+
+    def search(
+        self,
+        query_embeddings: Sequence[NDArray[Any]],
+        k: int = 10,
+        *,
+        parameters: SearchParameters | None = None,
+        where: Mapping[str, Any] | None = None,
+        subset: Iterable[str] | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> list[list[Hit]]:
+        """Find the best documents for each query.
+
+        Args:
+            query_embeddings: One (num_tokens, dim) array each, as `Encoder.encode_query` returns
+                them.
+            k: How many documents a query at most.
+            parameters: How to search; see `SearchParameters`.
+            where: What the metadata of a document must be, see `filters.parse_filter`. The best
+                k of the documents for which it holds come back, if there are as many.
+            subset: Ids of the documents to choose from, all of which are scored; all documents
+                by default.
+            texts: The queries' texts, which a hybrid search needs for keywords.
+
+        Returns:
+            One list a query: hits, best first, equal scores in the order of insertion. Fewer
+            than `k` when there are fewer documents, and none for a query without tokens.
+
+        Raises:
+            InvalidInputError: k is below 1, a query is not such an array, `subset` names a
+                document that is not in the index, `where` is not a filter, or texts or keywords
+                are missing for a hybrid search.
+        """
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+            raise InvalidInputError(f"k must be a whole number >= 1, got {k!r}.")
+        if isinstance(query_embeddings, np.ndarray) and query_embeddings.ndim == 2:
+            raise InvalidInputError("query_embeddings must be a list of arrays, got one array.")
+        queries = [check_embedding(q, self.dim, "query embedding") for q in query_embeddings]
+        parameters = parameters or SearchParameters()
+        query_texts = query_texts_of(texts, len(queries), parameters, self.config.keywords)
+        snapshot = self._searched()
+        ids = None if subset is None else check_ids(subset, "subset")
+        search = Search(
+            snapshot.segments, k, parameters, snapshot.allowed(where, ids), ids is not None,
+            self.threads,
+        )  # fmt: skip
+        executor = self._executor
+        if executor is not None and len(queries) > 2 * self.threads:
+            return list(
+                executor.map(
+                    lambda query, text: search.run(query, text, None), queries, query_texts
+                )
+            )
+        return [
+            search.run(query, text, executor)
+            for query, text in zip(queries, query_texts, strict=True)
+        ]
+
+    def get(self, document_id: str) -> Document:
+        """Return a document.
+
+        Raises:
+            InvalidInputError: There is no document of that id.
+        """
+        return Snapshot.document(*self._place_of(document_id))
+
+    def passages(self, document_id: str) -> list[Passage]:
+        """Return a document's passages with their token vectors as they are stored.
+
+        Raises:
+            InvalidInputError: There is no committed document of that id.
+        """
+        return Snapshot.passages(*self._place_of(document_id))
+
+    def close(self) -> None:
+        """Release files and threads. No search may be under way."""
+        for segment in self._snapshot.segments:
+            segment.documents.close()
+        self._snapshot = Snapshot()
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+
+    def _searched(self) -> Snapshot:
+        """Return what a search that begins now works on."""
+        return self._snapshot
+
+    def _places(self, document_ids: Sequence[str]) -> dict[str, Place]:
+        """Return the places of those ids whose documents are here."""
+        return self._snapshot.places(document_ids)
+
+    def _place_of(self, document_id: str) -> tuple[Snapshot, Place]:
+        snapshot = self._snapshot  # in another thread it may be replaced
+        place = snapshot.places([document_id]).get(document_id)
+        if place is None:
+            raise InvalidInputError(f"no document {document_id!r} in the index.")
+        return snapshot, place
