@@ -29,6 +29,7 @@ FLOORS = [
     {"searching"},
     {"searchable"},
     {"index"},
+    {"joined"},
     {"retriever"},
     {"display"},
     {"__init__"},

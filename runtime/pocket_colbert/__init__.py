@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pocket_colbert.explanation import Explanation, TokenMatch
     from pocket_colbert.index import Index
     from pocket_colbert.index_info import IndexInfo
+    from pocket_colbert.joined import JoinedIndex
     from pocket_colbert.maxsim import maxsim, maxsim_pairwise
     from pocket_colbert.model_files import bundled_models
     from pocket_colbert.passages import Passage
@@ -64,6 +65,7 @@ __all__ = [
     "IndexLockedError",
     "IndexNotFoundError",
     "InvalidInputError",
+    "JoinedIndex",
     "ModelConfig",
     "ModelError",
     "ModelFormatError",
@@ -105,6 +107,7 @@ _HOMES = {
     "IndexLockedError": "errors",
     "IndexNotFoundError": "errors",
     "InvalidInputError": "errors",
+    "JoinedIndex": "joined",
     "ModelConfig": "config",
     "ModelError": "errors",
     "ModelFormatError": "errors",

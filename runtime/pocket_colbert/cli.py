@@ -30,7 +30,7 @@ from pocket_colbert.cli_common import (
     text_field_option,
     threads_option,
 )
-from pocket_colbert.cli_index import check, compact, delete, index, info
+from pocket_colbert.cli_index import check, compact, delete, index, info, merge
 from pocket_colbert.cli_measure import evaluate, tune
 from pocket_colbert.cli_serve import serve
 from pocket_colbert.errors import (
@@ -75,7 +75,7 @@ def main() -> None:
     """ColBERT search that fits in a pocket: index, search and rerank without torch."""
 
 
-for command in (index, info, delete, compact, check, evaluate, tune, bundle, serve):
+for command in (index, info, delete, compact, merge, check, evaluate, tune, bundle, serve):
     main.add_command(command)
 
 
@@ -96,6 +96,10 @@ for command in (index, info, delete, compact, check, evaluate, tune, bundle, ser
     help='Only documents whose metadata match, such as {"year": {"$gte": 2020}}.',
 )  # fmt: skip
 @click.option("--explain", is_flag=True, help="Say what each word of the query matched.")
+@click.option(
+    "--also", type=path_type, multiple=True, metavar="FOLDER",
+    help="Search this index as part of the first; repeatable.",
+)  # fmt: skip
 @model_option
 @threads_option
 @provider_option
@@ -108,6 +112,7 @@ def search(
     hybrid: Any,
     where: str | None,
     explain: bool,
+    also: Sequence[Path],
     model: str | None,
     threads: int | None,
     provider: str,
@@ -116,6 +121,7 @@ def search(
     """Search the index FOLDER for QUERY."""
     from pocket_colbert.config import SearchParameters
     from pocket_colbert.index import Index
+    from pocket_colbert.joined import JoinedIndex
     from pocket_colbert.retriever import Retriever
 
     condition = None
@@ -125,7 +131,8 @@ def search(
         except ValueError as error:
             raise click.UsageError(f"--where must be JSON: {error}.") from error
     parameters = SearchParameters(mode=mode, hybrid=hybrid)
-    with Index.load(folder, threads=threads) as opened:
+    source = JoinedIndex.load([folder, *also], threads=threads) if also else None
+    with source or Index.load(folder, threads=threads) as opened:
         retriever = Retriever(encoder_for(opened.config, model, threads, provider), opened)
         hits = retriever.retrieve([query], k, parameters=parameters, where=condition)[0]
         _print_hits(retriever, query, hits, explain, as_json)

@@ -1,11 +1,11 @@
-"""The commands that make and change an index: `index`, `info`, `delete`, `compact`, `check`."""
+"""The commands that make and change an index."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -282,6 +282,32 @@ def compact(folder: Path, threads: int | None, as_json: bool) -> None:
         click.echo(
             f"{folder}: {found.documents} documents in {found.segments} segments, "
             f"{readable_size(before)} before, {readable_size(after)} now"
+        )
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=path_type)
+@click.option("--into", "target", required=True, type=path_type, help="The new index.")
+@click.option(
+    "--replace", is_flag=True,
+    help="Of documents with the same id, take that of the last index; otherwise it is an error.",
+)  # fmt: skip
+@json_option
+def merge(folders: Sequence[Path], target: Path, replace: bool, as_json: bool) -> None:
+    """Write one index of all documents of the indexes FOLDERS, which stay as they are."""
+    from pocket_colbert.index import Index
+    from pocket_colbert.joined import JoinedIndex
+
+    with JoinedIndex.load(folders, replacing=replace) as joined:
+        joined.save(target)
+    with Index.load(target) as made:
+        found = made.info()
+    if as_json:
+        print_json(_info_json(found))
+    else:
+        click.echo(
+            f"{target}: {found.documents} documents in {found.segments} segments, "
+            f"{readable_size(sum(found.bytes.values()))}"
         )
 
 

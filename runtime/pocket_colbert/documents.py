@@ -27,7 +27,7 @@ from pocket_colbert.filters import ID, Condition, Value, is_unicode, sql_number
 Span = tuple[int, int]
 """First character and the one after the last."""
 
-_VERSION = 3
+DOCUMENTS_VERSION = 3
 _TABLES = {
     "documents": "CREATE TABLE documents (position INTEGER PRIMARY KEY, document_id TEXT NOT NULL "
     "UNIQUE, title TEXT, source TEXT, metadata TEXT, text TEXT)",
@@ -101,7 +101,7 @@ class DocumentStore:
         self._finalizer = weakref.finalize(self, _close, self._first, self._others)
         self.num_documents = num_documents
         self._num_passages = num_passages
-        self.version = _VERSION
+        self.version = DOCUMENTS_VERSION
         if path is None:
             return
         self.version = self._check_schema()
@@ -281,6 +281,14 @@ class DocumentStore:
             found = self.get(range(start, min(start + _BATCH, self.num_documents)))
             yield from sorted(found.items())
 
+    def ids(self) -> Iterator[list[tuple[int, str]]]:
+        """Iterate over positions and ids in order, in batches."""
+        for start in range(0, self.num_documents, _BATCH):
+            yield self._select(
+                "SELECT position, document_id FROM documents WHERE position >= ? AND position < ?",
+                (start, start + _BATCH),
+            )
+
     def id_bytes(self) -> int:
         """Return how many bytes the ids take, in the table and once more in its index."""
         rows = self._select("SELECT TOTAL(LENGTH(CAST(document_id AS BLOB))) FROM documents")
@@ -301,7 +309,7 @@ class DocumentStore:
     def _check_schema(self) -> int:
         """Return the format's version; only tables that `write` makes are let in."""
         version = int(self._select("PRAGMA user_version")[0][0])
-        tables = {0: _TABLES_VERSION_2, _VERSION: _TABLES}.get(version, {})
+        tables = {0: _TABLES_VERSION_2, DOCUMENTS_VERSION: _TABLES}.get(version, {})
         keywords = {_KEYWORDS.format(name) for name in _TOKENIZERS.values()}
         for kind, name, statement in self._select("SELECT type, name, sql FROM sqlite_schema"):
             expected = (
@@ -461,7 +469,7 @@ def _fill(
             connection.executemany("INSERT INTO keywords(rowid, text) VALUES (?, ?)", words)
     if keywords != "none":
         connection.execute("INSERT INTO keywords(keywords) VALUES ('optimize')")
-    connection.execute(f"PRAGMA user_version = {_VERSION}")
+    connection.execute(f"PRAGMA user_version = {DOCUMENTS_VERSION}")
     connection.commit()
     return np.array(counts, dtype=np.int32)
 

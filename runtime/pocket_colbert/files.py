@@ -70,6 +70,14 @@ def write_file(path: Path, content: bytes | NDArray[Any]) -> FileEntry:
         return writer.finish()
 
 
+def copy_file(source: Path, target: Path) -> FileEntry:
+    """Write a new file with the content of another; it is on disk when this returns."""
+    with source.open("rb") as stream, FileWriter(target) as writer:
+        while chunk := stream.read(_CHUNK):
+            writer.write(chunk)
+        return writer.finish()
+
+
 def sync_file(path: Path) -> FileEntry:
     """Put a file that something else wrote on disk and return its entry."""
     with path.open("r+b") as stream:

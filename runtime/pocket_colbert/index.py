@@ -151,6 +151,11 @@ class Index(Searchable):
         return f"<Index {place}: {len(self)} documents of {self.config.dim} dimensions>"
 
     @property
+    def folder(self) -> Path | None:
+        """Where the index lives; None in memory."""
+        return None if self._folder is None else self._folder.path
+
+    @property
     def generation(self) -> int:
         """Number of the commit that this index shows; 0 in memory."""
         return 0 if self._folder is None else self._folder.manifest.generation

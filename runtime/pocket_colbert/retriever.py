@@ -14,6 +14,7 @@ from pocket_colbert.encoder import Encoder, Progress, check_texts
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.explanation import Explanation, best_window, explain_match, snippet_weights
 from pocket_colbert.index import Index
+from pocket_colbert.joined import JoinedIndex
 from pocket_colbert.maxsim import maxsim_pairwise
 from pocket_colbert.passages import with_title
 from pocket_colbert.results import Hit, PassageHit
@@ -24,7 +25,7 @@ from pocket_colbert.tokenizer import Token
 class Retriever:
     """An encoder and, for `retrieve`, an index whose documents it encoded."""
 
-    def __init__(self, encoder: Encoder, index: Index | None = None) -> None:
+    def __init__(self, encoder: Encoder, index: Index | JoinedIndex | None = None) -> None:
         """Put the two together.
 
         Args:
@@ -73,7 +74,9 @@ class Retriever:
         Raises:
             InvalidInputError: There is no index, or an argument breaks its rule.
         """
-        index = self._opened("retrieve")
+        index = self.index
+        if index is None:
+            raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
         parameters = parameters or SearchParameters()
         if parameters.hybrid == "keywords":
             check_texts(queries)
@@ -110,7 +113,9 @@ class Retriever:
     def _encoded(
         self, method: str, documents: Sequence[Document], progress: Progress | None
     ) -> int:
-        index = self._opened(method)
+        index = self.index
+        if not isinstance(index, Index):
+            raise InvalidInputError(f"{method} needs an Index to write to, got {index!r}.")
         documents = list(documents)
         passages = self.encoder.encode_passages(
             [document.text or "" for document in documents],
@@ -128,11 +133,6 @@ class Retriever:
             sources=[document.source for document in documents],
         )
         return sum(len(item.embedding) for parts in passages for item in parts)
-
-    def _opened(self, method: str) -> Index:
-        if self.index is None:
-            raise InvalidInputError(f"{method} needs an index, got Retriever(encoder, index=None).")
-        return self.index
 
     def rerank(
         self, query: str, documents: Sequence[str] | Mapping[str, str], k: int | None = None

@@ -16,6 +16,7 @@ from pocket_colbert.documents import Document, DocumentStore, Span, StoredDocume
 from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.files import (
     FileEntry,
+    copy_file,
     hash_file,
     make_folder,
     sync_file,
@@ -165,7 +166,7 @@ class Segment:
         Raises:
             OSError: The disk is full or fails. What was written is of no use then.
         """
-        name = f"{generation:06d}-{os.urandom(4).hex()}"
+        name = _new_name(generation)
         place = folder / SEGMENTS_FOLDER / name
         make_folder(place)
         tokens, files = TokenRows.write(place, codec, parts)
@@ -187,6 +188,32 @@ class Segment:
             inverted = _open_inverted(place, codec.dim, entry)  # mapped, no longer in memory
         store = DocumentStore(database, len(passages), total)
         return cls(rows, store, first_passages, inverted, None, entry)
+
+    def copied(self, source: Path, target: Path, config: IndexConfig) -> Segment:
+        """Write the same segment into another index, all of its files verified on the way.
+
+        Args:
+            source: The index folder that it is in.
+            target: The other one, at its first commit.
+            config: The other index's settings.
+
+        Raises:
+            IndexFormatError: A file is missing or damaged.
+            OSError: The disk is full or fails. What was written is of no use then.
+        """
+        assert self.entry is not None
+        entry = replace(self.entry, name=_new_name(1), deleted=None)
+        place = entry.folder(target)
+        make_folder(place)
+        for path, expected in self.entry.paths(source):
+            if copy_file(path, place / path.name) != expected:
+                raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
+        sync_folder(place)
+        sync_folder(place.parent)
+        segment = Segment.open(target, entry, config, verify=False)
+        if self.alive is None:
+            return segment
+        return segment.without(np.flatnonzero(~self.alive), target, 1)
 
     def without(
         self, positions: NDArray[np.int64], folder: Path | None, generation: int
@@ -239,6 +266,11 @@ class Segment:
             first, last = map(int, self.first_passages[document : document + 2])
         found = self.documents.spans(first, last)
         return [found.get(passage, (0, len(text or ""))) for passage in range(first, last)]
+
+    def living_ids(self) -> Iterator[list[str]]:
+        """Iterate over the ids of documents that are not deleted, in batches."""
+        for batch in self.documents.ids():
+            yield [item for n, item in batch if self.alive is None or self.alive[n]]
 
     def __iter__(self) -> Iterator[Document]:
         """Iterate over the documents that are not deleted."""
@@ -409,6 +441,10 @@ class Segment:
     def _mean_length(self) -> float:
         """Return about how many token vectors a passage has."""
         return len(self.rows.codes) * self.rows.codec.planes / max(len(self.rows.lengths), 1)
+
+
+def _new_name(generation: int) -> str:
+    return f"{generation:06d}-{os.urandom(4).hex()}"
 
 
 def _first_passages(counts: NDArray[np.int32]) -> NDArray[np.int64] | None:

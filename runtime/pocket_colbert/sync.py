@@ -10,8 +10,8 @@ import numpy as np
 
 from pocket_colbert.documents import Document
 from pocket_colbert.errors import CorpusError, InvalidInputError
+from pocket_colbert.index import Index
 from pocket_colbert.retriever import Retriever
-from pocket_colbert.snapshot import Snapshot
 
 _BATCH = 256
 _COMMIT_TOKENS = 400_000
@@ -67,14 +67,15 @@ def sync(
         InvalidInputError: The retriever has no index.
         OSError: See `Index.commit`.
     """
-    if retriever.index is None:
-        raise InvalidInputError("sync needs an index, got Retriever(encoder, index=None).")
-    run = _Run(retriever, retriever.index.snapshot)
+    index = retriever.index
+    if not isinstance(index, Index):
+        raise InvalidInputError(f"sync needs an Index to write to, got {index!r}.")
+    run = _Run(retriever, index)
     remaining = iter(documents)
     while batch := list(islice(remaining, _BATCH)):
         run.take(batch, progress)
     deleted = 0 if keep_missing else run.delete_missing(sources)
-    retriever.index.compact(only_small=2)
+    index.compact(only_small=2)
     return SyncReport(run.added, run.changed, run.unchanged, deleted)
 
 
@@ -85,12 +86,11 @@ class _Run:
     document that comes up again is either ticked off already or one that this run has added.
     """
 
-    def __init__(self, retriever: Retriever, before: Snapshot) -> None:
-        assert retriever.index is not None
+    def __init__(self, retriever: Retriever, index: Index) -> None:
         self.added = self.changed = self.unchanged = 0
         self._retriever = retriever
-        self._index = retriever.index
-        self._before = before
+        self._index = index
+        self._before = before = index.snapshot
         self._seen = [np.zeros(segment.num_documents, dtype=bool) for segment in before.segments]
         self._tokens = self._characters = 0
 
