@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from pocket_colbert import files
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.documents import DOCUMENTS_VERSION
 from pocket_colbert.errors import DuplicateIdError, IndexExistsError, InvalidInputError
+from pocket_colbert.files import remove, replace
 from pocket_colbert.folder import IndexFolder
 from pocket_colbert.index import Index
 from pocket_colbert.merging import merged_codec, merged_documents, merged_rows
@@ -142,10 +142,10 @@ class JoinedIndex(Searchable):
             target.close()
             if path.exists():
                 path.rmdir()
-            files.replace(work, path)
+            replace(work, path)
         finally:
             target.close()
-            files.remove(work)
+            remove(work)
 
     def close(self) -> None:
         """Close the indexes, and release the threads. No search may be under way."""
@@ -202,4 +202,4 @@ def _common_settings(configs: Sequence[IndexConfig]) -> IndexConfig:
                 f"indexes must have the same {name} to be joined, got {values[0]} and {values[1]}; "
                 "index the documents of one again as the other was made."
             )
-    return replace(configs[0], model=next((c.model for c in configs if c.model), ""))
+    return dataclasses.replace(configs[0], model=next((c.model for c in configs if c.model), ""))
