@@ -65,10 +65,10 @@ class Index:
         Raises:
             InvalidInputError: An argument is out of range.
         """
-        self.config = config or IndexConfig(dim=dim)
+        self.config: IndexConfig = config or IndexConfig(dim=dim)
         if self.config.dim != dim:
             raise InvalidInputError(f"config.dim must be {dim}, got {self.config.dim}.")
-        self.threads = usable_cores() if threads is None else threads
+        self.threads: int = usable_cores() if threads is None else threads
         if not isinstance(self.threads, int) or self.threads < 1:
             raise InvalidInputError(f"threads must be a whole number >= 1, got {threads!r}.")
         self._folder: IndexFolder | None = None
@@ -88,7 +88,7 @@ class Index:
         Args:
             folder: A path at which nothing is, or an empty folder.
             config: The settings.
-            threads: See `__init__`.
+            threads: See `Index`.
 
         Raises:
             IndexExistsError: There is something at `folder`.
@@ -115,7 +115,7 @@ class Index:
             verify: Whether to verify the checksums of all files, which reads them all; None
                 does for segments of up to 64 MB. Sizes, and the checksums of small files, are
                 always verified.
-            threads: See `__init__`.
+            threads: See `Index`.
 
         Returns:
             The index.
