@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
+from click.testing import CliRunner
 
 from pocket_colbert.cli import main
 
@@ -102,6 +103,13 @@ def test_models_folders_and_choices(tmp_path: Path) -> None:
     assert complete("rerank", "q", "") == {("file", "")}
     assert ("plain", "int2") in complete("index", "--codes", "i")
     assert complete("completion", "") == {("plain", name) for name in ("bash", "zsh", "fish")}
+
+
+def test_help_has_a_line_for_each_shell() -> None:
+    lines = CliRunner().invoke(main, ["completion", "--help"]).output.splitlines()
+    assert [line.split()[0] for line in lines if "pocket-colbert completion " in line] == [
+        "~/.bashrc", "~/.zshrc", "~/.config/fish/config.fish",
+    ]  # fmt: skip
 
 
 def test_every_command_is_offered() -> None:

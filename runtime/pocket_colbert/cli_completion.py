@@ -13,17 +13,17 @@ _VARIABLE = "_POCKET_COLBERT_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    r"""Print the script with which SHELL completes commands, options and models.
+    """Print the script with which SHELL completes commands, options and models.
 
     Add one line to the shell's start file:
 
     \b
-      ~/.bashrc                   eval "$(pocket-colbert completion bash)"
-      ~/.zshrc                    eval "$(pocket-colbert completion zsh)"
-      ~/.config/fish/config.fish  pocket-colbert completion fish | source
+        ~/.bashrc                   eval "$(pocket-colbert completion bash)"
+        ~/.zshrc                    eval "$(pocket-colbert completion zsh)"
+        ~/.config/fish/config.fish  pocket-colbert completion fish | source
 
     bash must be 4.4 or newer; in zsh, the line goes below the one that calls compinit.
-    """
+    """  # noqa: D301 - click's mark for lines that are not to be wrapped
     from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
     kind = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}[shell]
