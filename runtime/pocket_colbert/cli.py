@@ -17,6 +17,7 @@ from pocket_colbert import __version__
 from pocket_colbert.cli_bundle import bundle
 from pocket_colbert.cli_common import (
     encoder_for,
+    folder_type,
     id_field_option,
     json_option,
     load_encoder,
@@ -30,6 +31,7 @@ from pocket_colbert.cli_common import (
     text_field_option,
     threads_option,
 )
+from pocket_colbert.cli_completion import completion
 from pocket_colbert.cli_index import check, compact, delete, index, info, merge
 from pocket_colbert.cli_measure import evaluate, tune
 from pocket_colbert.cli_serve import serve
@@ -75,12 +77,14 @@ def main() -> None:
     """ColBERT search that fits in a pocket: index, search and rerank without torch."""
 
 
-for command in (index, info, delete, compact, merge, check, evaluate, tune, bundle, serve):
+for command in (
+    index, info, delete, compact, merge, check, evaluate, tune, bundle, serve, completion,
+):  # fmt: skip
     main.add_command(command)
 
 
 @main.command()
-@click.argument("folder", type=path_type)
+@click.argument("folder", type=folder_type)
 @click.argument("query")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits.")
 @click.option(

@@ -7,18 +7,25 @@ from pathlib import Path
 
 import click
 
-from pocket_colbert.cli_common import json_option, path_type, print_json, readable_size
+from pocket_colbert.cli_common import (
+    complete_model,
+    folder_type,
+    json_option,
+    path_type,
+    print_json,
+    readable_size,
+)
 
 
 @click.command()
-@click.argument("folder", type=path_type)
+@click.argument("folder", type=folder_type)
 @click.option(
     "--target", type=click.Choice(["lambda"]), required=True,
     help="Where it is to run: AWS Lambda, x86_64, with this version of Python.",
 )  # fmt: skip
 @click.option("-o", "--output", type=path_type, required=True, help="Zip file to write.")
 @click.option(
-    "-m", "--model", default=None, metavar="MODEL",
+    "-m", "--model", default=None, metavar="MODEL", shell_complete=complete_model,
     help="Model folder or hub id.  [default: the bundled model the index was made with]",
 )  # fmt: skip
 @click.option(

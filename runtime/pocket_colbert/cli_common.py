@@ -15,14 +15,43 @@ import click
 from pocket_colbert.config import CODES, DEFAULT_CODES
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from pocket_colbert.config import IndexConfig
     from pocket_colbert.encoder import Encoder
 
 Update = Callable[..., None]
 """Called with the number of items done and, if it has changed, the number of all."""
 
+
+def complete_model(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the bundled models and, for models of one's own, folders."""
+    from click.shell_completion import CompletionItem
+
+    from pocket_colbert.model_files import bundled_models
+
+    names = [CompletionItem(name) for name in bundled_models() if name.startswith(incomplete)]
+    # Folders first: click's script for bash forgets what stood before them.
+    return [CompletionItem(incomplete, type="dir"), *names]
+
+
+class _Folder(click.Path):
+    """A path that shells complete to folders; whether it is one, whoever opens it says."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="dir")]
+
+
+path_type = click.Path(path_type=Path)
+folder_type = _Folder(path_type=Path)
 model_option = click.option(
-    "-m", "--model", default=None, metavar="MODEL",
+    "-m", "--model", default=None, metavar="MODEL", shell_complete=complete_model,
     help="Model folder, bundled name or hub id.  [default: the bundled model]",
 )  # fmt: skip
 threads_option = click.option(
@@ -53,9 +82,6 @@ codes_option = click.option(
     "--codes", type=click.Choice(CODES), default=DEFAULT_CODES,
     show_default=True, help="Bits a component of a token vector is stored in.",
 )  # fmt: skip
-path_type = click.Path(path_type=Path)
-
-
 dim_option = click.option(
     "--dim", type=int, help="Components of a token vector to keep, of a model trained for it; "
     "see the model's card.  [default: all]",

@@ -17,6 +17,7 @@ from pocket_colbert.cli_common import (
     codes_option,
     dim_option,
     encoder_for,
+    folder_type,
     id_field_option,
     json_option,
     keep_option,
@@ -50,7 +51,7 @@ _INTERRUPTED = 130
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=path_type)
-@click.option("--into", required=True, type=path_type, metavar="DIR", help="Index folder.")
+@click.option("--into", required=True, type=folder_type, metavar="DIR", help="Index folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the index in DIR when all went well.")
 @click.option(
     "--keep-missing", is_flag=True, help="Keep documents that PATHS do not have any more."
@@ -215,7 +216,7 @@ def index(
 
 
 @click.command()
-@click.argument("folder", type=path_type)
+@click.argument("folder", type=folder_type)
 @json_option
 def info(folder: Path, as_json: bool) -> None:
     """Say what the index FOLDER holds and what that takes."""
@@ -244,7 +245,7 @@ def info(folder: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("folder", type=path_type)
+@click.argument("folder", type=folder_type)
 @click.argument("document_ids", nargs=-1, required=True, metavar="ID...")
 @json_option
 def delete(folder: Path, document_ids: tuple[str, ...], as_json: bool) -> None:
@@ -264,7 +265,7 @@ def delete(folder: Path, document_ids: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("folder", type=path_type)
+@click.argument("folder", type=folder_type)
 @threads_option
 @json_option
 def compact(folder: Path, threads: int | None, as_json: bool) -> None:
@@ -286,7 +287,7 @@ def compact(folder: Path, threads: int | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, type=path_type)
+@click.argument("folders", nargs=-1, required=True, type=folder_type)
 @click.option("--into", "target", required=True, type=path_type, help="The new index.")
 @click.option(
     "--replace", is_flag=True,
@@ -312,7 +313,7 @@ def merge(folders: Sequence[Path], target: Path, replace: bool, as_json: bool) -
 
 
 @click.command()
-@click.argument("folder", type=path_type)
+@click.argument("folder", type=folder_type)
 @json_option
 @click.pass_context
 def check(context: click.Context, folder: Path, as_json: bool) -> None:

@@ -11,6 +11,7 @@ import click
 from pocket_colbert.cli_common import (
     codes_option,
     dim_option,
+    folder_type,
     json_option,
     keep_option,
     load_encoder,
@@ -27,7 +28,7 @@ from pocket_colbert.cli_common import (
 
 
 @click.command()
-@click.argument("folder", type=path_type)
+@click.argument("folder", type=folder_type)
 @click.option("--split", default=None, help="Judgements.  [default: test, or the only one]")
 @codes_option
 @pool_option
@@ -87,7 +88,7 @@ def evaluate(
 
 
 @click.command()
-@click.argument("folder", type=path_type)
+@click.argument("folder", type=folder_type)
 @click.option("--split", default=None, help="Judgements.  [default: test, or the only one]")
 @click.option(
     "--min-quality",

@@ -9,8 +9,8 @@ import click
 
 from pocket_colbert.cli_common import (
     encoder_for,
+    folder_type,
     model_option,
-    path_type,
     provider_option,
     threads_option,
 )
@@ -18,7 +18,7 @@ from pocket_colbert.errors import OptionalDependencyError, TruncationWarning
 
 
 @click.command()
-@click.argument("folder", type=path_type)
+@click.argument("folder", type=folder_type)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8470, show_default=True,

@@ -45,7 +45,7 @@ class Encoder:
 
         >>> encoder = Encoder.load()
         >>> encoder.encode_query(["What is the capital of France?"])[0].shape
-        (8, 96)
+        (32, 96)
 
     Attributes:
         config: The model's recipe.
@@ -97,9 +97,9 @@ class Encoder:
         if dim not in (None, full, *files.config.matryoshka_dims):
             widths = ", ".join(map(str, (full, *files.config.matryoshka_dims)))
             raise InvalidInputError(f"dim must be one of this model's ({widths}), got {dim!r}.")
-        self.dim = dim or full
-        self.threads = threads
-        self.truncated = 0
+        self.dim: int = dim or full
+        self.threads: int = threads
+        self.truncated: int = 0
         self._counting = threading.Lock()
         self._batch_size = batch_size
         self._tokenizer = Tokenizer(files.tokenizer, files.config)
@@ -119,11 +119,11 @@ class Encoder:
 
         Args:
             model: A model folder, the name of a bundled model, or a hub id `owner/name`.
-            threads: See `__init__`.
-            provider: See `__init__`.
-            batch_size: See `__init__`; with more than 1, a foreign folder's float32 graph is
+            threads: See `Encoder`.
+            provider: See `Encoder`.
+            batch_size: See `Encoder`; with more than 1, a foreign folder's float32 graph is
                 picked.
-            dim: See `__init__`.
+            dim: See `Encoder`.
 
         Returns:
             The encoder.
@@ -131,8 +131,8 @@ class Encoder:
         Raises:
             ModelNotFoundError: There is no such model.
             ModelFormatError: The folder is incomplete, damaged or of another version.
-            InvalidInputError: See `__init__`.
-            ProviderError: See `__init__`.
+            InvalidInputError: See `Encoder`.
+            ProviderError: See `Encoder`.
         """
         files = load_model_files(model, prefer="fp32" if batch_size > 1 else None)
         return cls(files, threads=threads, provider=provider, batch_size=batch_size, dim=dim)

@@ -77,7 +77,7 @@ class Index(Searchable):
         Args:
             folder: A path at which nothing is, or an empty folder.
             config: The settings.
-            threads: See `__init__`.
+            threads: See `Index`.
 
         Raises:
             IndexExistsError: There is something at `folder`.
@@ -104,7 +104,7 @@ class Index(Searchable):
             verify: Whether to verify the checksums of all files, which reads them all; None
                 does for segments of up to 64 MB. Sizes, and the checksums of small files, are
                 always verified.
-            threads: See `__init__`.
+            threads: See `Index`.
 
         Returns:
             The index.

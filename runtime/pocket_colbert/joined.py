@@ -70,14 +70,14 @@ class JoinedIndex(Searchable):
 
         Args:
             folders: The folders.
-            replacing: See `__init__`.
-            threads: See `__init__`.
+            replacing: See `JoinedIndex`.
+            threads: See `JoinedIndex`.
 
         Raises:
             IndexNotFoundError: See `Index.load`.
             IndexFormatError: See `Index.load`.
-            DuplicateIdError: See `__init__`.
-            InvalidInputError: See `__init__`.
+            DuplicateIdError: See `JoinedIndex`.
+            InvalidInputError: See `JoinedIndex`.
         """
         opened: list[Index] = []
         try:
@@ -103,7 +103,7 @@ class JoinedIndex(Searchable):
 
         Raises:
             IndexFormatError: See `Index.load`.
-            DuplicateIdError: See `__init__`; what was shown before is still shown.
+            DuplicateIdError: See `JoinedIndex`; what was shown before is still shown.
         """
         fresh = [index.refresh() for index in self.indexes]
         if any(fresh):

@@ -13,7 +13,6 @@ from typing import Any
 
 from pocket_colbert.config import OWN_SECTION, RECIPE_VERSION, ModelCard, ModelConfig
 from pocket_colbert.errors import InvalidInputError, ModelFormatError, ModelNotFoundError
-from pocket_colbert.files import hash_file
 
 DEFAULT_MODEL = "small"
 """The bundled model that is used when none is named."""
@@ -234,13 +233,20 @@ def _check_files(folder: Path, files: object) -> Mapping[str, str]:
                 f"{path} is damaged: it has {size} bytes, the recipe says {expected['bytes']}. "
                 "Export or download it again."
             )
-        found = hash_file(path).sha256
+        found = _sha256(path)
         if found != expected["sha256"]:
             raise ModelFormatError(
                 f"{path} is damaged: its sha256 is {found[:12]}..., the recipe says "
                 f"{str(expected['sha256'])[:12]}.... Export or download it again."
             )
     return {name: expected["sha256"] for name, expected in files.items()}
+
+
+def _sha256(path: Path) -> str:
+    # `files` brings NumPy, which completing a model's name at the key press must not wait for.
+    from pocket_colbert.files import hash_file
+
+    return hash_file(path).sha256
 
 
 def _stays(path: Path, folder: Path) -> bool:
@@ -265,7 +271,7 @@ def _foreign(folder: Path, recipe: Mapping[str, Any], prefer: str | None) -> Mod
     if recipe.get("do_query_expansion") is None:
         own["do_query_expansion"] = True  # PyLate's default, which its saves may leave out
     config = ModelConfig.from_json(recipe, own)
-    hashes = [hash_file(path).sha256 for path in (graphs[precision], tokenizer)]
+    hashes = [_sha256(path) for path in (graphs[precision], tokenizer)]
     card = ModelCard(
         precision=precision,
         model_file=graphs[precision].name,

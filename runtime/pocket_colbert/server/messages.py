@@ -25,7 +25,7 @@ Span = tuple[int, int]
 
 
 class SearchRequest(Struct, forbid_unknown_fields=True):
-    """A search. `where` is a filter over metadata, as in docs/index.md."""
+    """A search. `where` is a filter over metadata, as in docs/indexing.md."""
 
     query: Query
     k: Count = 10

@@ -1,0 +1,85 @@
+"""What MkDocs is told beside its configuration: pages from outside docs/, and links to them."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import sys
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+
+COPIED = (
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+    "benchmarks/results/*.svg",
+    "models/*/README.md",
+    "examples/serverless/README.md",
+)
+"""Files of the repository that are pages or pictures of the site, under the same names."""
+
+_LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)")
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Let mkdocs-click import export_commands."""
+    sys.path.insert(0, str(Path(__file__).parent))
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add what is read beside docs/, and what the pages need."""
+    for pattern in COPIED:
+        for path in sorted(ROOT.glob(pattern)):
+            name = path.relative_to(ROOT).as_posix()
+            files.append(File.generated(config, name, abs_src_path=str(path)))
+    for name in ("iframe-worker.js", "style.css"):
+        path = Path(__file__).with_name(name)
+        files.append(File.generated(config, f"static/{name}", abs_src_path=str(path)))
+    files.append(File.generated(config, "examples/README.md", content=_examples()))
+    return files
+
+
+def _examples() -> str:
+    """Return the page of the scripts in examples/."""
+    parts = ["# Examples", "[In a serverless function](serverless/README.md) has a folder."]
+    for path in sorted((ROOT / "examples").rglob("*.py")):
+        name = path.relative_to(ROOT / "examples").as_posix()
+        source = path.read_text(encoding="utf-8").rstrip()
+        parts.append(f"## {name}\n\n```python\n{source}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead links between files of the repository to the pages made of them."""
+    here = posixpath.dirname(_repository_path(page.file.src_uri))
+
+    def lead(match: re.Match[str]) -> str:
+        if re.match(r"[a-z]+:", match[2]):
+            return match[0]
+        place = posixpath.normpath(posixpath.join(here, match[2]))
+        if not (ROOT / place).exists():
+            return match[0]  # no link, or a broken one, which MkDocs reports
+        target = _site_path(place)
+        start = posixpath.dirname(page.file.src_uri) or "."
+        return match[1] + posixpath.relpath(target, start)
+
+    return _LINK.sub(lead, markdown)
+
+
+def _repository_path(name: str) -> str:
+    """Return where a file of the site stands in the repository."""
+    outside = name.split("/")[0] in ("CHANGELOG.md", "benchmarks", "models", "examples")
+    return name if outside else f"docs/{name}"
+
+
+def _site_path(name: str) -> str:
+    """Return which file of the site is made of one of the repository."""
+    if name == "README.md":
+        return name  # what it says of the project is the site's first page
+    if name == "examples" or (name.startswith("examples/") and name.endswith(".py")):
+        return "examples/README.md"
+    return name.removeprefix("docs/")
