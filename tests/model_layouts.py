@@ -311,6 +311,70 @@ def lateon(folder: Path) -> None:
     write(folder / "sentence_bert_config.json", {"max_seq_length": 299, "do_lower_case": False})
 
 
+def lateon_saved_again(folder: Path) -> None:
+    """The same as sentence-transformers 6.2 with transformers 5.24 saves it after loading it."""
+    lateon(folder)
+    base, multi = (
+        "sentence_transformers.base.modules.",
+        "sentence_transformers.multi_vector_encoder",
+    )
+    kinds = [
+        ("", f"{base}transformer.Transformer"),
+        *((f"{n}_Dense", f"{base}dense.Dense") for n in (1, 2, 3)),
+        ("4_MultiVectorMask", f"{multi}.modules.multi_vector_mask.MultiVectorMask"),
+        ("5_Normalize", f"{base}normalize.Normalize"),
+    ]
+    write(
+        folder / "modules.json",
+        [
+            {"idx": n, "name": str(n), "path": path, "type": kind}
+            for n, (path, kind) in enumerate(kinds)
+        ],
+    )
+    names = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+    for number in (1, 2, 3):
+        place = folder / f"{number}_Dense" / "config.json"
+        settings = json.loads(place.read_text(encoding="utf-8"))
+        del settings["use_residual"]
+        write(place, settings | names, indent=4)
+    mask = {"skiplist_words": PUNCTUATION, "skiplist_tasks": ["document"]}
+    write(folder / "4_MultiVectorMask" / "config.json", mask | {"keep_only_token_ids": None})
+    write(folder / "5_Normalize" / "config.json", names)
+    settings = {
+        "__version__": {
+            "pytorch": "2.13.0+cpu", "sentence_transformers": "6.2.0", "transformers": "5.24.0",
+        },
+        "default_prompt_name": None, "model_type": "MultiVectorEncoder",
+        "prompts": {"document": "[D] ", "query": "[Q] "}, "similarity_fn_name": None,
+    }  # fmt: skip
+    write(folder / "config_sentence_transformers.json", settings)
+    settings = {
+        "transformer_task": "feature-extraction",
+        "modality_config": {
+            "text": {"method": "forward", "method_output_name": "last_hidden_state"}
+        },
+        "module_output_name": "token_embeddings", "query_length": 32, "document_length": 300,
+    }  # fmt: skip
+    write(folder / "sentence_bert_config.json", settings)
+    tokenizer = {
+        "backend": "tokenizers", "clean_up_tokenization_spaces": False, "cls_token": "[CLS]",
+        "is_local": True, "local_files_only": False, "mask_token": "[MASK]",
+        "model_max_length": 299, "pad_token": "[MASK]", "sep_token": "[SEP]",
+        "tokenizer_class": "TokenizersBackend", "unk_token": "[UNK]",
+    }  # fmt: skip
+    write(folder / "tokenizer_config.json", tokenizer)
+    (folder / "special_tokens_map.json").unlink()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    rope = {
+        kind: {"rope_theta": config.pop(key), "rope_type": "default"}
+        for kind, key in (
+            ("full_attention", "global_rope_theta"), ("sliding_attention", "local_rope_theta"),
+        )
+    }  # fmt: skip
+    layers = ["full_attention", "sliding_attention", "sliding_attention"]
+    write(folder / "config.json", config | {"rope_parameters": rope, "layer_types": layers})
+
+
 def jina_colbert_v2(folder: Path) -> None:
     """Stanford ColBERT whose backbone is code of another repository: rotary XLM-RoBERTa."""
     bert(folder, 32, 4)
@@ -400,5 +464,11 @@ LAYOUTS = [
         "that pins them checks them. The widths between its three Dense layers are made up.",
         lateon, "pylate", 128, 32, 300, ADDED, expansion=False,
         heads=("1_Dense", "2_Dense", "3_Dense"),
+    ),
+    Layout(
+        "lightonai/LateOn",
+        "sentence-transformers 6.2 loaded what `lateon` writes and saved it again.",
+        lateon_saved_again, "sentence-transformers", 128, 32, 300, ADDED, expansion=False,
+        heads=("1_Dense", "2_Dense", "3_Dense"), variant="saved again",
     ),
 ]  # fmt: skip

@@ -56,7 +56,9 @@ class Reference:
     def __init__(self, folder: Path, layout: Layout) -> None:
         self.layout = layout
         place = folder / layout.transformer
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+        saved_again = layout.layout == "sentence-transformers"  # by transformers 5
+        kind = transformers.PreTrainedTokenizerFast if saved_again else transformers.AutoTokenizer
+        self.tokenizer = kind.from_pretrained(place)
         self.stanford = layout.layout == "stanford"
         self.markers = [self.tokenizer.convert_tokens_to_ids(m) for m in layout.markers]
         assert self.tokenizer.unk_token_id not in self.markers
