@@ -18,11 +18,14 @@ FRAMEWORKS = {
     "langchain": ("langchain_core", "langchain"),
     "llama_index": ("llama_index", "llama-index"),
     "haystack": ("haystack", "haystack"),
+    "mteb": ("mteb", "mteb"),
+    "rerankers": ("rerankers", "rerankers"),
 }
 EXAMPLES = {
     "langchain_rag": ("langchain_core", "Bees swarm in May when the hive is full."),
     "llama_index_rag": ("llama_index", "Feed the bees sugar syrup in autumn."),
     "haystack_rag": ("haystack", "Bees swarm in May when the hive is full."),
+    "mteb_evaluate": ("mteb", "Bees test default 1.000"),
     "async_search": ("pocket_colbert", "-> Honey keeps for years in a closed jar."),
     "heat_map": ("pocket_colbert", "<HeatMap of 2 hits for 'When do bees swarm?'> in "),
 }

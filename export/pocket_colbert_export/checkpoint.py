@@ -100,13 +100,14 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
 
     folder = _find(source)
     config = read_json(folder / "config.json", required=False)
-    if (folder / "modules.json").is_file():
+    stanford = config is not None and "HF_ColBERT" in (config.get("architectures") or [])
+    if (folder / "modules.json").is_file() and not (stanford and _headless(folder)):
         checkpoint = read_sentence_transformers(folder)
     elif config is None:
         raise CheckpointError(
             f"{folder} has neither modules.json nor config.json, so it is not a checkpoint."
         )
-    elif "HF_ColBERT" in (config.get("architectures") or []):
+    elif stanford:
         checkpoint = read_stanford(folder)
     elif (folder / "artifact.metadata").is_file():
         raise CheckpointError(
@@ -119,6 +120,15 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     checkpoint.licence = _licence(folder)
     checkpoint.distilled = _distilled(folder / DISTILLATION_FILE)
     return checkpoint
+
+
+def _headless(folder: Path) -> bool:
+    """Whether modules.json lists a Transformer alone, as the one of mxbai-colbert-large-v1 does.
+
+    It was put beside a Stanford ColBERT later, whose head is among the weights.
+    """
+    modules = read_json(folder / "modules.json")
+    return isinstance(modules, list) and len(modules) == 1
 
 
 def _distilled(path: Path) -> Mapping[str, Any] | None:
@@ -224,6 +234,7 @@ def _read_weights(folder: Path, config: Any) -> tuple[Any, Any]:
 
 def _config(folder: Path) -> Any:
     raw = read_json(folder / "config.json")
+    refuse_code(folder / "config.json", raw)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
@@ -240,6 +251,26 @@ def _config(folder: Path) -> Any:
     if hasattr(config, "reference_compile"):
         config.reference_compile = False  # ModernBERT compiles itself otherwise
     return config
+
+
+def refuse_code(config_file: Path, raw: Mapping[str, Any]) -> None:
+    """Refuse a backbone that is code of the checkpoint's, even where a class of its type exists.
+
+    transformers would take its own class of that `model_type` without a word: jina-colbert-v2's
+    rotary positions would become XLM-RoBERTa's absolute ones.
+
+    Raises:
+        CheckpointError: config.json has an `auto_map` for AutoModel.
+    """
+    auto_map = raw.get("auto_map")
+    code = auto_map.get("AutoModel") if isinstance(auto_map, dict) else None
+    if code is not None:
+        raise CheckpointError(
+            f"{config_file}: key 'auto_map' says that the backbone is the code {code!r}, and code "
+            "from a checkpoint is never run. Take a model whose architecture is in transformers; "
+            "only where you know that transformers' own class computes the same, remove the key "
+            "from a copy of the checkpoint."
+        )
 
 
 def _translate_rope(config_file: Path, raw: Mapping[str, Any], config: Any) -> None:

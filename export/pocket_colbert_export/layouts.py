@@ -20,6 +20,7 @@ from pocket_colbert_export.checkpoint import (
     load_tensors,
     load_tokenizer,
     read_json,
+    refuse_code,
     window,
 )
 from pocket_colbert_export.errors import CheckpointError
@@ -132,6 +133,8 @@ def read_stanford(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: The metadata or the head is missing, or says what is not supported.
     """
+    # Before anything else is found missing: the reason that matters most.
+    refuse_code(folder / "config.json", read_json(folder / "config.json"))
     metadata_file = folder / "artifact.metadata"
     metadata = {key: value for key, value in read_json(metadata_file).items() if value is not None}
     settings = _STANFORD_DEFAULTS | metadata
