@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,9 @@ def test_search_with_filter_keywords_and_explanation(index: Path) -> None:
     hits = json.loads(run("search", index, "river", "--hybrid", "keywords", "--json").stdout)
     assert [hit["document_id"] for hit in hits] == ["1"]
     shown = run("search", index, "capital of France", "-k", 1, "--explain").stdout
-    assert "capital - capital" in shown and "%" in shown
+    assert "capital - capital" in shown and "[MASK]" not in shown and "fillers add" in shown
+    shares = [float(share) for share in re.findall(r"([\d.]+)%", shown)]
+    assert len(shares) == 3 and sum(shares) == pytest.approx(100, abs=0.2)
     hit = json.loads(run("search", index, "why do bees swarm", "-k", 1, "--json").stdout)[0]
     assert hit["text"][slice(*hit["snippet"])] == "A colony swarms when the queen lacks room."
     fails("search", index, "x", "--where", "{", message="must be JSON", code=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,13 @@ class Retriever:
         return self.index
 
     def rerank(
-        self, query: str, documents: Sequence[str] | Mapping[str, str], k: int | None = None
+        self,
+        query: str,
+        documents: Sequence[str] | Mapping[str, str],
+        k: int | None = None,
+        *,
+        progress: Progress | None = None,
+        encoded: Callable[[int], None] | None = None,
     ) -> list[Hit]:
         """Order texts of any length by their MaxSim with a query; no index is needed.
 
@@ -147,6 +153,10 @@ class Retriever:
             query: The query.
             documents: Texts, whose ids are then "0", "1", ..., or a mapping of ids to texts.
             k: How many to return at most, all by default.
+            progress: Called with the number of texts done and of all. What it raises stops the
+                work.
+            encoded: Called once with the number of token vectors that were made, the query's
+                included.
 
         Returns:
             Hits with texts, best first, equal scores in the order given.
@@ -163,9 +173,12 @@ class Retriever:
         else:
             texts = documents if isinstance(documents, str) else list(documents)  # type: ignore[assignment]
             ids = [str(position) for position in range(len(texts))]
-        passages = self.encoder.encode_passages(texts)
+        asked = self.encoder.encode_query([query])[0]
+        passages = self.encoder.encode_passages(texts, progress=progress)
         embeddings = [item.embedding for parts in passages for item in parts]
-        flat = maxsim_pairwise(self.encoder.encode_query([query])[0], embeddings)
+        if encoded is not None:
+            encoded(len(asked) + sum(map(len, embeddings)))
+        flat = maxsim_pairwise(asked, embeddings)
         ends = np.cumsum([len(parts) for parts in passages], dtype=np.int64)
         each = np.split(flat, ends[:-1])[: len(passages)]
         scores = np.array([part.max() for part in each], dtype=np.float32)
@@ -268,8 +281,11 @@ class Retriever:
         text = hit.text[part.start : part.end]
         tokens = self.encoder.document_tokens(text, title=hit.title)
         if self.index is not None and self.index.config.pruning == Pruning():
-            if hit.document_id in self.index:
-                for item in self.index.passages(hit.document_id):
+            # What is committed, as it was found in there: another thread may have replaced or
+            # deleted the document since, and not committed that yet.
+            snapshot = self.index.snapshot
+            for place in snapshot.places([hit.document_id]).values():
+                for item in snapshot.passages(place):
                     same = (item.start, item.end) == (part.start, part.end)
                     if same and len(item.embedding) == len(tokens):
                         return part, tokens, item.embedding

@@ -46,7 +46,11 @@ class Passage(Struct):
 
 
 class Match(Struct):
-    """A query token and the document token nearest to it."""
+    """A query token and the document token nearest to it.
+
+    `similarity` is their cosine, `share` its part of what the words of the query add to the score:
+    0 for tokens without a place in the query.
+    """
 
     query_token: str
     query_span: Span | None
@@ -57,7 +61,7 @@ class Match(Struct):
 
 
 class Explanation(Struct):
-    """What the MaxSim of the best passage is made of; shares add up to 1."""
+    """What the MaxSim of the best passage is made of."""
 
     score: float
     start: int

@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Sequence
 
-import numpy as np
 from msgspec import UNSET
 
 import pocket_colbert.server.messages as m
@@ -18,10 +17,8 @@ from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import DuplicateIdError, InvalidInputError
 from pocket_colbert.explanation import Explanation
 from pocket_colbert.index import Index
-from pocket_colbert.maxsim import maxsim_pairwise
 from pocket_colbert.results import Hit
 from pocket_colbert.retriever import Retriever
-from pocket_colbert.selection import top_k
 from pocket_colbert.server.problems import Deadline, RequestError, logger
 
 _ATTEMPTS = 3
@@ -127,15 +124,22 @@ class Service:
 
     def rerank(self, request: m.RerankRequest, deadline: Deadline) -> m.RerankResponse:
         """Order texts by MaxSim."""
-        results, _ = self._rerank(request.query, request.documents, deadline)
-        return m.RerankResponse(results[: request.k])
+        hits = self._retriever.rerank(
+            request.query, request.documents, request.k, progress=deadline.progress
+        )
+        return m.RerankResponse(
+            [m.RerankedText(int(hit.document_id), hit.score, _passages(hit)) for hit in hits]
+        )
 
     def rerank_compatible(
         self, request: m.CompatibleRerankRequest, deadline: Deadline, version: str
     ) -> m.CompatibleRerankResponse:
         """Order texts as Cohere's and Jina's interfaces of a version do."""
         texts = [d if isinstance(d, str) else d.text for d in request.documents]
-        results, tokens = self._rerank(request.query, texts, deadline)
+        tokens: list[int] = []
+        hits = self._retriever.rerank(
+            request.query, texts, request.top_n, progress=deadline.progress, encoded=tokens.append
+        )
         # Jina's clients expect the documents back unless they say otherwise; version 2 of
         # Cohere's has no such thing.
         wanted = version == "1" if request.return_documents is None else request.return_documents
@@ -145,32 +149,15 @@ class Service:
             model=request.model or self.encoder.card.fingerprint,
             results=[
                 m.CompatibleResult(
-                    result.index,
-                    min(max(result.score / query_tokens, 0.0), 1.0),
-                    m.TextObject(texts[result.index]) if wanted else UNSET,
+                    int(hit.document_id),
+                    min(max(hit.score / query_tokens, 0.0), 1.0),
+                    m.TextObject(hit.text or "") if wanted else UNSET,
                 )
-                for result in results[: request.top_n]
+                for hit in hits
             ],
             meta=m.RerankMeta(m.ApiVersion(version), m.BilledUnits(1)),
-            usage=m.Usage(tokens, tokens),
+            usage=m.Usage(tokens[0], tokens[0]),
         )
-
-    def _rerank(
-        self, query: str, texts: Sequence[str], deadline: Deadline
-    ) -> tuple[list[m.RerankedText], int]:
-        """Return all texts, best first, and the number of tokens that were encoded."""
-        encoded = self.encoder.encode_query([query])[0]
-        tokens, scored = len(encoded), []
-        for parts in self.encoder.encode_passages(texts, progress=deadline.progress):
-            tokens += sum(len(part.embedding) for part in parts)
-            scores = maxsim_pairwise(encoded, [part.embedding for part in parts])
-            order = top_k(scores, SearchParameters().passages)
-            scored.append(
-                [m.Passage(parts[n].start, parts[n].end, float(scores[n])) for n in order]
-            )
-        best = np.array([passages[0].score for passages in scored], np.float32)
-        ranked = top_k(best, len(best))
-        return [m.RerankedText(int(n), scored[n][0].score, scored[n]) for n in ranked], tokens
 
     def encode(self, request: m.EncodeRequest, deadline: Deadline) -> m.EncodeResponse:
         """Encode texts."""
