@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_interrupted_indexing_goes_on(
     rows = [{"_id": str(n), "text": f"Text number {n}."} for n in range(40)]
     path, folder = tmp_path / "rows.jsonl", tmp_path / "index"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    monkeypatch.setattr(sync, "_BATCH", 10)
+    monkeypatch.setattr(sync, "Pace", partial(sync.Pace, documents=10))
     upsert, calls = retriever.Retriever.upsert, []
 
     def interrupted(self: object, documents: list, **named: object) -> int:

@@ -26,8 +26,8 @@ class HeatMap:
         >>> HeatMap.of(retriever, "who pays for the roof?", hits)
 
     A character's heat is the share (`TokenMatch.share`) of the query tokens whose nearest document
-    token it belongs to. Tokens whose match is in the title heat nothing. All text is escaped: what a document or query
-    holds is never markup.
+    token it belongs to. Tokens whose match is in the title heat nothing. All text is escaped: what
+    a document or query holds is never markup.
 
     Attributes:
         query: The query.

@@ -458,8 +458,8 @@ class Index:
         Raises:
             InvalidInputError: There is no document of that id.
         """
-        if document_id in self._pending:
-            return self._pending.get(document_id)
+        if found := self._pending.find(document_id):  # one look: another thread may commit
+            return found
         return Snapshot.document(*self._place_of(document_id))
 
     def passages(self, document_id: str) -> list[Passage]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import math
 import threading
 import uuid
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from msgspec import UNSET
 
@@ -16,13 +19,19 @@ from pocket_colbert.documents import Document
 from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import DuplicateIdError, InvalidInputError
 from pocket_colbert.explanation import Explanation
+from pocket_colbert.field_values import FieldValues, field_values
 from pocket_colbert.index import Index
+from pocket_colbert.index_info import describe
+from pocket_colbert.pending import Pending
 from pocket_colbert.results import Hit
 from pocket_colbert.retriever import Retriever
+from pocket_colbert.server.indexing import Indexing
 from pocket_colbert.server.problems import Deadline, RequestError, logger
+from pocket_colbert.snapshot import Snapshot
 
 _ATTEMPTS = 3
 _SMALL_SEGMENTS = 8
+_Result = TypeVar("_Result")
 
 
 class Service:
@@ -35,13 +44,16 @@ class Service:
         index: The index.
     """
 
-    def __init__(self, encoder: Encoder, index: Index, *, writable: bool) -> None:
+    def __init__(
+        self, encoder: Encoder, index: Index, *, writable: bool, indexing: Indexing | None = None
+    ) -> None:
         """Put the two together.
 
         Args:
             encoder: The encoder.
             index: Its index; closed by `close`.
             writable: Whether the index was opened for writing.
+            indexing: What brings the index up to date from `start` on.
 
         Raises:
             InvalidInputError: The index was made with another model.
@@ -51,9 +63,21 @@ class Service:
         self.writable = writable
         self._retriever = Retriever(encoder, index)
         self._writing = threading.Lock()
+        self._indexing = indexing
+        self._described = _OfSnapshot(
+            lambda snapshot: describe(index.config, snapshot.segments, Pending(index.config))
+        )
+        self._fields = _OfSnapshot(field_values)
+
+    def start(self) -> None:
+        """Begin to index what is to be indexed."""
+        if self._indexing is not None:
+            self._indexing.start(self._retriever)
 
     def close(self) -> None:
-        """Commit what is pending and close the index."""
+        """Stop indexing, commit what is pending and close the index; again does nothing."""
+        if self._indexing is not None:
+            self._indexing.stop()
         with self._writing:
             try:
                 if self.writable:
@@ -63,7 +87,8 @@ class Service:
 
     def info(self) -> m.InfoResponse:
         """Say what is served."""
-        found = self.index.info()
+        # What is committed, and so can be found.
+        found = self._described.get(self.index.snapshot)
         return m.InfoResponse(
             version=__version__,
             model=self.encoder.card.fingerprint,
@@ -76,7 +101,14 @@ class Service:
             bytes=sum(found.bytes.values()),
             generation=self.index.generation,
             writable=self.writable,
+            indexing=None if self._indexing is None else self._indexing.progress,
         )
+
+    def fields(self) -> m.FieldsResponse:
+        """Say what there is to filter by."""
+        if not self.writable:
+            self.index.refresh()
+        return m.FieldsResponse([_field(f) for f in self._fields.get(self.index.snapshot)])
 
     def search(self, request: m.SearchRequest, deadline: Deadline) -> m.SearchResponse:
         """Search, and say why and where."""
@@ -178,12 +210,13 @@ class Service:
         """Return documents."""
         if not self.writable:
             self.index.refresh()
+        snapshot = self.index.snapshot
+        places = snapshot.places(document_ids)
         found = []
         for document_id in document_ids:
-            try:
-                document = self.index.get(document_id)
-            except InvalidInputError:
-                raise _unknown(document_id) from None
+            if document_id not in places:
+                raise _unknown(document_id)
+            document = snapshot.document(places[document_id])
             found.append(
                 m.StoredDocument(
                     document_id,
@@ -260,6 +293,37 @@ class Service:
             self.index.compact(only_small=_SMALL_SEGMENTS)
         except OSError as error:
             logger.warning("small segments could not be merged: %s", error)
+
+
+class _OfSnapshot(Generic[_Result]):
+    """Remembers what was made of a snapshot, for as long as that is the last one asked about."""
+
+    def __init__(self, make: Callable[[Snapshot], _Result]) -> None:
+        self._make = make
+        # Weak, lest segments that have been merged away stay open.
+        self._known: tuple[weakref.ref[Snapshot], _Result] | None = None
+
+    def get(self, snapshot: Snapshot) -> _Result:
+        """Return what was made of it, made now if need be."""
+        known = self._known
+        if known is not None and known[0]() is snapshot:
+            return known[1]
+        made = self._make(snapshot)
+        self._known = weakref.ref(snapshot), made
+        return made
+
+
+def _field(found: FieldValues) -> m.MetadataField:
+    values = None
+    if found.values is not None:
+        values = [m.FieldValue(value, count) for value, count in found.values]
+    least, greatest = found.least, found.greatest
+    if isinstance(least, str):
+        return m.MetadataField(found.name, "text", None, None, values)
+    if isinstance(greatest, str):
+        return m.MetadataField(found.name, "mixed", None, None, values)
+    ends = [value if math.isfinite(value) else None for value in (least, greatest)]
+    return m.MetadataField(found.name, "number", ends[0], ends[1], values)
 
 
 def _passages(hit: Hit) -> list[m.Passage]:
