@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +24,8 @@ from pocket_colbert.server.app import create_app
 from pocket_colbert.server.indexing import Indexing
 from pocket_colbert.server.service import Service
 from pocket_colbert.sync import Pace, sync
+
+from .conftest import serve_command
 
 pytestmark = pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
 
@@ -189,20 +189,6 @@ def test_sync_leaves_what_others_put_meanwhile(notes: Path, encoder: Encoder) ->
                 Pace(**wrong)  # type: ignore[arg-type]
 
 
-def start(*arguments: object) -> tuple[subprocess.Popen[str], str]:
-    """Start the command and return it and its address once it listens."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from pocket_colbert.cli import main; main()", "serve",
-         *map(str, arguments), "--port", "0", "--model", "tiny"],
-        stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    assert "Serving" in line and "indexing into" in line, line + process.stderr.read()
-    return process, line.split()[-1]
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_interrupted_at_any_time_it_goes_on(tmp_path: Path, number: int) -> None:
@@ -210,34 +196,30 @@ def test_interrupted_at_any_time_it_goes_on(tmp_path: Path, number: int) -> None
     sentence = "Bees, bread and the moon are what these numbered texts are all about. "
     rows = [{"_id": str(n), "text": f"Text number {n}. {sentence * 12}"} for n in range(400)]
     path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    process, address = start(path)
-    assert process.stderr is not None
-    for _ in range(2000):
-        info = httpx.get(f"{address}/api/info", timeout=60).json()
-        if info["documents"]:
-            break
-        time.sleep(0.02)
-    # Some are found while others are yet to come.
-    assert info["indexing"]["state"] == "indexing" and 0 < info["documents"] < 400
-    assert info["indexing"]["total"] == 400
-    asked = {"query": "number 3", "k": 1}
-    assert httpx.post(f"{address}/api/search", json=asked, timeout=60).json()["hits"]
-    process.send_signal(number)
-    assert process.wait(60) == (0 if number == signal.SIGTERM else -number)
-    process.stderr.close()
+    options = (path, "--model", "tiny")
+    with serve_command(*options) as (process, address):
+        for _ in range(2000):
+            info = httpx.get(f"{address}/api/info", timeout=60).json()
+            if info["documents"]:
+                break
+            time.sleep(0.02)
+        # Some are found while others are yet to come.
+        assert info["indexing"]["state"] == "indexing" and 0 < info["documents"] < 400
+        assert info["indexing"]["total"] == 400
+        asked = {"query": "number 3", "k": 1}
+        assert httpx.post(f"{address}/api/search", json=asked, timeout=60).json()["hits"]
+        process.send_signal(number)
+        assert process.wait(60) == (0 if number == signal.SIGTERM else -number)
     with Index.load(folder) as index:
         kept = len(index)
         assert info["documents"] <= kept < 400
-    process, address = start(path, "--into", folder)
-    assert process.stderr is not None
-    summary = process.stderr.readline()
-    assert summary.endswith(
-        f"{400 - kept} documents added, 0 changed, {kept} unchanged, 0 deleted\n"
-    )
-    assert until(httpx, "done", address)["documents"] == 400
-    process.terminate()
-    assert process.wait(60) == 0
-    process.stderr.close()
+    with serve_command(*options, "--into", folder) as (process, address):
+        assert process.stderr is not None
+        summary = process.stderr.readline()
+        assert summary.endswith(
+            f"{400 - kept} documents added, 0 changed, {kept} unchanged, 0 deleted\n"
+        )
+        assert until(httpx, "done", address)["documents"] == 400
 
 
 def test_what_cannot_be_served(notes: Path, tmp_path: Path, encoder: Encoder) -> None:

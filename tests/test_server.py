@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +28,7 @@ from pocket_colbert.server.app import Limits, create_app
 from pocket_colbert.server.security import LOOPBACK_HOSTS, host_name, listening_socket
 from pocket_colbert.server.service import Service
 
-from .conftest import listening
+from .conftest import listening, serve_command
 
 pytestmark = pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
 
@@ -476,51 +474,33 @@ def test_listening_beyond_this_machine_needs_a_token(folder: Path) -> None:
     assert local
 
 
-def start_server(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
-    """Start the command and return it and its address once it listens."""
-    process = subprocess.Popen(
-        [
-            sys.executable, "-c", "from pocket_colbert.cli import main; main()",
-            "serve", str(folder), "--port", "0", *options,
-        ],
-        stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    assert "Serving" in line, line + process.stderr.read()
-    return process, line.split()[-1]
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopping_finishes_what_is_under_way(folder: Path, number: int) -> None:
-    process, address = start_server(folder)
-    place = httpx.URL(address)
-    documents = [{"id": f"n{n}", "text": f"{n} words of a text. " * 20} for n in range(9)]
-    body = json.dumps({"documents": documents}).encode()
-    connection = HTTPConnection(place.host, place.port, timeout=60)
-    connection.putrequest("POST", "/api/documents")
-    connection.putheader("Content-Type", "application/json")
-    connection.putheader("Content-Length", str(len(body)))
-    connection.endheaders(body[:100])
-    # Once a later request is answered, this one is under way.
-    assert httpx.get(f"{address}/health").json() == {"status": "ok"}
-    process.send_signal(number)
-    for _ in range(600):
-        if not listens(place):
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("the server still takes connections")
-    connection.send(body[100:])
-    answer = connection.getresponse()
-    assert answer.status == 201 and json.loads(answer.read())["added"] == len(documents)
-    connection.close()
-    assert process.wait(60) == 0
-    assert process.stderr is not None
-    with process.stderr:
-        assert process.stderr.read() == ""
+    with serve_command(folder) as (process, address):
+        place = httpx.URL(address)
+        documents = [{"id": f"n{n}", "text": f"{n} words of a text. " * 20} for n in range(9)]
+        body = json.dumps({"documents": documents}).encode()
+        connection = HTTPConnection(place.host, place.port, timeout=60)
+        connection.putrequest("POST", "/api/documents")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:100])
+        # Once a later request is answered, this one is under way.
+        assert httpx.get(f"{address}/health").json() == {"status": "ok"}
+        process.send_signal(number)
+        for _ in range(600):
+            if not listens(place):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the server still takes connections")
+        connection.send(body[100:])
+        answer = connection.getresponse()
+        assert answer.status == 201 and json.loads(answer.read())["added"] == len(documents)
+        connection.close()
+        assert process.wait(60) == 0
+        assert process.stderr is not None and process.stderr.read() == ""
     with Index.load(folder, writable=True) as index:  # the lock is free
         assert len(index) == len(documents) + len(DOCUMENTS)
 
