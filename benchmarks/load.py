@@ -10,8 +10,8 @@ memory.
 
 What must hold, or it ends with an error: every request is answered, with 200 or with 503 and
 `Retry-After`; what is answered 200 is right (the same hits as without load); a document that was
-added under load, with 201, is there after a kill; and the server still answers when all is over. Its
-memory is read from /proc before and after.
+added under load, with 201, is there after a kill; and the server still answers when all is over.
+Its memory is read from /proc before and after.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def start(folder: Path, threads: int) -> tuple[subprocess.Popen[str], str]:
 
 def make_index(folder: Path) -> None:
     """Index what this repository says of itself."""
-    paths = [ROOT / name for name in ("README.md", "CHANGELOG.md", "docs", "benchmarks")]
+    paths = [ROOT / name for name in ("README.md", "CHANGELOG.md", "docs")]
     subprocess.run([*COMMAND, "index", *map(str, paths), "--into", str(folder)], check=True)
 
 
@@ -232,8 +232,8 @@ def show(found: dict[str, Any]) -> None:
     before, after = found["memory_mb"]
     print(
         f"\n{found['documents']} documents, {found['cores']} cores, --threads {found['threads']}. "
-        f"Memory {before:.0f} MB before, {after:.0f} MB after. {found['added_under_load']} documents "
-        "added under load, all there after a kill."
+        f"Memory {before:.0f} MB before, {after:.0f} MB after. "
+        f"{found['added_under_load']} documents added under load, all there after a kill."
     )
 
 

@@ -107,7 +107,28 @@ def test_search_is_the_retrievers(client: TestClient, folder: Path, encoder: Enc
     assert hits[0]["id"] == "a/b?c#d"
 
 
+def test_a_search_encodes_its_query_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode_query, calls = Encoder.encode_query, []
+
+    def counting(self: Encoder, queries: list[str], **named: Any) -> Any:
+        calls.append(queries)
+        return encode_query(self, queries, **named)
+
+    monkeypatch.setattr(Encoder, "encode_query", counting)
+    for query in ("tides", "bread", "bread and tides"):
+        asked = {"query": query, "k": 3, "explain": True}
+        assert len(client.post("/api/search", json=asked).json()["hits"]) == 3
+    assert calls == [["tides"], ["bread"], ["bread and tides"]]
+
+
 def test_search_filters_and_keywords(client: TestClient) -> None:
+    (year,) = client.get("/api/fields").json()["fields"]
+    assert year == {
+        "name": "year", "kind": "number", "least": 2020, "greatest": 2024,
+        "values": [{"value": 2020, "documents": 1}, {"value": 2024, "documents": 1}],
+    }  # fmt: skip
     asked = {"query": "flour", "where": {"year": {"$gte": 2021}}}
     hits = client.post("/api/search", json=asked).json()["hits"]
     assert [hit["id"] for hit in hits] == ["bees.md"]

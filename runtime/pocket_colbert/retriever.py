@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class Retriever:
                 )
         self.encoder = encoder
         self.index = index
+        self._last = threading.local()
 
     def retrieve(
         self,
@@ -79,7 +81,11 @@ class Retriever:
             check_texts(queries)
             encoded = [np.empty((0, index.dim), np.float32) for _ in queries]
         else:
-            encoded = self.encoder.encode_query(queries)
+            check_texts(queries)
+            alone = len(queries) == 1
+            encoded = (
+                [self._encoded_query(queries[0])] if alone else self.encoder.encode_query(queries)
+            )
         return index.search(
             encoded, k, parameters=parameters, where=where, subset=subset, texts=queries
         )
@@ -173,7 +179,7 @@ class Retriever:
         else:
             texts = documents if isinstance(documents, str) else list(documents)  # type: ignore[assignment]
             ids = [str(position) for position in range(len(texts))]
-        asked = self.encoder.encode_query([query])[0]
+        asked = self._encoded_query(query)
         passages = self.encoder.encode_passages(texts, progress=progress)
         embeddings = [item.embedding for parts in passages for item in parts]
         if encoded is not None:
@@ -238,7 +244,7 @@ class Retriever:
         return explain_match(
             hit.document_id,
             self.encoder.query_tokens(query),
-            self.encoder.encode_query([query])[0],
+            self._encoded_query(query),
             tokens,
             embedding,
             start=part.start,
@@ -260,7 +266,7 @@ class Retriever:
             InvalidInputError: See `explain`.
         """
         query_tokens = self.encoder.query_tokens(query)
-        encoded = self.encoder.encode_query([query])[0]
+        encoded = self._encoded_query(query)
         found = []
         for hit in hits:
             part, tokens, embedding = self._passage(hit)
@@ -270,6 +276,18 @@ class Retriever:
             start, end = best_window(text, spans, weights, length)
             found.append((part.start + start, part.start + end))
         return found
+
+    def _encoded_query(self, query: str) -> NDArray[np.float32]:
+        """Return a query's token vectors, (query_tokens, dim) float32.
+
+        Who searches then asks for snippets and explanations of each hit, in the same thread.
+        """
+        known: tuple[Encoder, str, NDArray[np.float32]] | None = getattr(self._last, "query", None)
+        if known is None or known[0] is not self.encoder or known[1] != query:
+            known = self.encoder, query, self.encoder.encode_query([query])[0]
+            known[2].flags.writeable = False
+            self._last.query = known
+        return known[2]
 
     def _passage(self, hit: Hit) -> tuple[PassageHit, list[Token], NDArray[np.float32]]:
         """Return a hit's best passage, its tokens and their vectors."""

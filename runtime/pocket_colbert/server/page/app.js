@@ -6,6 +6,7 @@ import { pieces, queryWords, wordShares } from "./marks.js";
 const TYPING_PAUSE = 150; // ms
 const MAX_FILE = 4_000_000; // bytes
 const POLLING_PAUSE = 1000; // ms
+const UNDER_WAY = ["counting", "indexing"];
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, name, ...children) => {
@@ -60,30 +61,34 @@ async function showInfo() {
 
 /** Show it until it has ended; what is committed meanwhile is found. */
 async function follow() {
-  let wait = POLLING_PAUSE;
+  let info, changed;
   try {
-    const info = await showInfo();
-    const { state: now = "done", source, documents, total, message } = info.indexing ?? {};
-    const ended = now !== "counting" && now !== "indexing";
-    $("indexing").hidden = ended;
-    $("indexing-failed").textContent = now === "failed" ? `Indexing ${source} stopped: ${message}` : "";
-    if (total === null) $("indexing-bar").removeAttribute("value");
-    else Object.assign($("indexing-bar"), { max: total || 1, value: documents });
-    $("indexing-text").textContent = now === "counting" ? `Counting the documents of ${source}`
-      : `Indexing ${source}: ${documents} of ${total} documents; ${info.documents} can be found`;
-    if (info.generation !== state.generation) {
-      const first = state.generation < 0;
-      state.generation = info.generation;
-      await showFields();
-      if (!first && !reading()) await search();
-    }
-    if (ended) return;
+    info = await showInfo();
+    changed = info.generation !== state.generation;
+    if (changed) await showFields();
   } catch (error) {
     if (error.status === 401) return; // goes on when the token is given
     $("indexing-text").textContent = said(error);
-    wait *= 5;
+    setTimeout(follow, 5 * POLLING_PAUSE);
+    return;
   }
-  setTimeout(follow, wait);
+  const first = state.generation < 0;
+  state.generation = info.generation;
+  showIndexing(info);
+  if (changed && !first && !reading()) await search();
+  if (UNDER_WAY.includes(info.indexing?.state)) setTimeout(follow, POLLING_PAUSE);
+}
+
+function showIndexing({ indexing, documents: found }) {
+  $("indexing").hidden = !UNDER_WAY.includes(indexing?.state);
+  if (!indexing) return;
+  const { state: now, source, documents, total, message } = indexing;
+  $("indexing-failed").textContent = now === "failed" ? `Indexing ${source} stopped: ${message}` : "";
+  const bar = $("indexing-bar");
+  if (total === null) bar.removeAttribute("value");
+  else Object.assign(bar, { max: Math.max(total, documents, 1), value: documents });
+  $("indexing-text").textContent = total === null ? `Counting the documents of ${source}`
+    : `Indexing ${source}: ${documents} of ${total} documents; ${found} can be found`;
 }
 
 /** Say whether somebody is among the hits, which then should not change by themselves. */
@@ -124,7 +129,8 @@ async function search() {
     const { hits } = await call("POST", "/api/search", request, underWay.signal);
     if (number !== state.asked) return; // the answer to an older question
     show(query, hits);
-    $("status").textContent = hits.length ? `${hits.length} hits` : "Nothing found.";
+    $("status").textContent = hits.length ? `${hits.length} hits`
+      : $("indexing").hidden ? "Nothing found." : "Nothing found yet.";
   } catch (error) {
     if (number !== state.asked || error.name === "AbortError") return;
     show(query, []);
@@ -332,7 +338,8 @@ function scoreText(hit, word) {
 // ---- reading
 
 function about(hit, word) {
-  const metadata = Object.keys(hit.metadata).length ? ` · ${JSON.stringify(hit.metadata)}` : "";
+  const metadata = Object.entries(hit.metadata).map(([name, value]) =>
+    ` · ${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join("");
   return `${hit.id} · ${word < 0 ? "score " : ""}${scoreText(hit, word)}${metadata}`;
 }
 
