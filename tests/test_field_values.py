@@ -76,7 +76,7 @@ def many(tmp_path: Path) -> Iterator[Index]:
         yield index
 
 
-def test_what_is_too_much_is_said_to_be(many: Index) -> None:
+def test_what_is_too_much_is_said_to_be(many: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     big, kind, long, year = field_values(many.snapshot)
     assert kind == FieldValues("kind", "a", "b", (("a", 1000), ("b", 500)))
     assert year == FieldValues("year", 0, 1499, None) and long.values is None
@@ -86,6 +86,10 @@ def test_what_is_too_much_is_said_to_be(many: Index) -> None:
     many.commit()
     found = {field.name: field for field in field_values(many.snapshot)}
     assert found["kind"].values == (("a", 7), ("b", 3))
+    monkeypatch.setattr(module, "MAX_PASSED_OVER", 10)
+    monkeypatch.setattr(module, "MAX_COUNT", 100)
+    found = {field.name: field for field in field_values(many.snapshot)}
+    assert found["kind"].values == (("a", 1), ("b", 1))
 
 
 def test_the_work_is_bounded(many: Index, monkeypatch: pytest.MonkeyPatch) -> None:

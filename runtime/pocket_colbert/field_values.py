@@ -17,6 +17,7 @@ from pocket_colbert.snapshot import Snapshot
 MAX_FIELDS = 30
 MAX_VALUES = 30
 MAX_COUNT = 1000
+MAX_PASSED_OVER = 20_000
 _LONGEST = 200
 """Characters of a name or value; longer ones are nothing to choose from."""
 
@@ -31,7 +32,8 @@ class FieldValues:
         greatest: Its greatest value. Both may be a deleted document's until it is compacted away.
         values: Its values, each with the number of documents that have it, `MAX_COUNT` standing
             for that many or more; the most frequent first. None when there are more than
-            `MAX_VALUES`.
+            `MAX_VALUES`. Where more than `MAX_PASSED_OVER` documents are deleted and not compacted
+            away, the number may be too small, but is never 0.
     """
 
     name: str
@@ -83,11 +85,14 @@ def _count(segments: Sequence[Segment], name: str, value: Value) -> int:
     count = 0
     for segment in segments:
         # One more for each deleted document, so that these do not hide what comes after them.
-        deleted = segment.num_documents - len(segment)
-        positions = segment.documents.with_value(name, value, MAX_COUNT - count + deleted)
+        deleted = min(segment.num_documents - len(segment), MAX_PASSED_OVER)
+        most = MAX_COUNT - count + deleted
+        positions = segment.documents.with_value(name, value, most)
         count += len(positions) if segment.alive is None else int(segment.alive[positions].sum())
         if count >= MAX_COUNT:
             return MAX_COUNT
+        if len(positions) == most:
+            count = max(count, 1)
     return count
 
 
