@@ -55,6 +55,7 @@ ONLY_IMPORTERS = {
     "msgspec": {"server.messages", "server.openapi", "server.app", "server.service"},
     "starlette": {"server.app"},
     "uvicorn": {"server.run"},
+    "threadpoolctl": {"server.run"},
     "rich": {"cli_common"},
     "ir_measures": {"evaluation"},
     "matplotlib": {"plotting"},

@@ -101,7 +101,7 @@ def search(page: Page, query: str) -> None:
 
 def test_searching_and_the_heat_map_by_keyboard(page: Page) -> None:
     page.keyboard.type("bees swarm")
-    page.wait_for_selector("#hits .hit")
+    expect(page.locator("#words .word")).to_have_text(["bees", "swarm"])  # all of it was typed
     assert page.inner_text("#hits .hit >> nth=0 >> strong") == "Bees"
     assert page.input_value("#query") == "bees swarm"
     assert "q=bees+swarm" in page.url
@@ -121,6 +121,7 @@ def test_searching_and_the_heat_map_by_keyboard(page: Page) -> None:
     page.wait_for_selector("#reader[open]")
     assert page.inner_text("#reader-text") == DOCUMENTS[0].text
     assert page.locator("#reader-text .passage mark").count() > 0
+    assert page.locator("#reader-text .passage").count() == 1  # and not one a mark
     page.keyboard.press("Escape")
     page.wait_for_selector("#reader", state="hidden")
     assert page.evaluate("document.activeElement.className") == "hit"

@@ -18,13 +18,16 @@ from typing import Any
 import httpx2 as httpx
 import numpy as np
 import pytest
+import uvicorn
 from click.testing import CliRunner
 from starlette.testclient import TestClient
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
 from pocket_colbert.cli import main
 from pocket_colbert.maxsim import maxsim_pairwise
 from pocket_colbert.server.app import Limits, create_app
+from pocket_colbert.server.run import run
 from pocket_colbert.server.security import LOOPBACK_HOSTS, host_name, listening_socket
 from pocket_colbert.server.service import Service
 
@@ -455,7 +458,7 @@ def test_overload_answers_everyone(folder: Path, encoder: Encoder) -> None:
                 return client.post("/api/search", json={"query": f"tides {n}"})
 
             tasks = [asyncio.create_task(search(n)) for n in range(30)]
-            while sum(task.done() for task in tasks) < 23:  # refused at once, while others wait
+            while sum(task.done() for task in tasks) < 23:  # refused while others wait
                 await asyncio.sleep(0.01)
             go.set()
             return await asyncio.gather(*tasks), await search(30)
@@ -524,6 +527,20 @@ def test_stopping_finishes_what_is_under_way(folder: Path, number: int) -> None:
         assert process.stderr is not None and process.stderr.read() == ""
     with Index.load(folder, writable=True) as index:  # the lock is free
         assert len(index) == len(documents) + len(DOCUMENTS)
+
+
+def test_requests_share_the_cores_not_their_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each request's matrix products took all cores too, all would wait for each other."""
+    seen: list[int] = []
+
+    def serves(self: Any, sockets: Any) -> None:
+        seen.extend(i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas")
+
+    monkeypatch.setattr(uvicorn.Server, "run", serves)
+    place, _ = listening_socket("127.0.0.1", 0, token=None)
+    with threadpool_limits(2, user_api="blas"):
+        run(object(), place, seconds=1)  # type: ignore[arg-type]
+    assert seen and set(seen) == {1}
 
 
 def listens(place: httpx.URL) -> bool:

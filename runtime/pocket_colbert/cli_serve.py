@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from pocket_colbert.encoder import Encoder
 
 
+_NEEDED = ("starlette", "uvicorn", "msgspec", "threadpoolctl")
+
+
 @click.command()
 @click.argument("path", type=path_type)
 @click.option(
@@ -113,7 +116,7 @@ def serve(
         from pocket_colbert.server.security import LOOPBACK_HOSTS, listening_socket
         from pocket_colbert.server.service import Service
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "msgspec"):
+        if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
         raise OptionalDependencyError.of("serve", "server") from error
 

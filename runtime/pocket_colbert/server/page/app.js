@@ -282,7 +282,9 @@ function moved(hit, by, length) {
 function marked(found) {
   const sum = (shares) => [...shares.values()].reduce((a, b) => a + b, 0);
   const largest = Math.max(...found.map((piece) => sum(piece.shares)));
-  return found.map((piece) => {
+  const nodes = [];
+  let passage = null; // one element for all pieces of it, so that it is marked as one
+  for (const piece of found) {
     let node = document.createTextNode(piece.text);
     if (piece.shares.size) {
       node = make("mark", "", node);
@@ -292,8 +294,13 @@ function marked(found) {
         .map(([word, part]) => `${state.words[word].text}: ${percent(part)} of the words' score`)
         .join("\n");
     }
-    return piece.passage ? make("span", "passage", node) : node;
-  });
+    if (!piece.passage) {
+      passage = null;
+      nodes.push(node);
+    } else if (passage) passage.append(node);
+    else nodes.push(passage = make("span", "passage", node));
+  }
+  return nodes;
 }
 
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
@@ -361,7 +368,8 @@ async function read(n) {
     $("reader").showModal();
     $("reader-text").focus();
     light(state.pinned);
-    $("reader-text").querySelector("mark, .passage")?.scrollIntoView({ block: "center" });
+    const matched = ["mark.lit", "mark", ".passage"].map((name) => $("reader-text").querySelector(name));
+    matched.find(Boolean)?.scrollIntoView({ block: "center" });
   } catch (error) {
     $("status").textContent = said(error);
   }
