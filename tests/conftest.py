@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -162,6 +164,26 @@ def cone_documents(
         norms = np.linalg.norm(tokens, axis=1, keepdims=True)
         documents.append((tokens / norms).astype(np.float32))
     return documents
+
+
+@contextmanager
+def serve_command(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `pocket-colbert serve`, and give the process and its address once it listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from pocket_colbert.cli import main; main()", "serve",
+         *map(str, arguments), "--port", "0"],
+        stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline()
+        assert "Serving" in line, line + process.stderr.read()
+        yield process, line.split()[-1]
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stderr.close()
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +129,7 @@ def test_interrupted_indexing_goes_on(
     rows = [{"_id": str(n), "text": f"Text number {n}."} for n in range(40)]
     path, folder = tmp_path / "rows.jsonl", tmp_path / "index"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    monkeypatch.setattr(sync, "_BATCH", 10)
+    monkeypatch.setattr(sync, "Pace", partial(sync.Pace, documents=10))
     upsert, calls = retriever.Retriever.upsert, []
 
     def interrupted(self: object, documents: list, **named: object) -> int:
@@ -168,7 +170,9 @@ def test_search_with_filter_keywords_and_explanation(index: Path) -> None:
     hits = json.loads(run("search", index, "river", "--hybrid", "keywords", "--json").stdout)
     assert [hit["document_id"] for hit in hits] == ["1"]
     shown = run("search", index, "capital of France", "-k", 1, "--explain").stdout
-    assert "capital - capital" in shown and "%" in shown
+    assert "capital - capital" in shown and "[MASK]" not in shown and "fillers add" in shown
+    shares = [float(share) for share in re.findall(r"([\d.]+)%", shown)]
+    assert len(shares) == 3 and sum(shares) == pytest.approx(100, abs=0.2)
     hit = json.loads(run("search", index, "why do bees swarm", "-k", 1, "--json").stdout)[0]
     assert hit["text"][slice(*hit["snippet"])] == "A colony swarms when the queen lacks room."
     fails("search", index, "x", "--where", "{", message="must be JSON", code=2)

@@ -116,17 +116,17 @@ def test_what_matched_is_darkest(encoder: Encoder) -> None:
 def test_heat_is_the_share_of_what_has_a_place() -> None:
     text = "one two three"
     matches = (
-        TokenMatch("[CLS]", None, "three", (8, 13), 0.9, 0.4),
-        TokenMatch("a", (0, 1), "one", (0, 3), 0.9, 0.3),
-        TokenMatch("b", (2, 3), "one", (0, 3), 0.5, 0.2),
-        TokenMatch("c", (4, 5), "two", (4, 7), 0.5, 0.25),
-        TokenMatch("d", (6, 7), "title", None, 0.1, 0.1),
-        TokenMatch("e", (8, 9), "three", (8, 13), -0.1, -0.1),
+        TokenMatch("[CLS]", None, "three", (8, 13), 0.9, 0.0),
+        TokenMatch("a", (0, 1), "one", (0, 3), 0.9, 0.36),
+        TokenMatch("b", (2, 3), "one", (0, 3), 0.6, 0.24),
+        TokenMatch("c", (4, 5), "two", (4, 7), 0.75, 0.3),
+        TokenMatch("d", (6, 7), "title", None, 0.25, 0.1),
+        TokenMatch("e", (8, 9), "three", (8, 13), -0.1, 0.0),
     )
     heat_map = HeatMap("a b c d e", [Hit("x", 1, text)], [Explanation("x", 1.0, 0, 7, matches)])
     page = checked(heat_map.to_html())
     assert page.painted == [
-        ("a", 0.6), ("b", 0.4), ("c", 0.5), ("d", 0.2), ("one", 0.6), ("two", 0.3),
+        ("a", 0.6), ("b", 0.4), ("c", 0.5), ("d", 0.17), ("one", 0.6), ("two", 0.3),
     ]  # fmt: skip
     assert page.text == "x 1.00a b c d eone two …"
 

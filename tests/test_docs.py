@@ -117,7 +117,8 @@ def test_python_block_runs(
         "asyncio": asyncio, "Retriever": Retriever, "__file__": str(tmp_path / "handler.py"),
         "encoder": encoder, "index": library.index, "retriever": library, "hits": hits,
         "hit": hits[0], "texts": [item.text for item in LIBRARY],
-        "ids": [item.document_id for item in LIBRARY], "queries": encoder.encode_query(["a question"]),
+        "ids": [item.document_id for item in LIBRARY],
+        "queries": encoder.encode_query(["a question"]),
     }  # fmt: skip
     rename = {"d1": LIBRARY[0].document_id, "d7": LIBRARY[1].document_id}
     code = re.sub(r'"(d1|d7)"', lambda match: f'"{rename[match[1]]}"', block.code)

@@ -34,7 +34,12 @@ def test_explanations_add_up_and_point_at_the_words(encoder: Encoder, place: int
     assert (found.document_id, found.start, found.end) == ("d1", start, len(text))
     assert found.score == pytest.approx(maxsim(query, embedding), abs=1e-5)
     assert sum(match.similarity for match in found.matches) == pytest.approx(found.score, abs=1e-4)
-    assert sum(match.share for match in found.matches) == pytest.approx(1, abs=1e-5)
+    words = [match for match in found.matches if match.query_span is not None]
+    assert len(words) < len(found.matches)
+    assert sum(match.share for match in words) == pytest.approx(1)
+    assert all(match.share == 0 for match in found.matches if match not in words)
+    most = max(words, key=lambda match: match.similarity)
+    assert most.share == max(match.share for match in words)
     assert [match.query_token for match in found.matches[2:4]] == ["when", "was"]
     for match in found.matches:
         if match.query_span is not None:
@@ -99,6 +104,18 @@ def test_windows_take_the_most_query_tokens_and_the_first_of_equals() -> None:
     assert text[slice(*best_window(text, spans, weights, 20))] == "red wolf. more of"
     assert best_window(text, spans, weights, 500) == (0, len(text))
     assert best_window(text, spans, weights[:0], 10) == (0, 8)
+
+
+def test_shares_are_of_what_the_words_add() -> None:
+    query = np.array([[1, 0], [0.6, 0.8], [0, 1], [-1, 0]], dtype=np.float32)
+    tokens = [Token("a", (0, 1)), Token("[MASK]", None), Token("b", (2, 3)), Token("c", (4, 5))]
+    document, embedding = [Token("x", (0, 1))], np.array([[0.6, 0.8]], dtype=np.float32)
+    found = explain_match("d", tokens, query, document, embedding, start=0, end=1)
+    # By hand: 0.6 + 1 + 0.8 - 0.6 is the score, of which the words that match add 1.4.
+    assert found.score == pytest.approx(1.8)
+    assert [m.share for m in found.matches] == pytest.approx([0.6 / 1.4, 0, 0.8 / 1.4, 0])
+    none = explain_match("d", tokens[1:2], query[1:2], document, embedding, start=0, end=1)
+    assert none.score == pytest.approx(1) and [m.share for m in none.matches] == [0]
 
 
 def test_bad_input_is_refused(rng: np.random.Generator) -> None:

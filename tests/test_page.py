@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
+from pocket_colbert.sync import Pace
 
 from .conftest import listening
 
@@ -25,9 +28,14 @@ HOSTILE = (
     '<img src=x onerror="document.title=1"><script>document.title=2</script> tides of the sea 🌊'
 )
 DOCUMENTS = [
-    Document("bees", "Bees swarm in May. A swarm looks for a new home.", "Bees"),
+    Document("bees", "Bees swarm in May. A swarm looks for a new home.", "Bees", {"year": 2024}),
     Document("evil", HOSTILE, HOSTILE, {"a": HOSTILE}),
-    Document("moon/1?&#", "🌊 " * 300 + "The moon moves the tides of the sea.", "The moon"),
+    Document(
+        "moon/1?&#",
+        "🌊 " * 300 + "The moon moves the tides of the sea.",
+        "The moon",
+        {"year": 1969, "kind": "sky"},
+    ),  # fmt: skip
 ]
 
 
@@ -93,7 +101,7 @@ def search(page: Page, query: str) -> None:
 
 def test_searching_and_the_heat_map_by_keyboard(page: Page) -> None:
     page.keyboard.type("bees swarm")
-    page.wait_for_selector("#hits .hit")
+    expect(page.locator("#words .word")).to_have_text(["bees", "swarm"])  # all of it was typed
     assert page.inner_text("#hits .hit >> nth=0 >> strong") == "Bees"
     assert page.input_value("#query") == "bees swarm"
     assert "q=bees+swarm" in page.url
@@ -103,7 +111,9 @@ def test_searching_and_the_heat_map_by_keyboard(page: Page) -> None:
     assert first.locator("mark").count() > 0 and first.locator("mark.lit").count() == 0
     words.nth(1).focus()
     assert "swarm" in " ".join(first.locator("mark.lit").all_inner_texts()).lower()
-    assert "%" in first.locator(".score").inner_text()
+    # Two words: each has about half of what both add, and no [MASK] takes its part.
+    share = first.locator(".score").inner_text()
+    assert 30 < float(share.removesuffix(" % of the words")) < 70
     page.focus("#query")
     assert first.locator("mark.lit").count() == 0
     page.keyboard.press("ArrowDown")
@@ -111,6 +121,7 @@ def test_searching_and_the_heat_map_by_keyboard(page: Page) -> None:
     page.wait_for_selector("#reader[open]")
     assert page.inner_text("#reader-text") == DOCUMENTS[0].text
     assert page.locator("#reader-text .passage mark").count() > 0
+    assert page.locator("#reader-text .passage").count() == 1  # and not one a mark
     page.keyboard.press("Escape")
     page.wait_for_selector("#reader", state="hidden")
     assert page.evaluate("document.activeElement.className") == "hit"
@@ -177,6 +188,123 @@ def test_adding_and_deleting(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#hits .hit")).to_have_count(3)
 
 
+def test_filters_by_keyboard_and_in_the_address(page: Page, address: str) -> None:
+    search(page, "tides of the sea")
+    expect(page.locator("#hits .hit")).to_have_count(3)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("f")
+    assert page.evaluate("document.activeElement.id") == "filter-field"
+    fields = page.locator("#filter-field option").all_inner_texts()
+    assert fields == ["a", "kind", "year"]
+    page.keyboard.type("year")
+    page.keyboard.press("Tab")
+    page.keyboard.type("is at l")
+    page.keyboard.press("Tab")
+    assert page.get_attribute("#filter-value", "placeholder") == "1969 to 2024"
+    page.keyboard.type("many")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("The value must be a number.")
+    page.fill("#filter-value", "1900.5")
+    page.keyboard.press("Enter")
+    expect(page.locator("#hits .hit")).to_have_count(2)
+    assert page.locator("#chips .chip").all_inner_texts() == ["year ≥ 1900.5"]
+    page.select_option("#filter-field", "kind")
+    assert page.locator("#filter-choice option").all_inner_texts() == ["sky (1)"]
+    page.select_option("#filter-operator", "$ne")
+    page.click("#filter [type=submit]")
+    expect(page.locator("#hits .hit")).to_have_count(1)
+    assert page.locator("#hits .hit strong").all_inner_texts() == ["Bees"]
+    page.goto(page.url)  # the address holds the filter
+    expect(page.locator("#hits .hit")).to_have_count(1)
+    chips = page.locator("#chips .chip")
+    assert chips.all_inner_texts() == ["year ≥ 1900.5", "kind is not sky"]
+    chips.first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#hits .hit")).to_have_count(2)
+    assert page.evaluate("document.activeElement.textContent") == "kind is not sky"
+    page.keyboard.press("Enter")
+    expect(page.locator("#hits .hit")).to_have_count(3)
+    assert "where" not in page.url
+    nested = '{"$or": [{"year": 1969}, {"a": {"$exists": true}}]}'
+    page.goto(f"{address}/?q=sea&where={nested}")
+    expect(page.locator("#hits .hit")).to_have_count(2)
+    assert page.locator("#chips .chip").count() == 1
+    page.goto(f"{address}/?q=sea&where=%7B")
+    expect(page.locator("#hits .hit")).to_have_count(3)
+
+
+def test_hostile_metadata_is_shown_as_text(page: Page) -> None:
+    title = page.title()
+    page.click("#open-filter")
+    page.select_option("#filter-field", "a")
+    assert page.locator("#filter-choice option").all_inner_texts() == [f"{HOSTILE} (1)"]
+    page.click("#filter [type=submit]")
+    assert page.locator("#chips .chip").all_inner_texts() == [f"a is {HOSTILE}"]
+    search(page, "tides")
+    expect(page.locator("#hits .hit")).to_have_count(1)
+    assert page.title() == title and page.locator("img, #chips script").count() == 0
+    page.focus("#filter-operator")
+    page.keyboard.press("Escape")
+    expect(page.locator("#filter")).to_be_hidden()
+    assert page.evaluate("document.activeElement.id") == "query"
+
+
+@contextmanager
+def indexed_meanwhile(path: Path, encoder: Encoder) -> Iterator[str]:
+    """Serve documents that are indexed while the page is open."""
+    from pocket_colbert.corpus import Fields
+    from pocket_colbert.server.app import create_app
+    from pocket_colbert.server.indexing import Indexing
+    from pocket_colbert.server.service import Service
+
+    folder = path.with_name("meanwhile.index")
+    index = Index.create(folder, IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint))
+    indexing = Indexing(path, folder, Fields())
+    with listening(create_app(Service(encoder, index, writable=True, indexing=indexing))) as found:
+        yield found
+
+
+def test_progress_of_indexing(
+    browser: Browser, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pocket_colbert.server.indexing._PACE", Pace(documents=2, first_tokens=1))
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for n in range(6):
+        (notes / f"{n}.txt").write_text(f"The sea is {n} miles wide.", "utf-8")
+    go, upsert = threading.Event(), Retriever.upsert
+
+    def gated(self: Retriever, documents: list[Document], **named: Any) -> int:
+        assert documents[0].document_id != "4.txt" or go.wait(60)
+        return upsert(self, documents, **named)
+
+    monkeypatch.setattr(Retriever, "upsert", gated)
+    with indexed_meanwhile(notes, encoder) as address:
+        page = browser.new_page()
+        page.goto(f"{address}/?q=sea")
+        expect(page.locator("#indexing-text")).to_have_text(
+            "Indexing notes: 4 of 6 documents; 4 can be found"
+        )
+        assert page.get_attribute("#indexing-bar", "value") == "4"
+        assert page.get_attribute("#indexing-bar", "max") == "6"
+        expect(page.locator("#hits .hit")).to_have_count(4)
+        go.set()
+        expect(page.locator("#indexing")).to_be_hidden()
+        expect(page.locator("#hits .hit")).to_have_count(6)
+        expect(page.locator("#served")).to_have_text("6 documents")
+        page.close()
+
+
+def test_why_indexing_stopped_is_shown(browser: Browser, encoder: Encoder, tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_bytes(b"\xff")
+    with indexed_meanwhile(tmp_path / "bad.txt", encoder) as address:
+        page = browser.new_page()
+        page.goto(address)
+        expect(page.locator("#indexing-failed")).to_contain_text("bad.txt is not UTF-8")
+        expect(page.locator("#indexing")).to_be_hidden()
+        page.close()
+
+
 def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
     search(page, "tides of the sea")
@@ -184,3 +312,12 @@ def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
     page.click("#words .word >> nth=0")  # a finger has no hover: a tap pins the word
     assert page.get_attribute("#words .word >> nth=0", "aria-pressed") == "true"
     assert page.locator("#hits mark.lit").count() > 0
+    page.click("#open-filter")
+    page.select_option("#filter-operator", "$prefix")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.click("#filter [type=submit]")
+    expect(page.locator("#status")).to_have_text("A value is missing.")
+    page.fill("#filter-value", HOSTILE[:70])
+    page.click("#filter [type=submit]")
+    expect(page.locator("#hits .hit")).to_have_count(1)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360

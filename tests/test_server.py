@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,17 +18,20 @@ from typing import Any
 import httpx2 as httpx
 import numpy as np
 import pytest
+import uvicorn
 from click.testing import CliRunner
 from starlette.testclient import TestClient
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
 from pocket_colbert.cli import main
 from pocket_colbert.maxsim import maxsim_pairwise
 from pocket_colbert.server.app import Limits, create_app
+from pocket_colbert.server.run import run
 from pocket_colbert.server.security import LOOPBACK_HOSTS, host_name, listening_socket
 from pocket_colbert.server.service import Service
 
-from .conftest import listening
+from .conftest import listening, serve_command
 
 pytestmark = pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
 
@@ -109,7 +110,28 @@ def test_search_is_the_retrievers(client: TestClient, folder: Path, encoder: Enc
     assert hits[0]["id"] == "a/b?c#d"
 
 
+def test_a_search_encodes_its_query_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode_query, calls = Encoder.encode_query, []
+
+    def counting(self: Encoder, queries: list[str], **named: Any) -> Any:
+        calls.append(queries)
+        return encode_query(self, queries, **named)
+
+    monkeypatch.setattr(Encoder, "encode_query", counting)
+    for query in ("tides", "bread", "bread and tides"):
+        asked = {"query": query, "k": 3, "explain": True}
+        assert len(client.post("/api/search", json=asked).json()["hits"]) == 3
+    assert calls == [["tides"], ["bread"], ["bread and tides"]]
+
+
 def test_search_filters_and_keywords(client: TestClient) -> None:
+    (year,) = client.get("/api/fields").json()["fields"]
+    assert year == {
+        "name": "year", "kind": "number", "least": 2020, "greatest": 2024,
+        "values": [{"value": 2020, "documents": 1}, {"value": 2024, "documents": 1}],
+    }  # fmt: skip
     asked = {"query": "flour", "where": {"year": {"$gte": 2021}}}
     hits = client.post("/api/search", json=asked).json()["hits"]
     assert [hit["id"] for hit in hits] == ["bees.md"]
@@ -384,7 +406,7 @@ def test_the_openapi_document_is_true(folder: Path, encoder: Encoder) -> None:
     with listening(create_app(service)) as address:
         document = httpx.get(f"{address}/openapi.json").json()
         schema = schemathesis.openapi.from_dict(without_long_limits(document))
-        assert len(schema) == 12
+        assert len(schema) == 13
         for result in schema.get_all_operations():
             operation = result.ok()
             takes_something = bool(operation.definition.raw.keys() & {"requestBody", "parameters"})
@@ -436,7 +458,7 @@ def test_overload_answers_everyone(folder: Path, encoder: Encoder) -> None:
                 return client.post("/api/search", json={"query": f"tides {n}"})
 
             tasks = [asyncio.create_task(search(n)) for n in range(30)]
-            while sum(task.done() for task in tasks) < 23:  # refused at once, while others wait
+            while sum(task.done() for task in tasks) < 23:  # refused while others wait
                 await asyncio.sleep(0.01)
             go.set()
             return await asyncio.gather(*tasks), await search(30)
@@ -476,53 +498,49 @@ def test_listening_beyond_this_machine_needs_a_token(folder: Path) -> None:
     assert local
 
 
-def start_server(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
-    """Start the command and return it and its address once it listens."""
-    process = subprocess.Popen(
-        [
-            sys.executable, "-c", "from pocket_colbert.cli import main; main()",
-            "serve", str(folder), "--port", "0", *options,
-        ],
-        stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    assert "Serving" in line, line + process.stderr.read()
-    return process, line.split()[-1]
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopping_finishes_what_is_under_way(folder: Path, number: int) -> None:
-    process, address = start_server(folder)
-    place = httpx.URL(address)
-    documents = [{"id": f"n{n}", "text": f"{n} words of a text. " * 20} for n in range(9)]
-    body = json.dumps({"documents": documents}).encode()
-    connection = HTTPConnection(place.host, place.port, timeout=60)
-    connection.putrequest("POST", "/api/documents")
-    connection.putheader("Content-Type", "application/json")
-    connection.putheader("Content-Length", str(len(body)))
-    connection.endheaders(body[:100])
-    # Once a later request is answered, this one is under way.
-    assert httpx.get(f"{address}/health").json() == {"status": "ok"}
-    process.send_signal(number)
-    for _ in range(600):
-        if not listens(place):
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("the server still takes connections")
-    connection.send(body[100:])
-    answer = connection.getresponse()
-    assert answer.status == 201 and json.loads(answer.read())["added"] == len(documents)
-    connection.close()
-    assert process.wait(60) == 0
-    assert process.stderr is not None
-    with process.stderr:
-        assert process.stderr.read() == ""
+    with serve_command(folder) as (process, address):
+        place = httpx.URL(address)
+        documents = [{"id": f"n{n}", "text": f"{n} words of a text. " * 20} for n in range(9)]
+        body = json.dumps({"documents": documents}).encode()
+        connection = HTTPConnection(place.host, place.port, timeout=60)
+        connection.putrequest("POST", "/api/documents")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:100])
+        # Once a later request is answered, this one is under way.
+        assert httpx.get(f"{address}/health").json() == {"status": "ok"}
+        process.send_signal(number)
+        for _ in range(600):
+            if not listens(place):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the server still takes connections")
+        connection.send(body[100:])
+        answer = connection.getresponse()
+        assert answer.status == 201 and json.loads(answer.read())["added"] == len(documents)
+        connection.close()
+        assert process.wait(60) == 0
+        assert process.stderr is not None and process.stderr.read() == ""
     with Index.load(folder, writable=True) as index:  # the lock is free
         assert len(index) == len(documents) + len(DOCUMENTS)
+
+
+def test_requests_share_the_cores_not_their_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each request's matrix products took all cores too, all would wait for each other."""
+    seen: list[int] = []
+
+    def serves(self: Any, sockets: Any) -> None:
+        seen.extend(i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas")
+
+    monkeypatch.setattr(uvicorn.Server, "run", serves)
+    place, _ = listening_socket("127.0.0.1", 0, token=None)
+    with threadpool_limits(2, user_api="blas"):
+        run(object(), place, seconds=1)  # type: ignore[arg-type]
+    assert seen and set(seen) == {1}
 
 
 def listens(place: httpx.URL) -> bool:

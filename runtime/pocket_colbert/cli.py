@@ -44,6 +44,7 @@ _SNIPPET = 160
 
 
 if TYPE_CHECKING:
+    from pocket_colbert.explanation import Explanation
     from pocket_colbert.results import Hit
     from pocket_colbert.retriever import Retriever
 
@@ -274,9 +275,24 @@ def _print_hits(
         line = " ".join(f"{hit.title + ': ' if hit.title else ''}{shown}".split())
         if line:
             click.echo(f"              {line}")
-        for match in why.matches if why else ():
-            place = f"at {match.document_span[0]}" if match.document_span else "title or marker"
-            click.echo(
-                f"              {match.share:6.1%}  {match.query_token} - {match.document_token} "
-                f"({match.similarity:.2f}, {place})"
-            )
+        if why is not None:
+            _print_explanation(why)
+
+
+def _print_explanation(why: Explanation) -> None:
+    """Say what the query's words matched, and what the tokens that are no words add."""
+    others = []
+    for match in why.matches:
+        if match.query_span is None:
+            others.append(match.similarity)
+            continue
+        place = f"at {match.document_span[0]}" if match.document_span else "title or marker"
+        click.echo(
+            f"              {match.share:6.1%}  {match.query_token} - {match.document_token} "
+            f"({match.similarity:.2f}, {place})"
+        )
+    if others:
+        click.echo(
+            f"              {'':6}  {len(others)} markers and fillers add {sum(others):.2f} of "
+            f"{why.score:.2f}"
+        )

@@ -69,6 +69,9 @@ id_field_option = click.option(
 text_field_option = click.option(
     "--text-field", default="text", show_default=True, help="Key of the text."
 )
+title_field_option = click.option(
+    "--title-field", default="title", show_default=True, help="Key of the title."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 pool_option = click.option(
     "--pool-factor", type=click.FloatRange(min=1), default=1.0, show_default=True,

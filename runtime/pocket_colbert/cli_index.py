@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,9 @@ from pocket_colbert.cli_common import (
     readable_size,
     text_field_option,
     threads_option,
+    title_field_option,
 )
 from pocket_colbert.errors import (
-    CorpusError,
     IndexExistsError,
     InvalidInputError,
     TruncationWarning,
@@ -41,7 +42,6 @@ from pocket_colbert.errors import (
 
 if TYPE_CHECKING:
     from pocket_colbert.config import IndexConfig
-    from pocket_colbert.documents import Document
     from pocket_colbert.encoder import Encoder
     from pocket_colbert.index import Index
     from pocket_colbert.index_info import IndexInfo
@@ -59,7 +59,7 @@ _INTERRUPTED = 130
 @click.option("--id-prefix", default="", metavar="TEXT", help="Put TEXT in front of all ids.")
 @id_field_option
 @text_field_option
-@click.option("--title-field", default="title", show_default=True, help="Key of the title.")
+@title_field_option
 @click.option(
     "--inverted-file",
     type=click.Choice(["auto", "always", "never"]),
@@ -142,23 +142,14 @@ def index(
     it goes on where it was when it is called again.
     """
     from pocket_colbert.config import IndexConfig, Pruning, Splitting
-    from pocket_colbert.corpus import Fields, read_documents, text_to_encode
+    from pocket_colbert.corpus import Fields, read_sources, source_name, text_to_encode
     from pocket_colbert.index import Index
     from pocket_colbert.retriever import Retriever
     from pocket_colbert.sync import sync
     from pocket_colbert.tuning import frequent_ids
 
     names = Fields(id_field, text_field, title_field)
-
-    def documents() -> Iterator[Document]:
-        for path in paths:
-            source, document = _source(path, into), None
-            for document in read_documents([path], names):
-                document_id = id_prefix + document.document_id
-                yield replace(document, document_id=document_id, source=source)
-            if document is None:  # rather than delete all that came from there
-                raise CorpusError(f"there are no documents in {path}.")
-
+    documents = partial(read_sources, paths, into, names, id_prefix=id_prefix)
     update = _is_there(into) and not overwrite
     if update and dim is None:
         with Index.load(into) as there:
@@ -183,7 +174,7 @@ def index(
         name for name in context.params
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }  # fmt: skip
-    sources = [_source(path, into) for path in paths]
+    sources = [source_name(path, into) for path in paths]
     with _target(into, encoder, overwrite, config, given) as target:
         retriever = Retriever(encoder, target)
         with progress_bar("Indexing", None, as_json) as advance:
@@ -328,14 +319,6 @@ def check(context: click.Context, folder: Path, as_json: bool) -> None:
             click.echo(problem)
         click.echo(f"{folder}: {len(problems) or 'no'} problem{'s' * (len(problems) != 1)} found")
     context.exit(1 if problems else 0)
-
-
-def _source(path: Path, into: Path) -> str:
-    """Name a path as it is seen from the index, so that both may move together."""
-    try:
-        return Path(os.path.relpath(path.resolve(), into.resolve())).as_posix()
-    except ValueError:  # on another drive of Windows
-        return path.resolve().as_posix()
 
 
 def _is_there(into: Path) -> bool:

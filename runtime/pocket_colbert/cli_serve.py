@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pocket_colbert.cli_common import (
     encoder_for,
     folder_type,
+    id_field_option,
+    load_encoder,
     model_option,
+    path_type,
     provider_option,
+    text_field_option,
     threads_option,
+    title_field_option,
 )
-from pocket_colbert.errors import OptionalDependencyError, TruncationWarning
+from pocket_colbert.errors import (
+    CorpusError,
+    IndexConflictError,
+    IndexNotFoundError,
+    OptionalDependencyError,
+    TruncationWarning,
+)
+
+if TYPE_CHECKING:
+    from pocket_colbert.corpus import Fields
+    from pocket_colbert.encoder import Encoder
+
+
+_NEEDED = ("starlette", "uvicorn", "msgspec", "threadpoolctl")
 
 
 @click.command()
-@click.argument("folder", type=folder_type)
+@click.argument("path", type=path_type)
+@click.option(
+    "--into", type=folder_type, default=None, metavar="DIR",
+    help="Where documents are indexed.  [default: PATH.index]",
+)  # fmt: skip
+@id_field_option
+@text_field_option
+@title_field_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8470, show_default=True,
@@ -54,7 +81,11 @@ from pocket_colbert.errors import OptionalDependencyError, TruncationWarning
 @threads_option
 @provider_option
 def serve(
-    folder: Path,
+    path: Path,
+    into: Path | None,
+    id_field: str,
+    text_field: str,
+    title_field: str,
     host: str,
     port: int,
     token: str | None,
@@ -68,36 +99,90 @@ def serve(
     threads: int | None,
     provider: str,
 ) -> None:
-    """Serve the index FOLDER over HTTP, with a page to search it."""
+    """Serve PATH over HTTP, with a page to search it.
+
+    PATH is an index, or a folder or file of documents that `index` takes. Documents are indexed
+    into DIR while they are served, and found as they are committed. Interrupted, it goes on where
+    it was when it is called again; then it takes in what has changed, too.
+    """
+    from pocket_colbert.corpus import Fields
     from pocket_colbert.cpu import usable_cores
+    from pocket_colbert.folder import is_index
     from pocket_colbert.index import Index
 
     try:
         from pocket_colbert.server.app import Limits, create_app
+        from pocket_colbert.server.indexing import Indexing
         from pocket_colbert.server.run import run
         from pocket_colbert.server.security import LOOPBACK_HOSTS, listening_socket
         from pocket_colbert.server.service import Service
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "msgspec"):
+        if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
         raise OptionalDependencyError.of("serve", "server") from error
 
     warnings.simplefilter("ignore", TruncationWarning)  # long queries are cut, as in search
+    indexing, folder = None, path
+    if is_index(path):
+        if into is not None:
+            raise click.UsageError(f"--into goes with documents, and {path} is an index.")
+    else:
+        fields = Fields(id_field, text_field, title_field)
+        folder = _index_folder(path, into, fields, read_only)
+        indexing = Indexing(path, folder, fields, tell=partial(click.echo, err=True))
     listening, local = listening_socket(host, port, token=token)
-    with listening, Index.load(folder, writable=not read_only, threads=threads) as index:
-        service = Service(
-            encoder_for(index.config, model, threads, provider), index, writable=not read_only
+    with listening:
+        encoder = None
+        if not is_index(folder):
+            encoder = load_encoder(model, threads, provider)
+            _create(folder, encoder)
+        with Index.load(folder, writable=not read_only, threads=threads) as index:
+            encoder = encoder or encoder_for(index.config, model, threads, provider)
+            service = Service(encoder, index, writable=not read_only, indexing=indexing)
+            limits = Limits(
+                body=max_body, concurrency=concurrency or usable_cores(), queue=queue,
+                seconds=timeout,
+            )  # fmt: skip
+            # Beyond this machine the token keeps strangers out, whatever name they come by.
+            hosts = [*LOOPBACK_HOSTS, *allow_host] if local or allow_host else None
+            app = create_app(service, limits=limits, token=token, hosts=hosts)
+            place = f"[{host}]" if ":" in host else host
+            now = f", indexing into {folder}" if indexing else ""
+            click.echo(
+                f"Serving {path} ({len(index)} documents{now}) at "
+                f"http://{place}:{listening.getsockname()[1]}",
+                err=True,
+            )
+            try:
+                run(app, listening, seconds=timeout)
+            finally:
+                service.close()  # a second signal ends the application before it has
+
+
+def _index_folder(path: Path, into: Path | None, fields: Fields, read_only: bool) -> Path:
+    """Return where documents are indexed, once it is known that there are any."""
+    from pocket_colbert.corpus import read_documents
+
+    if not path.exists():
+        raise IndexNotFoundError(f"there is no index at {path}, and no file or folder.")
+    if next(read_documents([path], fields), None) is None:
+        raise CorpusError(f"there are no documents in {path}.")
+    if read_only:
+        raise click.UsageError(
+            f"--read-only serves an index, and {path} is to be indexed: first call `index`."
         )
-        limits = Limits(
-            body=max_body, concurrency=concurrency or usable_cores(), queue=queue, seconds=timeout
-        )
-        # Beyond this machine the token keeps strangers out, whatever name they come by.
-        hosts = [*LOOPBACK_HOSTS, *allow_host] if local or allow_host else None
-        app = create_app(service, limits=limits, token=token, hosts=hosts)
-        place = f"[{host}]" if ":" in host else host
-        click.echo(
-            f"Serving {folder} ({len(index)} documents) at "
-            f"http://{place}:{listening.getsockname()[1]}",
-            err=True,
-        )
-        run(app, listening, seconds=timeout)
+    return into or Path(f"{path.resolve()}.index")
+
+
+def _create(folder: Path, encoder: Encoder) -> None:
+    """Make an empty index with the settings that `index` has by default."""
+    from pocket_colbert.config import IndexConfig
+    from pocket_colbert.index import Index
+
+    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
+    try:
+        Index.create(folder, config, threads=1).close()
+    except OSError as error:
+        raise IndexConflictError(
+            f"no index can be made at {folder} ({error.strerror}); name another place with --into."
+        ) from error

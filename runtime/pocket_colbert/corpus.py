@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,44 @@ def read_documents(paths: Iterable[Path], fields: Fields | None = None) -> Itera
             yield from _read_file(path, path.name, fields)
         else:
             raise CorpusError(f"there is no file or folder {path}.")
+
+
+def source_name(path: Path, index_folder: Path) -> str:
+    """Name a path as it is seen from an index, so that both may move together."""
+    try:
+        return Path(os.path.relpath(path.resolve(), index_folder.resolve())).as_posix()
+    except ValueError:  # on another drive of Windows
+        return path.resolve().as_posix()
+
+
+def read_sources(
+    paths: Iterable[Path],
+    index_folder: Path,
+    fields: Fields | None = None,
+    *,
+    id_prefix: str = "",
+) -> Iterator[Document]:
+    """Read documents for an index that is kept in step with them; see `sync.sync`.
+
+    Args:
+        paths: See `read_documents`.
+        index_folder: Where the index is.
+        fields: See `read_documents`.
+        id_prefix: What is put in front of all ids.
+
+    Yields:
+        Documents with the `source_name` of their path as source.
+
+    Raises:
+        CorpusError: See `read_documents`, or a path has no documents.
+    """
+    for path in paths:
+        source, document = source_name(path, index_folder), None
+        for document in read_documents([path], fields):
+            document_id = id_prefix + document.document_id
+            yield replace(document, document_id=document_id, source=source)
+        if document is None:  # rather than delete all that came from there
+            raise CorpusError(f"there are no documents in {path}.")
 
 
 def _files(folder: Path) -> Iterator[Path]:

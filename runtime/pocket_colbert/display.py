@@ -25,10 +25,9 @@ class HeatMap:
 
         >>> HeatMap.of(retriever, "who pays for the roof?", hits)
 
-    A character's heat is the share of the score of the query tokens whose nearest document token
-    it belongs to. Query tokens without a place in the query, such as [CLS], or whose match is
-    in the title, have a share too but heat nothing. All text is escaped: what a document or query
-    holds is never markup.
+    A character's heat is the share (`TokenMatch.share`) of the query tokens whose nearest document
+    token it belongs to. Tokens whose match is in the title heat nothing. All text is escaped: what
+    a document or query holds is never markup.
 
     Attributes:
         query: The query.
@@ -106,7 +105,7 @@ def _heat(text: str, matches: Iterable[TokenMatch], place: str) -> NDArray[np.fl
     for match in matches:
         span = getattr(match, place)
         if span is not None:
-            heat[slice(*span)] += max(match.share, 0.0)
+            heat[slice(*span)] += match.share
     return heat / heat.max() if heat.any() else heat
 
 

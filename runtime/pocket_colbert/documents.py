@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import IndexFormatError, InvalidInputError
-from pocket_colbert.filters import ID, Condition, Value, is_unicode, sql_number
+from pocket_colbert.filters import ID, Condition, Value, after_prefix, is_unicode
+from pocket_colbert.metadata import checked_json, flat
 
 Span = tuple[int, int]
 """First character and the one after the last."""
@@ -50,7 +51,6 @@ _COMPARISONS = {
 }  # fmt: skip
 _BATCH = 500
 _CACHED_COUNTS = 10_000
-_DEEPEST = 100
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ class DocumentStore:
             return self._positions([row for rows in found for row in rows])
         if condition.operator == "$prefix":
             (prefix,) = condition.values
-            end = _after_prefix(str(prefix))
+            end = after_prefix(str(prefix))
             column = "document_id" if condition.field == ID else "value"
             upper = f" AND {column} < ?" if end is not None else ""
             values = [prefix] if end is None else [prefix, end]
@@ -245,6 +245,31 @@ class DocumentStore:
             text = isinstance(condition.values[0], str)
             statement += " AND value >= ''" if text else " AND value < ''"
         return self._positions(self._select(statement, names + list(condition.values)))
+
+    def fields(self, limit: int) -> list[str]:
+        """Return the first names of metadata fields, in order, by as many look-ups.
+
+        Raises:
+            InvalidInputError: See `matching`.
+        """
+        if self.version < 3:
+            raise _too_old("filters need")
+        return self._distinct("SELECT MIN(name) FROM fields WHERE name ", [], "", limit)
+
+    def values(self, name: str, limit: int) -> list[Value]:
+        """Return the first values of a field, numbers before texts, by as many look-ups."""
+        statement = "SELECT MIN(value) FROM fields WHERE name = ? AND value "
+        return self._distinct(statement, [name], float("-inf"), limit)
+
+    def greatest(self, name: str) -> Value | None:
+        """Return the last value of a field, None where no document has it."""
+        statement = "SELECT MAX(value) FROM fields WHERE name = ?"
+        return self._value(self._select(statement, [name])[0][0])
+
+    def with_value(self, name: str, value: Value, limit: int) -> NDArray[np.int64]:
+        """Return the positions of the first documents of which a field has a value."""
+        statement = "SELECT position FROM fields WHERE name = ? AND value = ? LIMIT ?"
+        return self._positions(self._select(statement, [name, value, limit]))
 
     def has_trigrams(self) -> bool:
         """Say whether what counts as a word is any three characters."""
@@ -368,6 +393,20 @@ class DocumentStore:
         except (sqlite3.Error, UnicodeError) as error:
             raise IndexFormatError(f"{self._path} is damaged: {error}.") from error
 
+    def _distinct(self, statement: str, given: list[str], least: Value, limit: int) -> list[Any]:
+        """Leap through an index from each value to the next; equal ones are not read."""
+        found: list[Value] = []
+        value = self._value(self._select(f"{statement} >= ?", [*given, least])[0][0])
+        while value is not None and len(found) < limit:
+            found.append(value)
+            value = self._value(self._select(f"{statement} > ?", [*given, value])[0][0])
+        return found
+
+    def _value(self, value: object) -> Value | None:
+        if value is None or isinstance(value, str | int | float):
+            return value
+        raise self._damaged(f"what no field can be: {value!r:.40}")
+
     def _positions(self, rows: Sequence[tuple[Any, ...]]) -> NDArray[np.int64]:
         """Return the first column, once it is known to be positions of documents."""
         try:
@@ -381,7 +420,7 @@ class DocumentStore:
     def _document(self, row: tuple[Any, ...]) -> Document:
         position, document_id, title, source, metadata, text = row
         try:
-            values = _checked_json(metadata) if metadata else {}
+            values = checked_json(metadata) if metadata else {}
         except (TypeError, ValueError, RecursionError) as error:
             raise self._damaged(f"metadata that is no JSON: {error}") from error
         texts = all(item is None or isinstance(item, str) for item in (title, source, text))
@@ -421,7 +460,7 @@ def checked_document(document: Document) -> Document:
         except UnicodeEncodeError as error:
             raise InvalidInputError(f"{what} {name} must be valid Unicode: {error}.") from error
     try:
-        back = _checked_json(json.dumps(document.metadata, allow_nan=False))
+        back = checked_json(json.dumps(document.metadata, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"metadata {name} must be a JSON object: {error}.") from error
     if not isinstance(back, dict) or back != document.metadata:
@@ -454,7 +493,7 @@ def _fill(
                 (position, document.document_id, document.title, document.source, written,
                  document.text)
             )  # fmt: skip
-            fields.extend({(name, value, position) for name, value in _flat((), metadata)})
+            fields.extend({(name, value, position) for name, value in flat(metadata)})
             for start, end in parts:
                 if (start, end) != (0, len(document.text or "")):
                     spans.append((passage, start, end))
@@ -474,55 +513,9 @@ def _fill(
     return np.array(counts, dtype=np.int32)
 
 
-def _checked_json(text: str) -> Any:
-    """Read JSON; ValueError or RecursionError unless it can be written again and searched."""
-    value = json.loads(text)
-    json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    if _depth(value) > _DEEPEST:
-        raise ValueError(f"it is nested deeper than {_DEEPEST}")
-    return value
-
-
-def _depth(value: Any) -> int:
-    """Return how deep a JSON value is nested, 0 for one that is neither object nor list."""
-    depth, values = -1, [value]
-    while values:
-        nested = [item for item in values if isinstance(item, dict | list)]
-        parts = [item.values() if isinstance(item, dict) else item for item in nested]
-        values = [inner for part in parts for inner in part]
-        depth += 1
-    return depth
-
-
-def _flat(names: tuple[str, ...], value: Any) -> Iterator[tuple[str, Value]]:
-    """List the values of a JSON object: inner names follow a dot, lists count item by item."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat((*names, key), inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _flat(names, inner)
-    elif isinstance(value, str):
-        yield ".".join(names), value
-    elif value is not None:
-        yield ".".join(names), sql_number(value)
-
-
 def _phrase(word: str) -> str:
     """Quote a word for FTS5: within quotes nothing is syntax but a quote."""
     return '"' + word.replace('"', '""') + '"'
-
-
-def _after_prefix(prefix: str) -> str | None:
-    """Return the first text behind all that begin with a prefix, in the order of code points."""
-    while prefix:
-        code = ord(prefix[-1]) + 1
-        if code == 0xD800:  # surrogates are no characters
-            code = 0xE000
-        prefix = prefix[:-1]
-        if code <= 0x10FFFF:
-            return prefix + chr(code)
-    return None
 
 
 def _too_old(what: str) -> InvalidInputError:

@@ -24,8 +24,10 @@ class TokenMatch:
         document_token: The document token's part of the text or title, or its name.
         document_span: Where it stands in the document's text, in characters; None when it is of
             the title or has a name only.
-        similarity: Their cosine.
-        share: Its part of the score, of which there is 1 in all.
+        similarity: Their cosine, which is what it adds to the score.
+        share: Its part, from 0 to 1, of what the words of the query add to the score. The tokens
+            without a place in the query have none: markers, and the [MASK] tokens that some
+            models fill queries up with, add most of many scores and say nothing of the words.
     """
 
     query_token: str
@@ -42,10 +44,10 @@ class Explanation:
 
     Attributes:
         document_id: The document's id.
-        score: Its MaxSim, the sum of the similarities.
+        score: Its MaxSim, the sum of all similarities.
         start: Where the passage that was scored starts in the document's text, in characters.
         end: Where it ends.
-        matches: One a query token, in order.
+        matches: One a query token, in order; the shares add up to 1 unless no word matched.
     """
 
     document_id: str
@@ -86,13 +88,24 @@ def explain_match(
     nearest = similarities.argmax(axis=1)
     best = similarities.max(axis=1)
     score = float(best.sum(dtype=np.float32))
+    shares = _shares(query_tokens, best)
     matches = []
-    for token, place, similarity in zip(query_tokens, nearest, best.tolist(), strict=True):
+    for token, place, similarity, share in zip(
+        query_tokens, nearest, best.tolist(), shares.tolist(), strict=True
+    ):
         match = document_tokens[place]
         span = match.span and (start + match.span[0], start + match.span[1])
-        share = similarity / score if score else 0.0
         matches.append(TokenMatch(token.label, token.span, match.label, span, similarity, share))
     return Explanation(document_id, score, start, end, tuple(matches))
+
+
+def _shares(query_tokens: Sequence[Token], best: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the share of each query token, (query_tokens,) float64; see `TokenMatch.share`."""
+    words = np.array([token.span is not None for token in query_tokens], dtype=bool)
+    # What is unlike all of a passage takes from the score; it is no part of why it was found.
+    parts = np.where(words, np.maximum(best, 0), 0).astype(np.float64)
+    total = parts.sum()
+    return parts / total if total else parts
 
 
 def snippet_weights(

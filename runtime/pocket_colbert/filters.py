@@ -195,3 +195,15 @@ def sql_number(value: float) -> int | float:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+
+
+def after_prefix(prefix: str) -> str | None:
+    """Return the first text behind all that begin with a prefix, in the order of code points."""
+    while prefix:
+        code = ord(prefix[-1]) + 1
+        if code == 0xD800:  # surrogates are no characters
+            code = 0xE000
+        prefix = prefix[:-1]
+        if code <= 0x10FFFF:
+            return prefix + chr(code)
+    return None

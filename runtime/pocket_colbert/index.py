@@ -380,8 +380,8 @@ class Index(Searchable):
         Raises:
             InvalidInputError: There is no document of that id.
         """
-        if document_id in self._pending:
-            return self._pending.get(document_id)
+        if found := self._pending.find(document_id):  # one look: another thread may commit
+            return found
         return super().get(document_id)
 
     def save(self, folder: str | Path) -> None:

@@ -78,9 +78,10 @@ class Pending:
     def __iter__(self) -> Iterator[Document]:
         return (item.document for item in self._added.values())
 
-    def get(self, document_id: str) -> Document:
-        """Return a document that was added."""
-        return self._added[document_id].document
+    def find(self, document_id: str) -> Document | None:
+        """Return a document that was added, None for any other id."""
+        added = self._added.get(document_id)
+        return None if added is None else added.document
 
     def add(self, added: Sequence[Added], existing: Sequence[TokenRows]) -> None:
         """Add documents.

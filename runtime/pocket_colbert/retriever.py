@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class Retriever:
                 )
         self.encoder = encoder
         self.index = index
+        self._last = threading.local()
 
     def retrieve(
         self,
@@ -82,7 +84,11 @@ class Retriever:
             check_texts(queries)
             encoded = [np.empty((0, index.dim), np.float32) for _ in queries]
         else:
-            encoded = self.encoder.encode_query(queries)
+            check_texts(queries)
+            alone = len(queries) == 1
+            encoded = (
+                [self._encoded_query(queries[0])] if alone else self.encoder.encode_query(queries)
+            )
         return index.search(
             encoded, k, parameters=parameters, where=where, subset=subset, texts=queries
         )
@@ -135,7 +141,13 @@ class Retriever:
         return sum(len(item.embedding) for parts in passages for item in parts)
 
     def rerank(
-        self, query: str, documents: Sequence[str] | Mapping[str, str], k: int | None = None
+        self,
+        query: str,
+        documents: Sequence[str] | Mapping[str, str],
+        k: int | None = None,
+        *,
+        progress: Progress | None = None,
+        encoded: Callable[[int], None] | None = None,
     ) -> list[Hit]:
         """Order texts of any length by their MaxSim with a query; no index is needed.
 
@@ -147,6 +159,10 @@ class Retriever:
             query: The query.
             documents: Texts, whose ids are then "0", "1", ..., or a mapping of ids to texts.
             k: How many to return at most, all by default.
+            progress: Called with the number of texts done and of all. What it raises stops the
+                work.
+            encoded: Called once with the number of token vectors that were made, the query's
+                included.
 
         Returns:
             Hits with texts, best first, equal scores in the order given.
@@ -163,9 +179,12 @@ class Retriever:
         else:
             texts = documents if isinstance(documents, str) else list(documents)  # type: ignore[assignment]
             ids = [str(position) for position in range(len(texts))]
-        passages = self.encoder.encode_passages(texts)
+        asked = self._encoded_query(query)
+        passages = self.encoder.encode_passages(texts, progress=progress)
         embeddings = [item.embedding for parts in passages for item in parts]
-        flat = maxsim_pairwise(self.encoder.encode_query([query])[0], embeddings)
+        if encoded is not None:
+            encoded(len(asked) + sum(map(len, embeddings)))
+        flat = maxsim_pairwise(asked, embeddings)
         ends = np.cumsum([len(parts) for parts in passages], dtype=np.int64)
         each = np.split(flat, ends[:-1])[: len(passages)]
         scores = np.array([part.max() for part in each], dtype=np.float32)
@@ -225,7 +244,7 @@ class Retriever:
         return explain_match(
             hit.document_id,
             self.encoder.query_tokens(query),
-            self.encoder.encode_query([query])[0],
+            self._encoded_query(query),
             tokens,
             embedding,
             start=part.start,
@@ -247,7 +266,7 @@ class Retriever:
             InvalidInputError: See `explain`.
         """
         query_tokens = self.encoder.query_tokens(query)
-        encoded = self.encoder.encode_query([query])[0]
+        encoded = self._encoded_query(query)
         found = []
         for hit in hits:
             part, tokens, embedding = self._passage(hit)
@@ -257,6 +276,18 @@ class Retriever:
             start, end = best_window(text, spans, weights, length)
             found.append((part.start + start, part.start + end))
         return found
+
+    def _encoded_query(self, query: str) -> NDArray[np.float32]:
+        """Return a query's token vectors, (query_tokens, dim) float32.
+
+        Who searches then asks for snippets and explanations of each hit, in the same thread.
+        """
+        known: tuple[Encoder, str, NDArray[np.float32]] | None = getattr(self._last, "query", None)
+        if known is None or known[0] is not self.encoder or known[1] != query:
+            known = self.encoder, query, self.encoder.encode_query([query])[0]
+            known[2].flags.writeable = False
+            self._last.query = known
+        return known[2]
 
     def _passage(self, hit: Hit) -> tuple[PassageHit, list[Token], NDArray[np.float32]]:
         """Return a hit's best passage, its tokens and their vectors."""
@@ -268,8 +299,11 @@ class Retriever:
         text = hit.text[part.start : part.end]
         tokens = self.encoder.document_tokens(text, title=hit.title)
         if self.index is not None and self.index.config.pruning == Pruning():
-            if hit.document_id in self.index:
-                for item in self.index.passages(hit.document_id):
+            # What is committed, as it was found in there: another thread may have replaced or
+            # deleted the document since, and not committed that yet.
+            snapshot = self.index.snapshot
+            for place in snapshot.places([hit.document_id]).values():
+                for item in snapshot.passages(place):
                     same = (item.start, item.end) == (part.start, part.end)
                     if same and len(item.embedding) == len(tokens):
                         return part, tokens, item.embedding

@@ -13,12 +13,32 @@ from pocket_colbert.errors import CorpusError, InvalidInputError
 from pocket_colbert.index import Index
 from pocket_colbert.retriever import Retriever
 
-_BATCH = 256
-_COMMIT_TOKENS = 400_000
-"""Token vectors after which is committed: half a minute of work on two cores."""
-
 _COMMIT_CHARACTERS = 16_000_000
 _SMALL_SEGMENTS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How much work is lost to an interruption, and how soon documents are found.
+
+    Attributes:
+        documents: Documents that are encoded at a time.
+        tokens: Token vectors after which is committed; by default half a minute of work on two
+            cores.
+        first_tokens: The same for the first time; from then on twice as many each time. The
+            fewer, the sooner is something found, and the more often is it merged with what
+            follows.
+    """
+
+    documents: int = 256
+    tokens: int = 400_000
+    first_tokens: int = 400_000
+
+    def __post_init__(self) -> None:
+        for name in ("documents", "tokens", "first_tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InvalidInputError(f"{name} must be a whole number >= 1, got {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -45,6 +65,7 @@ def sync(
     *,
     keep_missing: bool = False,
     progress: Callable[[int], None] = lambda done: None,
+    pace: Pace | None = None,
 ) -> SyncReport:
     """Make the documents of some sources in an index what they are in files now.
 
@@ -58,21 +79,26 @@ def sync(
             are deleted at the end. Documents of other sources stay.
         keep_missing: Delete nothing.
         progress: Called with the number of documents that have been dealt with.
+        pace: How often to commit.
+
+    Other threads may add and delete documents meanwhile. A document without a source gives way to
+    one of a source that has its id, in this call or the next.
 
     Returns:
         What has been done.
 
     Raises:
         CorpusError: Two documents have the same id.
-        InvalidInputError: The retriever has no index.
+        InvalidInputError: The retriever has no index that can be written to.
         OSError: See `Index.commit`.
     """
     index = retriever.index
     if not isinstance(index, Index):
         raise InvalidInputError(f"sync needs an Index to write to, got {index!r}.")
-    run = _Run(retriever, index)
+    pace = pace or Pace()
+    run = _Run(retriever, index, pace)
     remaining = iter(documents)
-    while batch := list(islice(remaining, _BATCH)):
+    while batch := list(islice(remaining, pace.documents)):
         run.take(batch, progress)
     deleted = 0 if keep_missing else run.delete_missing(sources)
     index.compact(only_small=2)
@@ -86,11 +112,13 @@ class _Run:
     document that comes up again is either ticked off already or one that this run has added.
     """
 
-    def __init__(self, retriever: Retriever, index: Index) -> None:
+    def __init__(self, retriever: Retriever, index: Index, pace: Pace) -> None:
         self.added = self.changed = self.unchanged = 0
         self._retriever = retriever
         self._index = index
         self._before = before = index.snapshot
+        self._pace = pace
+        self._commit_tokens = min(pace.first_tokens, pace.tokens)
         self._seen = [np.zeros(segment.num_documents, dtype=bool) for segment in before.segments]
         self._tokens = self._characters = 0
 
@@ -119,15 +147,17 @@ class _Run:
         progress(done + len(new))
         self._tokens += tokens
         self._characters += sum(len(document.text or "") for document in new)
-        if self._tokens >= _COMMIT_TOKENS or self._characters >= _COMMIT_CHARACTERS:
+        if self._tokens >= self._commit_tokens or self._characters >= _COMMIT_CHARACTERS:
             self._index.compact(only_small=_SMALL_SEGMENTS)
+            self._commit_tokens = min(2 * self._commit_tokens, self._pace.tokens)
             self._tokens = self._characters = 0
 
     def _check_new(self, document: Document, new: Sequence[Document]) -> None:
         same = [item for item in new if item.document_id == document.document_id]
         if not same and document.document_id in self._index:
             same = [self._index.get(document.document_id)]
-        if same:
+        # One without a source was added by another thread, not by this run.
+        if same and (same[0].source is not None or document.source is None):
             raise _same_id(document, same[0])
 
     def delete_missing(self, sources: Sequence[str]) -> int:
@@ -140,8 +170,14 @@ class _Run:
             for source in sources:
                 positions = segment.documents.from_source(source)
                 gone = segment.documents.get(positions[missing[positions]].tolist())
-                deleted += self._index.delete([item.document_id for item in gone.values()])
+                deleted += self._index.delete(self._still_of(source, gone.values()))
         return deleted
+
+    def _still_of(self, source: str, documents: Iterable[Document]) -> list[str]:
+        """Leave out ids under which another thread has put a document of its own meanwhile."""
+        now = self._index.snapshot
+        places = now.places([item.document_id for item in documents])
+        return [name for name, place in places.items() if now.document(place).source == source]
 
 
 def _same_id(document: Document, other: Document) -> CorpusError:

@@ -30,6 +30,7 @@ _JSON = "application/json"
 _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/filters.js": ("filters.js", "text/javascript; charset=utf-8"),
     "/marks.js": ("marks.js", "text/javascript; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -136,6 +137,11 @@ def create_app(
             Operation("get", "/api/info", "info", "Say what is served.", m.InfoResponse),
             lambda nothing, deadline: service.info(),
         ),
+        (
+            Operation("get", "/api/fields", "fields", "Say what there is to filter by.",
+                      m.FieldsResponse, errors=(422,)),
+            lambda nothing, deadline: service.fields(),
+        ),
         *(
             (
                 Operation("post", path, name, "Order texts as Cohere's and Jina's interfaces do.",
@@ -192,6 +198,7 @@ class _Server:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        self._service.start()
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from pocket_colbert.server.problems import Deadline, overloaded
 
 _Result = TypeVar("_Result")
+_REFUSAL_PAUSE = 0.5  # seconds
 
 
 class Gate:
@@ -34,6 +35,9 @@ class Gate:
             RequestError: There is no room to wait in, or the time is over before it begins.
         """
         if self._present >= self.limit + self.queue:
+            # Who asks again at once, whatever Retry-After says, would take the processor from
+            # those who are let in.
+            await asyncio.sleep(_REFUSAL_PAUSE)
             raise overloaded(
                 f"{self.limit} requests run and {self.queue} wait already; try again later."
             )

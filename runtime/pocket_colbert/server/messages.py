@@ -46,7 +46,11 @@ class Passage(Struct):
 
 
 class Match(Struct):
-    """A query token and the document token nearest to it."""
+    """A query token and the document token nearest to it.
+
+    `similarity` is their cosine, `share` its part of what the words of the query add to the score:
+    0 for tokens without a place in the query.
+    """
 
     query_token: str
     query_span: Span | None
@@ -57,7 +61,7 @@ class Match(Struct):
 
 
 class Explanation(Struct):
-    """What the MaxSim of the best passage is made of; shares add up to 1."""
+    """What the MaxSim of the best passage is made of."""
 
     score: float
     start: int
@@ -252,8 +256,25 @@ class EncodeResponse(Struct):
     embeddings: list[list[list[float]] | Base64Embedding]
 
 
+IndexingState = Literal["counting", "indexing", "done", "stopped", "failed"]
+
+
+class Indexing(Struct):
+    """How far the documents that are served are indexed.
+
+    `documents` of `total` are dealt with; those that are committed can be found. `total` is null
+    until they are counted, `message` says why it has failed.
+    """
+
+    source: str
+    state: IndexingState
+    documents: int
+    total: int | None
+    message: str | None = None
+
+
 class InfoResponse(Struct):
-    """What is served."""
+    """What is served; `indexing` is null where that is an index made before."""
 
     version: str
     model: str
@@ -266,6 +287,33 @@ class InfoResponse(Struct):
     bytes: int
     generation: int
     writable: bool
+    indexing: Indexing | None
+
+
+class FieldValue(Struct):
+    """A value and how many documents have it; 1000 stands for that many or more."""
+
+    value: str | int | float
+    documents: int
+
+
+class MetadataField(Struct):
+    """A field of the metadata. `values` is null when there are too many to choose from.
+
+    `least` and `greatest` are there where all values are numbers; true counts as 1, false as 0.
+    """
+
+    name: str
+    kind: Literal["number", "text", "mixed"]
+    least: int | float | None
+    greatest: int | float | None
+    values: list[FieldValue] | None
+
+
+class FieldsResponse(Struct):
+    """Fields to filter by, in the order of their names; at most 30."""
+
+    fields: list[MetadataField]
 
 
 class HealthResponse(Struct):

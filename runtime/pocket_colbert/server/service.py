@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import math
 import threading
 import uuid
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-import numpy as np
 from msgspec import UNSET
 
 import pocket_colbert.server.messages as m
@@ -17,15 +19,19 @@ from pocket_colbert.documents import Document
 from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import DuplicateIdError, InvalidInputError
 from pocket_colbert.explanation import Explanation
+from pocket_colbert.field_values import FieldValues, field_values
 from pocket_colbert.index import Index
-from pocket_colbert.maxsim import maxsim_pairwise
+from pocket_colbert.index_info import describe
+from pocket_colbert.pending import Pending
 from pocket_colbert.results import Hit
 from pocket_colbert.retriever import Retriever
-from pocket_colbert.selection import top_k
+from pocket_colbert.server.indexing import Indexing
 from pocket_colbert.server.problems import Deadline, RequestError, logger
+from pocket_colbert.snapshot import Snapshot
 
 _ATTEMPTS = 3
 _SMALL_SEGMENTS = 8
+_Result = TypeVar("_Result")
 
 
 class Service:
@@ -38,13 +44,16 @@ class Service:
         index: The index.
     """
 
-    def __init__(self, encoder: Encoder, index: Index, *, writable: bool) -> None:
+    def __init__(
+        self, encoder: Encoder, index: Index, *, writable: bool, indexing: Indexing | None = None
+    ) -> None:
         """Put the two together.
 
         Args:
             encoder: The encoder.
             index: Its index; closed by `close`.
             writable: Whether the index was opened for writing.
+            indexing: What brings the index up to date from `start` on.
 
         Raises:
             InvalidInputError: The index was made with another model.
@@ -54,9 +63,21 @@ class Service:
         self.writable = writable
         self._retriever = Retriever(encoder, index)
         self._writing = threading.Lock()
+        self._indexing = indexing
+        self._described = _OfSnapshot(
+            lambda snapshot: describe(index.config, snapshot.segments, Pending(index.config))
+        )
+        self._fields = _OfSnapshot(field_values)
+
+    def start(self) -> None:
+        """Begin to index what is to be indexed."""
+        if self._indexing is not None:
+            self._indexing.start(self._retriever)
 
     def close(self) -> None:
-        """Commit what is pending and close the index."""
+        """Stop indexing, commit what is pending and close the index; again does nothing."""
+        if self._indexing is not None:
+            self._indexing.stop()
         with self._writing:
             try:
                 if self.writable:
@@ -66,7 +87,8 @@ class Service:
 
     def info(self) -> m.InfoResponse:
         """Say what is served."""
-        found = self.index.info()
+        # What is committed, and so can be found.
+        found = self._described.get(self.index.snapshot)
         return m.InfoResponse(
             version=__version__,
             model=self.encoder.card.fingerprint,
@@ -79,7 +101,14 @@ class Service:
             bytes=sum(found.bytes.values()),
             generation=self.index.generation,
             writable=self.writable,
+            indexing=None if self._indexing is None else self._indexing.progress,
         )
+
+    def fields(self) -> m.FieldsResponse:
+        """Say what there is to filter by."""
+        if not self.writable:
+            self.index.refresh()
+        return m.FieldsResponse([_field(f) for f in self._fields.get(self.index.snapshot)])
 
     def search(self, request: m.SearchRequest, deadline: Deadline) -> m.SearchResponse:
         """Search, and say why and where."""
@@ -127,15 +156,22 @@ class Service:
 
     def rerank(self, request: m.RerankRequest, deadline: Deadline) -> m.RerankResponse:
         """Order texts by MaxSim."""
-        results, _ = self._rerank(request.query, request.documents, deadline)
-        return m.RerankResponse(results[: request.k])
+        hits = self._retriever.rerank(
+            request.query, request.documents, request.k, progress=deadline.progress
+        )
+        return m.RerankResponse(
+            [m.RerankedText(int(hit.document_id), hit.score, _passages(hit)) for hit in hits]
+        )
 
     def rerank_compatible(
         self, request: m.CompatibleRerankRequest, deadline: Deadline, version: str
     ) -> m.CompatibleRerankResponse:
         """Order texts as Cohere's and Jina's interfaces of a version do."""
         texts = [d if isinstance(d, str) else d.text for d in request.documents]
-        results, tokens = self._rerank(request.query, texts, deadline)
+        tokens: list[int] = []
+        hits = self._retriever.rerank(
+            request.query, texts, request.top_n, progress=deadline.progress, encoded=tokens.append
+        )
         # Jina's clients expect the documents back unless they say otherwise; version 2 of
         # Cohere's has no such thing.
         wanted = version == "1" if request.return_documents is None else request.return_documents
@@ -145,32 +181,15 @@ class Service:
             model=request.model or self.encoder.card.fingerprint,
             results=[
                 m.CompatibleResult(
-                    result.index,
-                    min(max(result.score / query_tokens, 0.0), 1.0),
-                    m.TextObject(texts[result.index]) if wanted else UNSET,
+                    int(hit.document_id),
+                    min(max(hit.score / query_tokens, 0.0), 1.0),
+                    m.TextObject(hit.text or "") if wanted else UNSET,
                 )
-                for result in results[: request.top_n]
+                for hit in hits
             ],
             meta=m.RerankMeta(m.ApiVersion(version), m.BilledUnits(1)),
-            usage=m.Usage(tokens, tokens),
+            usage=m.Usage(tokens[0], tokens[0]),
         )
-
-    def _rerank(
-        self, query: str, texts: Sequence[str], deadline: Deadline
-    ) -> tuple[list[m.RerankedText], int]:
-        """Return all texts, best first, and the number of tokens that were encoded."""
-        encoded = self.encoder.encode_query([query])[0]
-        tokens, scored = len(encoded), []
-        for parts in self.encoder.encode_passages(texts, progress=deadline.progress):
-            tokens += sum(len(part.embedding) for part in parts)
-            scores = maxsim_pairwise(encoded, [part.embedding for part in parts])
-            order = top_k(scores, SearchParameters().passages)
-            scored.append(
-                [m.Passage(parts[n].start, parts[n].end, float(scores[n])) for n in order]
-            )
-        best = np.array([passages[0].score for passages in scored], np.float32)
-        ranked = top_k(best, len(best))
-        return [m.RerankedText(int(n), scored[n][0].score, scored[n]) for n in ranked], tokens
 
     def encode(self, request: m.EncodeRequest, deadline: Deadline) -> m.EncodeResponse:
         """Encode texts."""
@@ -191,12 +210,13 @@ class Service:
         """Return documents."""
         if not self.writable:
             self.index.refresh()
+        snapshot = self.index.snapshot
+        places = snapshot.places(document_ids)
         found = []
         for document_id in document_ids:
-            try:
-                document = self.index.get(document_id)
-            except InvalidInputError:
-                raise _unknown(document_id) from None
+            if document_id not in places:
+                raise _unknown(document_id)
+            document = snapshot.document(places[document_id])
             found.append(
                 m.StoredDocument(
                     document_id,
@@ -273,6 +293,37 @@ class Service:
             self.index.compact(only_small=_SMALL_SEGMENTS)
         except OSError as error:
             logger.warning("small segments could not be merged: %s", error)
+
+
+class _OfSnapshot(Generic[_Result]):
+    """Remembers what was made of a snapshot, for as long as that is the last one asked about."""
+
+    def __init__(self, make: Callable[[Snapshot], _Result]) -> None:
+        self._make = make
+        # Weak, lest segments that have been merged away stay open.
+        self._known: tuple[weakref.ref[Snapshot], _Result] | None = None
+
+    def get(self, snapshot: Snapshot) -> _Result:
+        """Return what was made of it, made now if need be."""
+        known = self._known
+        if known is not None and known[0]() is snapshot:
+            return known[1]
+        made = self._make(snapshot)
+        self._known = weakref.ref(snapshot), made
+        return made
+
+
+def _field(found: FieldValues) -> m.MetadataField:
+    values = None
+    if found.values is not None:
+        values = [m.FieldValue(value, count) for value, count in found.values]
+    least, greatest = found.least, found.greatest
+    if isinstance(least, str):
+        return m.MetadataField(found.name, "text", None, None, values)
+    if isinstance(greatest, str):
+        return m.MetadataField(found.name, "mixed", None, None, values)
+    ends = [value if math.isfinite(value) else None for value in (least, greatest)]
+    return m.MetadataField(found.name, "number", ends[0], ends[1], values)
 
 
 def _passages(hit: Hit) -> list[m.Passage]:

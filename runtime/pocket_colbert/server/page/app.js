@@ -1,9 +1,12 @@
 // The page. Texts come from documents nobody has vetted: they are only ever set as text.
 
+import { condition, conditionsOf, label, operators, whereOf } from "./filters.js";
 import { pieces, queryWords, wordShares } from "./marks.js";
 
 const TYPING_PAUSE = 150; // ms
 const MAX_FILE = 4_000_000; // bytes
+const POLLING_PAUSE = 1000; // ms
+const UNDER_WAY = ["counting", "indexing"];
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, name, ...children) => {
@@ -13,7 +16,10 @@ const make = (tag, name, ...children) => {
   return element;
 };
 
-const state = { hits: [], words: [], asked: 0, pinned: -1, opened: null, writable: false };
+const state = {
+  hits: [], words: [], asked: 0, pinned: -1, opened: null, writable: false, generation: -1,
+  fields: [], conditions: [],
+};
 let underWay = null;
 let pause = null;
 
@@ -48,6 +54,47 @@ async function showInfo() {
   state.writable = info.writable;
   $("served").textContent = `${info.documents} documents`;
   $("open-add").hidden = !info.writable;
+  return info;
+}
+
+// ---- how far indexing is
+
+/** Show it until it has ended; what is committed meanwhile is found. */
+async function follow() {
+  let info, changed;
+  try {
+    info = await showInfo();
+    changed = info.generation !== state.generation;
+    if (changed) await showFields();
+  } catch (error) {
+    if (error.status === 401) return; // goes on when the token is given
+    $("indexing-text").textContent = said(error);
+    setTimeout(follow, 5 * POLLING_PAUSE);
+    return;
+  }
+  const first = state.generation < 0;
+  state.generation = info.generation;
+  showIndexing(info);
+  if (changed && !first && !reading()) await search();
+  if (UNDER_WAY.includes(info.indexing?.state)) setTimeout(follow, POLLING_PAUSE);
+}
+
+function showIndexing({ indexing, documents: found }) {
+  $("indexing").hidden = !UNDER_WAY.includes(indexing?.state);
+  if (!indexing) return;
+  const { state: now, source, documents, total, message } = indexing;
+  $("indexing-failed").textContent = now === "failed" ? `Indexing ${source} stopped: ${message}` : "";
+  const bar = $("indexing-bar");
+  if (total === null) bar.removeAttribute("value");
+  else Object.assign(bar, { max: Math.max(total, documents, 1), value: documents });
+  $("indexing-text").textContent = total === null ? `Counting the documents of ${source}`
+    : `Indexing ${source}: ${documents} of ${total} documents; ${found} can be found`;
+}
+
+/** Say whether somebody is among the hits, which then should not change by themselves. */
+function reading() {
+  return state.pinned >= 0 || document.querySelector("dialog[open]")
+    || document.activeElement?.matches("#hits *, #words *");
 }
 
 // ---- searching
@@ -63,22 +110,27 @@ async function search() {
   const number = ++state.asked;
   underWay?.abort();
   const address = new URL(location.href);
-  if (query) address.searchParams.set("q", query);
-  else address.searchParams.delete("q");
+  const where = whereOf(state.conditions);
+  for (const [name, value] of [["q", query], ["where", where && JSON.stringify(where)]]) {
+    if (value) address.searchParams.set(name, value);
+    else address.searchParams.delete(name);
+  }
   history.replaceState(null, "", address);
   if (!query) {
     show("", []);
-    $("status").textContent = "";
+    $("status").textContent = where ? "Ask a question of the documents that the filter lets through." : "";
     return;
   }
   underWay = new AbortController();
   $("hits").setAttribute("aria-busy", "true");
   try {
-    const request = { query, k: 10, explain: true, snippet_length: 240, hybrid: $("hybrid").value };
+    const hybrid = $("hybrid").value;
+    const request = { query, k: 10, explain: true, snippet_length: 240, hybrid, where };
     const { hits } = await call("POST", "/api/search", request, underWay.signal);
     if (number !== state.asked) return; // the answer to an older question
     show(query, hits);
-    $("status").textContent = hits.length ? `${hits.length} hits` : "Nothing found.";
+    $("status").textContent = hits.length ? `${hits.length} hits`
+      : $("indexing").hidden ? "Nothing found." : "Nothing found yet.";
   } catch (error) {
     if (number !== state.asked || error.name === "AbortError") return;
     show(query, []);
@@ -87,6 +139,107 @@ async function search() {
     if (number === state.asked) $("hits").removeAttribute("aria-busy");
   }
 }
+
+// ---- filters
+
+async function showFields() {
+  try {
+    state.fields = (await call("GET", "/api/fields")).fields;
+  } catch (error) {
+    if (error.status !== 422) throw error;
+    state.fields = []; // the index is of a format that filters do not work on
+  }
+  $("open-filter").hidden = !state.fields.length;
+  const chosen = $("filter-field").value;
+  options($("filter-field"), state.fields.map((field) => [field.name, field.name]));
+  if (state.fields.some((field) => field.name === chosen)) $("filter-field").value = chosen;
+  fieldChosen();
+}
+
+function options(select, pairs) {
+  select.replaceChildren(...pairs.map(([value, text]) => {
+    const option = make("option", "", text);
+    option.value = value;
+    return option;
+  }));
+}
+
+const chosenField = () => state.fields.find((field) => field.name === $("filter-field").value);
+
+function fieldChosen() {
+  const field = chosenField();
+  if (!field) return;
+  const before = $("filter-operator").value;
+  const possible = operators(field);
+  options($("filter-operator"), possible);
+  if (possible.some(([operator]) => operator === before)) $("filter-operator").value = before;
+  options($("filter-choice"), (field.values ?? []).map(({ value, documents }, n) =>
+    [n, `${value} (${documents}${documents === 1000 ? "+" : ""})`]));
+  $("filter-value").value = "";
+  $("filter-value").inputMode = field.kind === "number" ? "decimal" : "text";
+  $("filter-value").placeholder = field.kind === "number" ? `${field.least} to ${field.greatest}` : "";
+  operatorChosen();
+}
+
+function operatorChosen() {
+  const field = chosenField();
+  const operator = $("filter-operator").value;
+  const [, , takesValue] = operators(field).find(([name]) => name === operator);
+  const chosen = Boolean(field.values) && (operator === "$eq" || operator === "$ne");
+  $("filter-choice").hidden = !takesValue || !chosen;
+  $("filter-value").hidden = !takesValue || chosen;
+}
+
+function addFilter(event) {
+  event.preventDefault();
+  const field = chosenField();
+  const choice = $("filter-choice");
+  const value = choice.hidden ? $("filter-value").value : field.values[choice.value].value;
+  const made = condition(field, $("filter-operator").value, value);
+  $("filter-value").setAttribute("aria-invalid", String(made === null));
+  if (made === null) {
+    $("status").textContent = field.kind === "number" ? "The value must be a number." : "A value is missing.";
+    $("filter-value").focus();
+    return;
+  }
+  state.conditions.push(made);
+  $("filter-value").value = "";
+  showChips();
+  search();
+}
+
+function showChips() {
+  $("chips").replaceChildren(...state.conditions.map((each, n) => {
+    const button = make("button", "chip", label(each));
+    button.type = "button";
+    button.setAttribute("aria-label", `Remove the filter ${label(each)}`);
+    button.addEventListener("click", () => {
+      state.conditions.splice(n, 1);
+      showChips();
+      ($("chips").children[Math.min(n, state.conditions.length - 1)] ?? $("query")).focus();
+      search();
+    });
+    return button;
+  }));
+}
+
+function toggleFilter(open) {
+  $("filter").hidden = !open;
+  $("open-filter").setAttribute("aria-expanded", String(open));
+  if (open) $("filter-field").focus();
+}
+
+function filterOfAddress() {
+  const written = new URL(location.href).searchParams.get("where");
+  try {
+    state.conditions = written ? conditionsOf(JSON.parse(written)) : [];
+  } catch {
+    state.conditions = []; // an address that was cut off, say
+  }
+  showChips();
+}
+
+// ---- hits
 
 function show(query, hits) {
   state.hits = hits;
@@ -127,19 +280,27 @@ function moved(hit, by, length) {
 }
 
 function marked(found) {
-  return found.map((piece) => {
+  const sum = (shares) => [...shares.values()].reduce((a, b) => a + b, 0);
+  const largest = Math.max(...found.map((piece) => sum(piece.shares)));
+  const nodes = [];
+  let passage = null; // one element for all pieces of it, so that it is marked as one
+  for (const piece of found) {
     let node = document.createTextNode(piece.text);
     if (piece.shares.size) {
       node = make("mark", "", node);
-      const share = [...piece.shares.values()].reduce((a, b) => a + b, 0);
-      node.style.setProperty("--heat", Math.min(1, 0.15 + 3 * share).toFixed(3));
+      node.style.setProperty("--heat", (0.15 + 0.85 * (sum(piece.shares) / largest || 0)).toFixed(3));
       node.dataset.words = [...piece.shares.keys()].join(" ");
       node.title = [...piece.shares]
-        .map(([word, part]) => `${state.words[word].text}: ${percent(part)} of the score`)
+        .map(([word, part]) => `${state.words[word].text}: ${percent(part)} of the words' score`)
         .join("\n");
     }
-    return piece.passage ? make("span", "passage", node) : node;
-  });
+    if (!piece.passage) {
+      passage = null;
+      nodes.push(node);
+    } else if (passage) passage.append(node);
+    else nodes.push(passage = make("span", "passage", node));
+  }
+  return nodes;
 }
 
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
@@ -178,16 +339,15 @@ function light(word) {
 
 function scoreText(hit, word) {
   if (word < 0 || !hit.explanation) return hit.score.toFixed(2);
-  // Shares are of MaxSim, which a hybrid search's score is not.
-  const share = percent(wordShares(state.words, hit.explanation)[word]);
-  return `${share} of ${hit.explanation.score.toFixed(2)}`;
+  return `${percent(wordShares(state.words, hit.explanation)[word])} of the words`;
 }
 
 // ---- reading
 
 function about(hit, word) {
-  const metadata = Object.keys(hit.metadata).length ? ` · ${JSON.stringify(hit.metadata)}` : "";
-  return `${hit.id} · score ${scoreText(hit, word)}${metadata}`;
+  const metadata = Object.entries(hit.metadata).map(([name, value]) =>
+    ` · ${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join("");
+  return `${hit.id} · ${word < 0 ? "score " : ""}${scoreText(hit, word)}${metadata}`;
 }
 
 async function read(n) {
@@ -208,7 +368,8 @@ async function read(n) {
     $("reader").showModal();
     $("reader-text").focus();
     light(state.pinned);
-    $("reader-text").querySelector("mark, .passage")?.scrollIntoView({ block: "center" });
+    const matched = ["mark.lit", "mark", ".passage"].map((name) => $("reader-text").querySelector(name));
+    matched.find(Boolean)?.scrollIntoView({ block: "center" });
   } catch (error) {
     $("status").textContent = said(error);
   }
@@ -251,7 +412,9 @@ async function add(event) {
 }
 
 async function changed() {
-  await showInfo();
+  const info = await showInfo();
+  state.generation = info.generation;
+  await showFields();
   await search();
 }
 
@@ -287,7 +450,7 @@ async function answered(event) {
   try {
     await showInfo();
     $("asker").close();
-    await search();
+    await begin();
   } catch (error) {
     if (error.status !== 401) $("ask-status").textContent = said(error);
   }
@@ -303,6 +466,8 @@ function pressed(event) {
   if (event.key === "/" && !writing) {
     $("query").focus();
     $("query").select();
+  } else if (event.key === "f" && !writing && state.fields.length) {
+    toggleFilter(true);
   } else if (event.key === "ArrowDown" && (at >= 0 || document.activeElement === $("query"))) {
     buttons[Math.min(at + 1, buttons.length - 1)]?.focus();
   } else if (event.key === "ArrowUp" && at >= 0) {
@@ -311,7 +476,7 @@ function pressed(event) {
     if (document.activeElement === $("query")) {
       $("query").value = "";
       search();
-    }
+    } else if (document.activeElement?.matches("#filter *")) toggleFilter(false);
     $("query").focus();
   } else return;
   event.preventDefault();
@@ -323,6 +488,10 @@ $("search").addEventListener("submit", (event) => {
   event.preventDefault();
   search();
 });
+$("open-filter").addEventListener("click", () => toggleFilter($("filter").hidden));
+$("filter-field").addEventListener("change", fieldChosen);
+$("filter-operator").addEventListener("change", operatorChosen);
+$("filter").addEventListener("submit", addFilter);
 $("open-add").addEventListener("click", () => $("adder").showModal());
 $("add").addEventListener("submit", add);
 $("add-file").addEventListener("change", () => take($("add-file").files[0]));
@@ -347,10 +516,15 @@ for (const button of document.querySelectorAll("[data-close]")) {
 }
 document.addEventListener("keydown", pressed);
 
-$("query").value = new URL(location.href).searchParams.get("q") ?? "";
-try {
-  await showInfo();
+async function begin() {
+  await follow();
   await search();
+}
+
+$("query").value = new URL(location.href).searchParams.get("q") ?? "";
+filterOfAddress();
+try {
+  await begin();
 } catch (error) {
   $("status").textContent = said(error);
 }

@@ -21,7 +21,7 @@ export function queryWords(query) {
   return words;
 }
 
-/** Return of each word the share of the score that its tokens have. */
+/** Return of each word the share that its tokens have of what all words add to the score. */
 export function wordShares(words, explanation) {
   const shares = words.map(() => 0);
   for (const match of explanation.matches) {

@@ -1,0 +1,49 @@
+"""Metadata of documents: JSON objects that read back as they are, and what filters see of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pocket_colbert.filters import Value, sql_number
+
+_DEEPEST = 100
+
+
+def checked_json(text: str) -> Any:
+    """Read JSON; ValueError or RecursionError unless it can be written again and searched."""
+    value = json.loads(text)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    if _depth(value) > _DEEPEST:
+        raise ValueError(f"it is nested deeper than {_DEEPEST}")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Return how deep a JSON value is nested, 0 for one that is neither object nor list."""
+    depth, values = -1, [value]
+    while values:
+        nested = [item for item in values if isinstance(item, dict | list)]
+        parts = [item.values() if isinstance(item, dict) else item for item in nested]
+        values = [inner for part in parts for inner in part]
+        depth += 1
+    return depth
+
+
+def flat(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+    """List the values of a JSON object: inner names follow a dot, lists count item by item."""
+    yield from _flat((), metadata)
+
+
+def _flat(names: tuple[str, ...], value: Any) -> Iterator[tuple[str, Value]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat((*names, key), inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _flat(names, inner)
+    elif isinstance(value, str):
+        yield ".".join(names), value
+    elif value is not None:
+        yield ".".join(names), sql_number(value)
