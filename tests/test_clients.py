@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ TEXTS = [
     "Berlin is the capital of Germany.",
 ]
 TOKEN = "a-key"
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Close what clients leave open before other tests, for which a warning is an error, begin."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,8 @@ def test_models_folders_and_choices(tmp_path: Path) -> None:
     }  # fmt: skip
     assert complete("search", "i", "q", "-m", "mine/") == {("dir", "mine/")}
     assert complete("bundle", "i", "--model", "t") == {("dir", "t"), ("plain", "tiny")}
-    assert complete("serve", "") == complete("index", "a", "--into", "") == {("dir", "")}
+    assert complete("index", "a", "--into", "") == {("dir", "")}
+    assert complete("serve", "") == {("file", "")}  # an index, or documents
     assert complete("rerank", "q", "") == {("file", "")}
     assert ("plain", "int2") in complete("index", "--codes", "i")
     assert complete("completion", "") == {("plain", name) for name in ("bash", "zsh", "fish")}

@@ -110,7 +110,7 @@ def test_python_block_runs(
     if "Index.create" not in block.code:
         shutil.copytree(library_folder, "notes.index")
         shutil.copytree(library_folder, "index")
-        Index.create("papers.index", library.index.config).close()
+        Index.create("docs.index", library.index.config).close()
         Path("model").symlink_to(models_folder() / DEFAULT_MODEL)
     hits = library.retrieve(["who pays for the roof?"])[0]
     names: dict[str, Any] = {
