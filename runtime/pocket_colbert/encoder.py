@@ -155,8 +155,8 @@ class Encoder:
             config: The index's settings.
             model: See `load`; by default the bundled model that made the index, and where it was
                 none of them, the default one, which `Retriever` then refuses.
-            threads: See `__init__`.
-            provider: See `__init__`.
+            threads: See `Encoder`.
+            provider: See `Encoder`.
 
         Returns:
             The encoder.
@@ -164,8 +164,8 @@ class Encoder:
         Raises:
             ModelNotFoundError: See `load`.
             ModelFormatError: See `load`.
-            InvalidInputError: See `__init__`.
-            ProviderError: See `__init__`.
+            InvalidInputError: See `Encoder`.
+            ProviderError: See `Encoder`.
         """
         files = load_model_files(model or bundled_model_of(config.model) or DEFAULT_MODEL)
         dim = config.dim if config.dim in files.config.matryoshka_dims else None
