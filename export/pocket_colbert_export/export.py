@@ -28,7 +28,7 @@ from pocket_colbert_export.checkpoint import Checkpoint, load_checkpoint, window
 from pocket_colbert_export.errors import CheckpointError, ExportError, ParityError
 from pocket_colbert_export.fidelity import Encoded, compare, encode
 from pocket_colbert_export.graph import ColBERTForONNX, export_graph
-from pocket_colbert_export.half import FLOAT32_OPERATORS, halve_graph
+from pocket_colbert_export.half import FLOAT32, halve_graph
 from pocket_colbert_export.projection import DEFAULT_DIM, fit_projection
 from pocket_colbert_export.quantize import quantize_graph
 from pocket_colbert_export.texts import parity_texts, probe_pairs, read_calibration
@@ -295,7 +295,7 @@ def _fp16(
     _refuse("fp16", failed, allow_degraded)
     return {
         "chosen": "float16",
-        "recipe": {"float32": [*FLOAT32_OPERATORS, "rotary angles", "behind the last product"]},
+        "recipe": {"float32": list(FLOAT32)},
         "fidelity": fidelity.to_json(),
         "gate": parity.FP16_GATE,
         "batch_max_abs_difference": difference,

@@ -1,13 +1,14 @@
 """float16 weights and products, float32 where half the digits would be felt.
 
-onnxruntime's own converter does the work. Layer norms, softmax and whatever follows the last
-product (bias, activation, normalisation) stay float32, and so do rotary angles: float16 counts
-positions exactly up to 2048 only. Masks are held to -10 000, which softmax turns into 0 all the
-same: twice float16's lowest number is -inf, and -inf minus -inf is NaN.
+onnxruntime's own converter does the work. Layer norms stay float32, and whatever follows the last
+product: bias, activation, normalisation. So does attention between its two products: a mask is the
+lowest number there is, and in float16 two of them are -inf, and a row of those is NaN. Rotary angles
+too: float16 counts positions exactly up to 2048 only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -16,11 +17,10 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 from pocket_colbert_export.errors import ExportError
 from pocket_colbert_export.quiet import quiet
 
-FLOAT32_OPERATORS = ("LayerNormalization", "Softmax")
+FLOAT32 = ("layer norms", "masks and softmax", "rotary angles", "what follows the last product")
+"""What stays float32, for people."""
 
-_ANGLES = ("Cos", "Sin")
 _PRODUCTS = ("MatMul", "Gemm")
-_LARGEST = 1e4
 
 
 def halve_graph(source: Path, target: Path) -> None:
@@ -40,10 +40,13 @@ def halve_graph(source: Path, target: Path) -> None:
         with quiet():  # it warns of every weight below float16's smallest number
             model = convert_float_to_float16(
                 model,
-                max_finite_val=_LARGEST,
                 keep_io_types=True,
-                op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATORS],
-                node_block_list=sorted(_behind_products(model.graph) | _angles(model.graph)),
+                op_block_list=[*DEFAULT_OP_BLOCK_LIST, "LayerNormalization"],
+                node_block_list=sorted(
+                    _behind_products(model.graph)
+                    | _before(model.graph, ("Softmax",), stop=_PRODUCTS)
+                    | _before(model.graph, ("Cos", "Sin"))
+                ),
             )
         _drop_round_trips(model.graph)
         onnx.save(model, str(target))
@@ -57,14 +60,16 @@ def _behind_products(graph: onnx.GraphProto) -> set[str]:
     return {node.name for node in graph.node[max(products, default=-1) + 1 :]}
 
 
-def _angles(graph: onnx.GraphProto) -> set[str]:
-    """Name the nodes that sines and cosines, and all that they come from, are computed by."""
+def _before(
+    graph: onnx.GraphProto, operators: Sequence[str], stop: Sequence[str] = ()
+) -> set[str]:
+    """Name the nodes of some operators and all that they come from, up to those of others."""
     maker = {name: node for node in graph.node for name in node.output}
-    waiting = [node for node in graph.node if node.op_type in _ANGLES]
+    waiting = [node for node in graph.node if node.op_type in operators]
     found: set[str] = set()
     while waiting:
         node = waiting.pop()
-        if node.name not in found:
+        if node.name not in found and node.op_type not in stop:
             found.add(node.name)
             waiting += [maker[name] for name in node.input if name in maker]
     return found
