@@ -145,9 +145,11 @@ def test_what_fails_stops_the_rest(step: str, size: int, one: bool) -> None:
     before = threading.active_count()
     with pytest.raises(RuntimeError, match=f"in {step}"):
         in_batches(
-            [5] * 5000, Steps(tokenize, lambda batch: count("run"), finish), batching(size, one=one),
+            [5] * 5000,
+            Steps(tokenize, lambda batch: count("run"), finish),
+            batching(size, one=one),
             lambda batch, rows: count("collect"),
-        )  # fmt: skip
+        )
     assert calls["collect"] < 5000 / size and threading.active_count() == before
 
 

@@ -37,7 +37,9 @@ def test_scores_are_those_of_numpy(
     assert scorer.bytes_on_device <= memory
 
 
-def test_lengths_at_their_extremes(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lengths_at_their_extremes(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Empty documents anywhere, one token, one far longer than a block; in blocks of 1000 rows."""
     monkeypatch.setattr(gpu, "BLOCK_BYTES", 1000 * 16 * 4)
     lengths = [0, 1, 20_000, 0, *range(1, 90), 1000, 1001, 0]
@@ -63,13 +65,16 @@ def test_padding_never_wins(rng: np.random.Generator) -> None:
     assert (found < -0.99).all()
 
 
-def test_float16_documents_are_scored_in_float32(rng: np.random.Generator) -> None:
-    documents = cone_documents(rng, [0, *rng.integers(1, 200, size=100)], 96)
+def test_float16_costs_little(rng: np.random.Generator) -> None:
+    documents = cone_documents(rng, [0, *rng.integers(1, 200, size=400)], 96)
     query = cone_documents(rng, [32], 96)[0]
     scorer = MaxSim(documents, provider="cpu", dtype="float16")
-    rounded = [document.astype(np.float16).astype(np.float32) for document in documents]
-    np.testing.assert_allclose(scorer(query), maxsim_pairwise(query, rounded), rtol=0, atol=5e-5)
-    np.testing.assert_allclose(scorer(query)[1:], maxsim_pairwise(query, documents)[1:], atol=5e-3)
+    found, wanted = scorer(query), maxsim_pairwise(query, documents)
+    assert found[0] == wanted[0] == -np.inf
+    difference = np.abs(found[1:] - wanted[1:])
+    assert np.median(difference) < 2e-3 and difference.max() < 0.016
+    # Sums of float16 would be in steps of 1/64 from 16 on.
+    assert (found[1:] > 16).mean() > 0.9 and len(set(found.tolist())) > 390
     assert scorer.bytes_on_device * 2 == MaxSim(documents, provider="cpu").bytes_on_device
 
 
@@ -85,7 +90,7 @@ def test_threads_score_side_by_side(rng: np.random.Generator) -> None:
 
 def test_bad_input_is_refused(rng: np.random.Generator) -> None:
     documents = documents_of(rng, [3, 4], 16)
-    with pytest.raises(InvalidInputError, match=r"query must be \(query_tokens, 16\), got .*\(2, 8\)"):
+    with pytest.raises(InvalidInputError, match=r"\(query_tokens, 16\), got .*\(2, 8\)"):
         MaxSim(documents, provider="cpu")(unit_rows(rng, 2, 8))
     with pytest.raises(InvalidInputError, match="of one dim"):
         MaxSim([*documents, unit_rows(rng, 2, 8)], provider="cpu")

@@ -113,7 +113,9 @@ def test_what_was_measured_is_recorded(tmp_path: Path) -> None:
     assert Encoder.load(folder).card.quantization["fidelity"] == report["fidelity"]
     (tmp_path / "a.txt").write_text("the capital of france is paris")
     (tmp_path / "b.txt").write_text("honey")
-    made = [str(path) for path in (tmp_path / "a.txt", tmp_path / "b.txt", "--into", tmp_path / "i")]
+    made = [
+        str(path) for path in (tmp_path / "a.txt", tmp_path / "b.txt", "--into", tmp_path / "i")
+    ]
     model = ["--model", str(folder)]
     assert CliRunner().invoke(search, ["index", *made, *model]).exit_code == 0
     found = CliRunner().invoke(search, ["search", str(tmp_path / "i"), "honey", "--json", *model])
@@ -152,11 +154,11 @@ def test_what_is_not_a_number_fails_a_gate() -> None:
 def test_batches_of_a_larger_model_agree_within_rounding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six layers, 128 dimensions: texts of 3 to 300 tokens, alone and padded together."""
+    """Four layers, 128 dimensions: texts of 3 to 300 tokens, alone and padded together."""
     source = tmp_path / "checkpoint"
     tokenizer = byte_level_tokenizer(source, **BERT)
     config = transformers.BertConfig(
-        hidden_size=128, num_hidden_layers=6, num_attention_heads=8, intermediate_size=512,
+        hidden_size=128, num_hidden_layers=4, num_attention_heads=8, intermediate_size=256,
         initializer_range=0.1, vocab_size=len(tokenizer) + 8, max_position_embeddings=320,
         pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip

@@ -40,8 +40,8 @@ def main() -> None:
 )
 @click.option(
     "--precision", type=click.Choice(["int8", "fp16", "fp32"]), default="int8",
-    show_default=True, help="int8 is about a quarter the size and twice as fast on CPUs; fp16, half "
-    "the size, is for GPUs; fp32 is exact.",
+    show_default=True, help="int8 is a quarter the size and twice as fast on CPUs; fp16, half the "
+    "size, is for GPUs; fp32 is exact.",
 )  # fmt: skip
 @click.option(
     "--fit-projection", "fit_dim", type=click.IntRange(min=1), metavar="DIM",

@@ -1,9 +1,9 @@
 """float16 weights and products, float32 where half the digits would be felt.
 
 onnxruntime's own converter does the work. Layer norms stay float32, and whatever follows the last
-product: bias, activation, normalisation. So does attention between its two products: a mask is the
-lowest number there is, and in float16 two of them are -inf, and a row of those is NaN. Rotary angles
-too: float16 counts positions exactly up to 2048 only.
+product: bias, activation, normalisation. So does attention between its two products, as masks are
+the lowest number there is: in float16 two of them are -inf, and a row of those is NaN. Rotary
+angles too, as float16 counts positions exactly up to 2048 only.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def _behind_products(graph: onnx.GraphProto) -> set[str]:
     return {node.name for node in graph.node[max(products, default=-1) + 1 :]}
 
 
-def _before(
-    graph: onnx.GraphProto, operators: Sequence[str], stop: Sequence[str] = ()
-) -> set[str]:
+def _before(graph: onnx.GraphProto, operators: Sequence[str], stop: Sequence[str] = ()) -> set[str]:
     """Name the nodes of some operators and all that they come from, up to those of others."""
     maker = {name: node for node in graph.node for name in node.output}
     waiting = [node for node in graph.node if node.op_type in operators]

@@ -47,7 +47,7 @@ def product_graph(unsigned: bool = False) -> bytes:
 
 
 def rows_graph() -> bytes:
-    """Return the graph: rows of token vectors (batch, length, dim), read as (batch * length, dim)."""
+    """Return the graph: rows of (batch * length, dim), as token vectors are read."""
     return _graph(
         "rows",
         [
@@ -63,18 +63,18 @@ def rows_graph() -> bytes:
 
 
 def maxsim_graph(half: bool = False) -> bytes:
-    """Return the graph: MaxSim of a query with padded documents, computed in float32.
+    """Return the graph: MaxSim of a query with padded documents.
 
     Padding is taken out of the maxima with -inf; what its vectors hold does not matter.
 
     Args:
-        half: Whether the documents are float16.
+        half: Whether documents and products are float16; sums are float32 all the same.
     """
     kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     nodes = [
-        helper.make_node("Transpose", ["query"], ["columns"], perm=[1, 0]),
-        helper.make_node("Cast", ["documents"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("MatMul", ["float", "columns"], ["products"]),
+        helper.make_node("Cast", ["query"], ["rows"], to=kind),
+        helper.make_node("Transpose", ["rows"], ["columns"], perm=[1, 0]),
+        helper.make_node("MatMul", ["documents", "columns"], ["products"]),
         helper.make_node("Shape", ["documents"], ["shape"]),
         helper.make_node("Gather", ["shape", "one"], ["longest"]),
         helper.make_node("Range", ["zero", "longest", "one"], ["places"]),
@@ -82,7 +82,8 @@ def maxsim_graph(half: bool = False) -> bytes:
         helper.make_node("Less", ["places", "ends"], ["real"]),
         helper.make_node("Unsqueeze", ["real", "axis_2"], ["mask"]),
         helper.make_node("Where", ["mask", "products", "lowest"], ["masked"]),
-        helper.make_node("ReduceMax", ["masked"], ["maxima"], axes=[1], keepdims=0),
+        helper.make_node("ReduceMax", ["masked"], ["best"], axes=[1], keepdims=0),
+        helper.make_node("Cast", ["best"], ["maxima"], to=TensorProto.FLOAT),
         helper.make_node("ReduceSum", ["maxima", "axis_1"], ["scores"], keepdims=0),
     ]
     return _graph(
@@ -99,7 +100,7 @@ def maxsim_graph(half: bool = False) -> bytes:
             helper.make_tensor("one", TensorProto.INT64, [], [1]),
             helper.make_tensor("axis_1", TensorProto.INT64, [1], [1]),
             helper.make_tensor("axis_2", TensorProto.INT64, [1], [2]),
-            helper.make_tensor("lowest", TensorProto.FLOAT, [], [float("-inf")]),
+            helper.make_tensor("lowest", kind, [], [float("-inf")]),
         ],
     )
 

@@ -276,9 +276,7 @@ class Encoder:
         elif (pool_factor, num_protected_tokens) != (1.0, 1):
             raise InvalidInputError("give pruning or pool_factor, got both.")
         tokenize, window = self._tokenizer.tokenize_document, self.config.document_length
-        encoded = self._encode(
-            texts, len, lambda text: [tokenize(text)], progress, window, pruning
-        )
+        encoded = self._encode(texts, len, lambda text: [tokenize(text)], progress, window, pruning)
         return [parts[0] for parts in encoded]
 
     def encode_passages(
@@ -402,9 +400,7 @@ class Encoder:
         spans = [token.span or (-1, -1) for token in tokens]
         return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
-    def _kept(
-        self, tokenized: TokenizedText, pruning: Pruning | None
-    ) -> NDArray[np.bool_]:
+    def _kept(self, tokenized: TokenizedText, pruning: Pruning | None) -> NDArray[np.bool_]:
         """Say which token vectors of a text stay, before any are compared with each other."""
         keep = tokenized.keep
         if pruning is not None and pruning.skiplist_ids:
@@ -420,7 +416,9 @@ class Encoder:
         embedding = first_components(embedding, self.dim)
         if pruning is None:
             return embedding
-        embedding = pool_tokens(embedding, self.config.pool_factor, self.config.num_protected_tokens)
+        embedding = pool_tokens(
+            embedding, self.config.pool_factor, self.config.num_protected_tokens
+        )
         embedding = drop_tokens(embedding, pruning)
         return pool_tokens(embedding, pruning.pool_factor, pruning.num_protected_tokens)
 
