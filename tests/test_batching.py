@@ -76,6 +76,24 @@ def test_every_part_comes_out_once(parts: list[list[int]], size: int, one: bool)
     assert found == {(t, n): v for t, each in enumerate(parts) for n, v in enumerate(each)}
 
 
+def test_texts_of_like_length_share_a_batch() -> None:
+    """By characters at first, as nothing else is known before a text is tokenised."""
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(10, 300, size=2000)
+    characters = (lengths * rng.uniform(3.5, 5.5, size=2000)).astype(int)
+    ran = [0, 0]
+
+    def run(batch: Sequence[Part]) -> None:
+        longest = max(len(part.tokenized.input_ids) for part in batch)
+        assert len(batch) * longest <= 16_384
+        ran[0] += len(batch) * longest
+        ran[1] += 1
+
+    steps = Steps(lambda text: [tokenized(int(lengths[text]))], run, lengths_of)
+    in_batches(characters.tolist(), steps, batching(256, 16_384), lambda batch, rows: None)
+    assert ran[0] < 1.15 * lengths.sum() and ran[1] < 30
+
+
 def test_unbatched_texts_keep_their_order() -> None:
     seen: list[int] = []
     steps = Steps(lambda text: [tokenized(text % 7 + 1)], lambda batch: None, lengths_of)

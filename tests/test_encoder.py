@@ -19,6 +19,7 @@ from pocket_colbert import (
     Index,
     IndexConfig,
     InvalidInputError,
+    ModelFormatError,
     ProviderError,
     Pruning,
     Splitting,
@@ -109,6 +110,36 @@ def test_unavailable_providers_are_named() -> None:
         Encoder.load(provider="NoSuchProvider")
 
 
+def test_a_provider_that_does_not_start_is_an_error(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that lists CUDA, on a machine that has none of its libraries."""
+    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: listed)
+    with pytest.raises(ProviderError, match="CUDAExecutionProvider"):
+        Encoder.load(tiny_model, provider="cuda")
+    graph = tiny_model / "broken.onnx"
+    graph.write_bytes(b"no graph")
+    with pytest.raises(ModelFormatError, match="cannot load"):  # not the provider's fault
+        Session(graph, 16, "cuda")
+    graph.unlink()
+
+
+def test_too_large_a_batch_is_the_devices_error(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(tiny_model / "model.onnx", 16)
+
+    class Full:
+        def run(self, *_: object) -> None:
+            raise RuntimeError("Failed to allocate memory for requested buffer of size 99")
+
+    monkeypatch.setattr(session, "_session", Full())
+    ids = np.ones((1, 3), dtype=np.int64)
+    with pytest.raises(ProviderError, match="out of memory; take smaller batches"):
+        session.run(ids, ids)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True])
 def test_bad_threads_are_refused(threads: object) -> None:
     with pytest.raises(InvalidInputError, match="threads must"):
@@ -133,7 +164,7 @@ def test_float_batches_agree_within_rounding(
 ) -> None:
     """Alone, in batches on the CPU, and in batches as a device of its own takes them."""
     alone, batched = Encoder.load(tiny_model), Encoder.load(tiny_model, **settings)
-    monkeypatch.setattr("pocket_colbert.encoder.is_cpu", lambda provider: False)
+    monkeypatch.setattr("pocket_colbert.encoder.is_gpu", lambda provider: True)
     device = Encoder.load(tiny_model, **settings)
     assert device._batching.one_device and not batched._batching.one_device
     for method in ("encode_query", "encode_document"):
@@ -198,7 +229,7 @@ def test_gpus_get_batches_unless_the_graph_is_int8(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Encoder.load(tiny_model).batch_size == Encoder.load().batch_size == 1
-    monkeypatch.setattr("pocket_colbert.encoder.is_cpu", lambda provider: False)
+    monkeypatch.setattr("pocket_colbert.encoder.is_gpu", lambda provider: True)
     assert Encoder.load(tiny_model).batch_size == 256
     assert Encoder.load(tiny_model, batch_size=1).batch_size == 1
     assert Encoder.load().batch_size == 1
@@ -215,10 +246,10 @@ def test_the_command_line_passes_batches_on_and_advises(
     def noted(self: Encoder, *arguments: object, **options: object) -> None:
         start(self, *arguments, **options)  # type: ignore[arg-type]
         seen.append(self._batching.tokens)
-        self.provider = "SomeGpu"
+        self.provider = "CUDAExecutionProvider"
 
     monkeypatch.setattr(Encoder, "__init__", noted)
-    monkeypatch.setattr("pocket_colbert.encoder.is_cpu", lambda provider: False)
+    monkeypatch.setattr("pocket_colbert.encoder.is_gpu", lambda provider: True)
     for model, advised in ((tiny_model, False), ("tiny", True)):
         folder = tmp_path / f"{advised}.index"
         arguments = [*command, "--into", folder, "--model", model]

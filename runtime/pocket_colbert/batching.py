@@ -22,6 +22,9 @@ from pocket_colbert.tokenizer import TokenizedText
 _CHUNK = 128
 """Texts that are tokenised before batches are made of them."""
 
+LEAST = 0.5
+"""Share of a batch's longest part that its others have at least: a few more runs, less padding."""
+
 _AHEAD = 4
 """Chunks that are tokenised before they are needed."""
 
@@ -210,5 +213,5 @@ def _batches(chunks: Iterable[list[Part]], batching: Batching) -> Iterator[list[
 
 def _planned(parts: Sequence[Part], batching: Batching) -> list[list[Part]]:
     lengths = np.array([len(part.tokenized.input_ids) for part in parts], dtype=np.int64)
-    planned = plan(lengths, batching.size, batching.tokens)
+    planned = plan(lengths, batching.size, batching.tokens, LEAST)
     return [[parts[number] for number in batch] for batch in planned]

@@ -107,7 +107,9 @@ def encoder_for(
 
 def note_batches(encoder: Encoder) -> None:
     """Say on stderr when a GPU is asked for what it is slow at."""
-    if encoder.batch_size == 1 and encoder.provider != "CPUExecutionProvider":
+    from pocket_colbert.session import is_gpu
+
+    if encoder.batch_size == 1 and is_gpu(encoder.provider):
         click.echo(
             f"Note: {encoder.card.precision} graphs encode one text at a time, which a GPU is slow "
             "at; take a model exported with --precision fp16.",

@@ -24,7 +24,7 @@ from pocket_colbert.model_files import (
 )
 from pocket_colbert.passages import Passage, with_title
 from pocket_colbert.pruning import drop_tokens, first_components, pool_tokens, skiplist_mask
-from pocket_colbert.session import Provider, Session, is_cpu, pad
+from pocket_colbert.session import Provider, Session, is_gpu, pad
 from pocket_colbert.tokenizer import Token, TokenizedText, Tokenizer
 
 Progress = Callable[[int, int], None]
@@ -54,7 +54,7 @@ class Encoder:
 
         >>> encoder = Encoder.load()
         >>> encoder.encode_query(["What is the capital of France?"])[0].shape
-        (8, 96)
+        (32, 96)
 
     Attributes:
         config: The model's recipe.
@@ -84,8 +84,8 @@ class Encoder:
             provider: Execution provider: "cpu", "cuda", any of onnxruntime's names, or a
                 (name, options) pair.
             batch_size: Texts of a run at most. More than 1 pads and is for float32 and float16
-                graphs; vectors then differ with their batch in the last bits. By default 256, or
-                1 on the CPU and for int8 graphs.
+                graphs; vectors then differ with their batch in the last bits. By default 256 for
+                such a graph on a GPU, and 1 otherwise.
             batch_tokens: Tokens of a run at most, padding included; it bounds the device memory
                 that a run takes.
             dim: Components of a token vector to keep, normalised again: one of
@@ -100,7 +100,7 @@ class Encoder:
         threads = usable_cores() if threads is None else threads
         batches = files.card.precision in BATCHED_PRECISIONS
         if batch_size is None:
-            batch_size = BATCH_SIZE if batches and not is_cpu(provider) else 1
+            batch_size = BATCH_SIZE if batches and is_gpu(provider) else 1
         for name, value in (
             ("threads", threads),
             ("batch_size", batch_size),
@@ -120,20 +120,20 @@ class Encoder:
         if dim not in (None, full, *files.config.matryoshka_dims):
             widths = ", ".join(map(str, (full, *files.config.matryoshka_dims)))
             raise InvalidInputError(f"dim must be one of this model's ({widths}), got {dim!r}.")
-        self.dim = dim or full
-        self.threads = threads
-        self.truncated = 0
+        self.dim: int = dim or full
+        self.threads: int = threads
+        self.truncated: int = 0
+        self.batch_size: int = batch_size
         self._counting = threading.Lock()
-        self.batch_size = batch_size
         self._batching = Batching(
             size=batch_size,
             tokens=batch_tokens,
             threads=threads,
-            one_device=not is_cpu(provider),
+            one_device=batch_size > 1 and is_gpu(provider),
         )
         self._tokenizer = Tokenizer(files.tokenizer, files.config)
         self._session = Session(files.graph, full, provider)
-        self.provider = self._session.provider
+        self.provider: str = self._session.provider
 
     @classmethod
     def load(
@@ -150,12 +150,12 @@ class Encoder:
 
         Args:
             model: A model folder, the name of a bundled model, or a hub id `owner/name`.
-            threads: See `__init__`.
-            provider: See `__init__`.
-            batch_size: See `__init__`; with more than 1, a foreign folder's float32 graph is
+            threads: See `Encoder`.
+            provider: See `Encoder`.
+            batch_size: See `Encoder`; with more than 1, a foreign folder's float32 graph is
                 picked.
-            batch_tokens: See `__init__`.
-            dim: See `__init__`.
+            batch_tokens: See `Encoder`.
+            dim: See `Encoder`.
 
         Returns:
             The encoder.
@@ -163,8 +163,8 @@ class Encoder:
         Raises:
             ModelNotFoundError: There is no such model.
             ModelFormatError: The folder is incomplete, damaged or of another version.
-            InvalidInputError: See `__init__`.
-            ProviderError: See `__init__`.
+            InvalidInputError: See `Encoder`.
+            ProviderError: See `Encoder`.
         """
         return cls(
             _files(model, batch_size),
@@ -195,10 +195,10 @@ class Encoder:
             config: The index's settings.
             model: See `load`; by default the bundled model that made the index, and where it was
                 none of them, the default one, which `Retriever` then refuses.
-            threads: See `__init__`.
-            provider: See `__init__`.
+            threads: See `Encoder`.
+            provider: See `Encoder`.
             batch_size: See `load`.
-            batch_tokens: See `__init__`.
+            batch_tokens: See `Encoder`.
 
         Returns:
             The encoder.
@@ -206,8 +206,8 @@ class Encoder:
         Raises:
             ModelNotFoundError: See `load`.
             ModelFormatError: See `load`.
-            InvalidInputError: See `__init__`.
-            ProviderError: See `__init__`.
+            InvalidInputError: See `Encoder`.
+            ProviderError: See `Encoder`.
         """
         model = model or bundled_model_of(config.model) or DEFAULT_MODEL
         files = _files(model, batch_size)
@@ -234,6 +234,7 @@ class Encoder:
 
         Raises:
             InvalidInputError: texts is a bare string or holds something else than strings.
+            ProviderError: The device has not enough memory; a smaller batch_tokens needs less.
         """
         check_texts(texts)
         tokenize = self._tokenizer.tokenize_query
@@ -269,6 +270,7 @@ class Encoder:
         Raises:
             InvalidInputError: texts is a bare string or holds something else than strings,
                 pool_factor or num_protected_tokens is out of range, or given beside pruning.
+            ProviderError: See `encode_query`.
         """
         check_texts(texts)
         if pruning is None:
@@ -307,6 +309,7 @@ class Encoder:
         Raises:
             InvalidInputError: texts is a bare string or holds something else than strings, there
                 is not one title a text, or `splitting.max_tokens` leaves no room for text.
+            ProviderError: See `encode_query`.
         """
         check_texts(texts)
         titles = [None] * len(texts) if titles is None else titles

@@ -14,16 +14,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.batching import plan
+from pocket_colbert.batching import LEAST, plan
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.session import Provider, SmallGraph
 
 BLOCK_BYTES = 128 << 20
 """Padded documents that are scored at a time."""
-
-_LEAST = 0.5
-"""Share of a block's longest document that its others have at least: bounds the padding, and for
-documents of 1 to 2000 tokens the number of blocks to 11 more than their bytes need."""
 
 MEMORY = 4 << 30
 
@@ -88,7 +84,7 @@ class MaxSim:
         self._blocks: list[_Block] = []
         filled = np.flatnonzero(self._lengths)
         tokens = BLOCK_BYTES // max(self._dim * np.dtype(dtype).itemsize, 1)
-        for batch in plan(self._lengths[filled], len(filled), tokens, _LEAST):
+        for batch in plan(self._lengths[filled], len(filled), tokens, LEAST):
             numbers = filled[batch]
             padded = _padded([documents[number] for number in numbers], self._dim, dtype)
             held: Any = padded

@@ -34,6 +34,8 @@ _SHORT_NAMES = {
 _MEMORY = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
 """onnxruntime's name of the memory that a provider computes in, where it is not the CPU's."""
 
+_GPUS = {*_MEMORY, "DmlExecutionProvider", "MIGraphXExecutionProvider", "ROCMExecutionProvider"}
+
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # Without this, float32 products have the 10-bit mantissa of TF32 on recent cards.
     "CUDAExecutionProvider": {"use_tf32": "0"},
@@ -64,6 +66,7 @@ class Session:
         """
         self._session = _start(path, provider)
         self._provider = provider
+        self._memory = _memory_of(self._session)
         self.provider = self._session.get_providers()[0]
         self.dim = dim
         self._check(path, dim)
@@ -102,6 +105,7 @@ class Session:
 
         Raises:
             ModelFormatError: The graph fails on these inputs or gives another shape.
+            ProviderError: The device has not enough memory.
         """
         feeds = self._feeds(input_ids, attention_mask)
         try:
@@ -131,14 +135,14 @@ class Session:
 
         Raises:
             ModelFormatError: See `run`.
-            ProviderError: The device has not enough memory.
+            ProviderError: See `run`.
         """
         if not len(rows):
             return np.empty((0, self.dim), np.float32)
         binding = self._session.io_binding()
         for name, array in self._feeds(input_ids, attention_mask).items():
             binding.bind_cpu_input(name, array)
-        binding.bind_output(self._output, *_memory_of(self._session))
+        binding.bind_output(self._output, *self._memory)
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:
@@ -187,13 +191,14 @@ class SmallGraph:
         if full_name == "TensorrtExecutionProvider":  # it would build an engine for every shape
             provider = "cuda", {key: options[key] for key in ("device_id",) if key in options}
         self._session = _start(Path(__file__).parent / name, provider)
+        self._memory = _memory_of(self._session)
         self.provider = self._session.get_providers()[0]
         self._output = self._session.get_outputs()[0].name
 
     def put(self, array: NDArray[Any]) -> Any:
         """Copy an array to the device's memory; `run` takes what is returned in its place."""
         try:
-            return onnxruntime.OrtValue.ortvalue_from_numpy(array, *_memory_of(self._session))
+            return onnxruntime.OrtValue.ortvalue_from_numpy(array, *self._memory)
         except Exception as error:
             raise _failure(f"{array.nbytes} bytes cannot be put on the device", error) from error
 
@@ -223,9 +228,9 @@ class SmallGraph:
         return np.asarray(binding.copy_outputs_to_cpu()[0])
 
 
-def is_cpu(provider: Provider) -> bool:
-    """Say whether a provider is the CPU's own."""
-    return _name_and_options(provider)[0] == "CPUExecutionProvider"
+def is_gpu(provider: Provider) -> bool:
+    """Say whether a provider is one that many texts at a time are for."""
+    return _name_and_options(provider)[0] in _GPUS
 
 
 def _name_and_options(provider: Provider) -> tuple[str, dict[str, Any]]:
@@ -256,9 +261,13 @@ def _start(path: Path, provider: Provider) -> onnxruntime.InferenceSession:
     disabled = ["SkipLayerNormFusion"] if name == "CPUExecutionProvider" else []
     try:
         session = onnxruntime.InferenceSession(
-            str(path), settings, providers=[(name, options)], disabled_optimizers=disabled
-        )
+            str(path), settings, providers=[(name, options)], disabled_optimizers=disabled,
+            enable_fallback=0,
+        )  # fmt: skip
     except Exception as error:  # onnxruntime raises its own kinds, RuntimeError and ValueError
+        if name != "CPUExecutionProvider":
+            _start(path, "cpu")  # a graph that is wrong is wrong there too
+            raise ProviderError(f"{name!r} cannot load {path}: {error}. {said}".strip()) from error
         raise ModelFormatError(f"onnxruntime cannot load {path}: {error}.") from error
     if name not in session.get_providers():
         raise ProviderError(f"execution provider {name!r} did not start for {path}. {said}".strip())
@@ -280,8 +289,9 @@ def _preload_cuda() -> str:
 def _memory_of(session: onnxruntime.InferenceSession) -> tuple[str, int]:
     """Return onnxruntime's name and number of the memory a session computes in."""
     name = session.get_providers()[0]
-    options = session.get_provider_options().get(name, {})
-    return _MEMORY.get(name, "cpu"), int(options.get("device_id", 0)) if name in _MEMORY else 0
+    if name not in _MEMORY:
+        return "cpu", 0
+    return _MEMORY[name], int(session.get_provider_options()[name].get("device_id", 0))
 
 
 def _failure(what: str, error: Exception) -> ProviderError | ModelFormatError:
