@@ -13,6 +13,7 @@ from pathlib import Path
 
 import onnx
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 
 from pocket_colbert_export.errors import ExportError
 from pocket_colbert_export.quiet import quiet
@@ -49,6 +50,7 @@ def halve_graph(source: Path, target: Path) -> None:
                 ),
             )
         _drop_round_trips(model.graph)
+        OnnxModel.graph_topological_sort(model.graph)  # the converter puts its casts at the end
         onnx.save(model, str(target))
     except Exception as error:
         raise ExportError(f"onnxruntime cannot convert the graph to float16: {error}") from error
