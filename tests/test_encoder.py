@@ -19,11 +19,15 @@ from pocket_colbert import (
     Index,
     IndexConfig,
     InvalidInputError,
+    ModelFormatError,
     ProviderError,
+    Pruning,
+    Splitting,
     TruncationWarning,
 )
 from pocket_colbert.cli import main
 from pocket_colbert.pruning import pool_tokens
+from pocket_colbert.session import Session
 
 ANYTHING = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
 TEXTS = st.lists(ANYTHING, min_size=1, max_size=5)
@@ -106,6 +110,36 @@ def test_unavailable_providers_are_named() -> None:
         Encoder.load(provider="NoSuchProvider")
 
 
+def test_a_provider_that_does_not_start_is_an_error(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that lists CUDA, on a machine that has none of its libraries."""
+    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: listed)
+    with pytest.raises(ProviderError, match="CUDAExecutionProvider"):
+        Encoder.load(tiny_model, provider="cuda")
+    graph = tiny_model / "broken.onnx"
+    graph.write_bytes(b"no graph")
+    with pytest.raises(ModelFormatError, match="cannot load"):  # not the provider's fault
+        Session(graph, 16, "cuda")
+    graph.unlink()
+
+
+def test_too_large_a_batch_is_the_devices_error(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(tiny_model / "model.onnx", 16)
+
+    class Full:
+        def run(self, *_: object) -> None:
+            raise RuntimeError("Failed to allocate memory for requested buffer of size 99")
+
+    monkeypatch.setattr(session, "_session", Full())
+    ids = np.ones((1, 3), dtype=np.int64)
+    with pytest.raises(ProviderError, match="out of memory; take smaller batches"):
+        session.run(ids, ids)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True])
 def test_bad_threads_are_refused(threads: object) -> None:
     with pytest.raises(InvalidInputError, match="threads must"):
@@ -117,13 +151,116 @@ def test_int8_refuses_batches() -> None:
         Encoder.load(batch_size=8)
 
 
-def test_float_batches_agree_within_rounding(tiny_model: Path) -> None:
-    texts = ["paris", "the capital of france is paris", "", "a b c"]
-    alone, batched = (Encoder.load(tiny_model, batch_size=size) for size in (1, 3))
-    for encode in ("encode_query", "encode_document"):
-        pairs = zip(getattr(alone, encode)(texts), getattr(batched, encode)(texts), strict=True)
-        for one, other in pairs:
-            np.testing.assert_allclose(one, other, atol=1e-5)
+MIXED = ["paris", "the capital of france is paris", "", "a b c", "!", "the " * 70, "bread " * 299]
+MIXED += [f"number {n} " * (n % 23) for n in range(60)]
+
+
+@pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 3}, {"batch_size": 256}, {"batch_size": 256, "batch_tokens": 100}]
+)
+def test_float_batches_agree_within_rounding(
+    tiny_model: Path, settings: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, in batches on the CPU, and in batches as a device of its own takes them."""
+    alone, batched = Encoder.load(tiny_model), Encoder.load(tiny_model, **settings)
+    monkeypatch.setattr("pocket_colbert.encoder.is_gpu", lambda provider: True)
+    device = Encoder.load(tiny_model, **settings)
+    assert device._batching.one_device and not batched._batching.one_device
+    for method in ("encode_query", "encode_document"):
+        wanted = getattr(alone, method)(MIXED)
+        for encoder in (batched, device):
+            for one, other in zip(wanted, getattr(encoder, method)(MIXED), strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_batches_prune_and_split_as_texts_alone(tiny_model: Path) -> None:
+    alone, batched = Encoder.load(tiny_model), Encoder.load(tiny_model, batch_size=50)
+    pruning = Pruning(
+        skiplist_ids=tuple(alone.document_token_ids(["number"])[0][1:3].tolist()),
+        keep=0.7, pool_factor=1.5,
+    )  # fmt: skip
+    splitting = Splitting(max_tokens=32, overlap=4)
+    titles = [None if n % 3 else f"title {n}" for n in range(len(MIXED))]
+    calls: list[tuple[int, int]] = []
+    wanted, found = (
+        encoder.encode_passages(
+            MIXED, titles=titles, splitting=splitting, pruning=pruning,
+            progress=lambda *call: calls.append(call),
+        )
+        for encoder in (alone, batched)
+    )  # fmt: skip
+    assert max(map(len, wanted)) > 9 and calls[-1] == (len(MIXED), len(MIXED))
+    for parts, others in zip(wanted, found, strict=True):
+        assert [(p.start, p.end) for p in parts] == [(p.start, p.end) for p in others]
+        for part, other in zip(parts, others, strict=True):
+            np.testing.assert_allclose(part.embedding, other.embedding, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
+def test_batches_count_truncation_and_progress(tiny_model: Path) -> None:
+    alone, batched = Encoder.load(tiny_model), Encoder.load(tiny_model, batch_size=4, threads=2)
+    calls: list[tuple[int, int]] = []
+    texts = [*MIXED, "x " * 900, "y " * 900]
+    alone.encode_document(texts)
+    batched.encode_document(texts, progress=lambda *call: calls.append(call))
+    assert batched.truncated == alone.truncated > 2
+    assert calls == sorted(calls) and calls[-1] == (len(texts), len(texts))
+
+
+def test_a_device_gives_back_only_the_rows_asked_for(tiny_model: Path) -> None:
+    session = Session(tiny_model / "model.onnx", 16)
+    ids = np.array([[2, 7, 8, 3], [2, 9, 3, 0]], dtype=np.int64)
+    mask = (ids > 0).astype(np.int64)
+    whole = session.run(ids, mask).reshape(-1, 16)
+    rows = np.array([6, 0, 2, 2])
+    np.testing.assert_array_equal(session.run_rows(ids, mask, rows), whole[rows])
+    assert session.run_rows(ids, mask, rows[:0]).shape == (0, 16)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "batch_tokens"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_bad_batches_are_refused(tiny_model: Path, name: str, value: object) -> None:
+    with pytest.raises(InvalidInputError, match=f"{name} must be a whole number"):
+        Encoder.load(tiny_model, **{name: value})  # type: ignore[arg-type]
+
+
+def test_gpus_get_batches_unless_the_graph_is_int8(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Encoder.load(tiny_model).batch_size == Encoder.load().batch_size == 1
+    monkeypatch.setattr("pocket_colbert.encoder.is_gpu", lambda provider: True)
+    assert Encoder.load(tiny_model).batch_size == 256
+    assert Encoder.load(tiny_model, batch_size=1).batch_size == 1
+    assert Encoder.load().batch_size == 1
+
+
+def test_the_command_line_passes_batches_on_and_advises(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("some words")
+    command = ["index", tmp_path / "a.txt", "--batch-tokens", 77]
+    seen: list[int] = []
+    start = Encoder.__init__
+
+    def noted(self: Encoder, *arguments: object, **options: object) -> None:
+        start(self, *arguments, **options)  # type: ignore[arg-type]
+        seen.append(self._batching.tokens)
+        self.provider = "CUDAExecutionProvider"
+
+    monkeypatch.setattr(Encoder, "__init__", noted)
+    monkeypatch.setattr("pocket_colbert.encoder.is_gpu", lambda provider: True)
+    for model, advised in ((tiny_model, False), ("tiny", True)):
+        folder = tmp_path / f"{advised}.index"
+        arguments = [*command, "--into", folder, "--model", model]
+        for _ in range(2):  # a new index, and one that is there
+            found = CliRunner().invoke(main, [str(argument) for argument in arguments])
+            assert found.exit_code == 0, found.output
+            assert ("int8 graphs encode one text at a time" in found.stderr) == advised
+    assert seen == [77] * 4
+    monkeypatch.undo()
+    found = CliRunner().invoke(main, [*map(str, [*arguments, "--provider", "cuda"])])
+    assert found.exit_code == 1 and "'CUDAExecutionProvider' is not available" in found.stderr
 
 
 @pytest.fixture

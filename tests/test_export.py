@@ -117,16 +117,17 @@ def make_backbone(kind: str, folder: Path) -> None:
     model.eval().save_pretrained(folder)
 
 
-def as_pylate(folder: Path, **settings: Any) -> None:
-    """Put a PyLate head and settings around a backbone."""
+def as_pylate(folder: Path, hidden: int = 32, **settings: Any) -> None:
+    """Put a PyLate head and settings around a backbone of a width."""
     from safetensors.torch import save_file
 
     (folder / "1_Dense").mkdir()
     torch.manual_seed(5)
-    save_file({"linear.weight": torch.randn(12, 32) / 6}, str(folder / "1_Dense/model.safetensors"))
+    weights = {"linear.weight": torch.randn(12, hidden) / 6}
+    save_file(weights, str(folder / "1_Dense/model.safetensors"))
     write = {
         "1_Dense/config.json": {
-            "in_features": 32, "out_features": 12, "bias": False,
+            "in_features": hidden, "out_features": 12, "bias": False,
             "activation_function": "torch.nn.modules.linear.Identity",
         },
         "modules.json": [

@@ -58,6 +58,8 @@ def model_card(
     ]
     if report["precision"] == "int8":
         lines += _int8(report["int8"])
+    if report["precision"] == "fp16":
+        lines += _fp16(report["fp16"])
     if report["notes"]:
         lines += ["## Notes", "", *(f"- {note}" for note in report["notes"]), ""]
     versions = ", ".join(f"{key} {value}" for key, value in report["versions"].items())
@@ -74,6 +76,8 @@ def notice(name: str, report: Mapping[str, Any]) -> str:
     changes = "converted to one ONNX graph with projection and normalisation"
     if report["precision"] == "int8":
         changes += ", weights quantised to int8"
+    if report["precision"] == "fp16":
+        changes += ", weights rounded to float16"
     if source["layout"] == "dense":
         changes += ", a fitted projection added and the pooling left out"
     return (
@@ -98,6 +102,41 @@ def _distilled(taught: Mapping[str, Any] | None) -> list[str]:
 
 
 def _int8(report: Mapping[str, Any]) -> list[str]:
+    found = report["fidelity"]
+    lines = [
+        f"int8 against float32, on {found['documents']} documents and {found['queries']} queries "
+        "that were not used to calibrate:",
+        "",
+        *_measured(report),
+        "",
+        f"Chosen: {report['chosen']}, the nearest to float32 of those tried:",
+        "",
+        "| recipe | mean cosine | 1 % quantile | first 10 | MB |",
+        "|---|---|---|---|---|",
+        *_tried(report["tried"]),
+        "",
+    ]
+    return lines + _degraded(report)
+
+
+def _fp16(report: Mapping[str, Any]) -> list[str]:
+    found = report["fidelity"]
+    return [
+        f"float16 against float32, on {found['documents']} documents and {found['queries']} "
+        "queries:",
+        "",
+        *_measured(report),
+        "",
+        "Largest difference between a text alone and in a padded batch: "
+        f"{report['batch_max_abs_difference']:.1e} (gate {report['batch_tolerance']:.0e}). "
+        f"Weights and products are float16; float32 are {', '.join(report['recipe']['float32'])}.",
+        "",
+        *_degraded(report),
+    ]
+
+
+def _measured(report: Mapping[str, Any]) -> list[str]:
+    """Write the table of what was measured and what the gate asks for."""
     found, gate = report["fidelity"], report["gate"]
     labels = {
         "mean_cosine": "token cosine, mean",
@@ -107,29 +146,22 @@ def _int8(report: Mapping[str, Any]) -> list[str]:
         "top_overlap": "overlap of the first 10",
         "same_first": "same first document",
     }
-    lines = [
-        f"int8 against float32, on {found['documents']} documents and {found['queries']} queries "
-        "that were not used to calibrate:",
-        "",
+    return [
         "| | measured | gate |",
         "|---|---|---|",
         *(f"| {label} | {found[key]:.4f} | {gate.get(key, '')} |" for key, label in labels.items()),
-        "",
-        f"Chosen: {report['chosen']}, the nearest to float32 of those tried:",
-        "",
-        "| recipe | mean cosine | 1 % quantile | first 10 | MB |",
-        "|---|---|---|---|---|",
-        *_tried(report["tried"]),
+    ]
+
+
+def _degraded(report: Mapping[str, Any]) -> list[str]:
+    if not report["forced"]:
+        return []
+    return [
+        "**Degraded: the gate was overridden with --allow-degraded.** "
+        + "; ".join(report["failures"])
+        + ".",
         "",
     ]
-    if report["forced"]:
-        lines += [
-            "**Degraded: the gate was overridden with --allow-degraded.** "
-            + "; ".join(report["failures"])
-            + ".",
-            "",
-        ]
-    return lines
 
 
 def _tried(tried: Sequence[Mapping[str, Any]]) -> list[str]:

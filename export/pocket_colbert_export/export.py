@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -28,14 +28,19 @@ from pocket_colbert_export.checkpoint import Checkpoint, load_checkpoint, window
 from pocket_colbert_export.errors import CheckpointError, ExportError, ParityError
 from pocket_colbert_export.fidelity import Encoded, compare, encode
 from pocket_colbert_export.graph import ColBERTForONNX, export_graph
+from pocket_colbert_export.half import FLOAT32, halve_graph
 from pocket_colbert_export.projection import DEFAULT_DIM, fit_projection
 from pocket_colbert_export.quantize import quantize_graph
 from pocket_colbert_export.texts import parity_texts, probe_pairs, read_calibration
 
-Precision = Literal["int8", "fp32"]
+Precision = Literal["int8", "fp16", "fp32"]
 Step = Callable[[str], None]
 
-GRAPH_FILES: Mapping[str, str] = {"int8": "model_int8.onnx", "fp32": "model.onnx"}
+GRAPH_FILES: Mapping[str, str] = {
+    "int8": "model_int8.onnx",
+    "fp16": "model_fp16.onnx",
+    "fp32": "model.onnx",
+}
 
 
 def export_model(
@@ -60,7 +65,7 @@ def export_model(
         source: A checkpoint folder or a hub id `owner/name`: PyLate, sentence-transformers,
             Stanford ColBERT, or a dense encoder, which gets a fitted projection.
         output: The folder to write. It appears whole or not at all.
-        precision: "int8" or "fp32".
+        precision: "int8", "fp16" or "fp32".
         fit_dim: Width of the fitted projection of a dense encoder, 96 by default. A checkpoint
             that has a projection takes none.
         calibration: Text to fit the projection on, see `read_calibration`; by default the texts
@@ -69,7 +74,7 @@ def export_model(
         document_length: Window of documents instead of the checkpoint's; dense encoders only.
         licence: SPDX expression of the weights, where the checkpoint does not say it.
         about: Markdown to put into the card: what a reader should know besides.
-        allow_degraded: Write an int8 folder that fails the gate, and record that in it.
+        allow_degraded: Write an int8 or fp16 folder that fails the gate, and record that in it.
         overwrite: Replace a model folder that is at `output`.
         command: The command line to put into the card.
         step: Told what is being done.
@@ -85,7 +90,7 @@ def export_model(
     """
     target = Path(output)
     if precision not in GRAPH_FILES:
-        raise InvalidInputError(f"precision must be 'int8' or 'fp32', got {precision!r}.")
+        raise InvalidInputError(f"precision must be 'int8', 'fp16' or 'fp32', got {precision!r}.")
     with new_folder(target, overwrite) as folder:
         step("reading the checkpoint")
         checkpoint = load_checkpoint(source)
@@ -208,12 +213,15 @@ def _graphs(
         export_graph(module, graph)
         step("comparing it with torch")
         report["float"] = parity.check_float(module, graph, tokenizer, config, texts)
-        if precision == "int8":
+        if precision != "fp32":
             if (Path(place) / "model.onnx_data").exists():
-                raise ExportError("int8 export is for graphs below 2 GB; use --precision fp32.")
-            step("choosing the int8 recipe")
-            target = Path(place) / GRAPH_FILES["int8"]
-            report["int8"] = _int8(graph, target, tokenizer_file, config, allow_degraded)
+                raise ExportError(
+                    f"{precision} export is for graphs below 2 GB; use --precision fp32."
+                )
+            step("choosing the int8 recipe" if precision == "int8" else "converting to float16")
+            make = _int8 if precision == "int8" else _fp16
+            target = Path(place) / GRAPH_FILES[precision]
+            report[precision] = make(graph, target, tokenizer_file, config, allow_degraded)
             graph.unlink()
         for path in Path(place).iterdir():
             path.replace(folder / path.name)
@@ -253,12 +261,8 @@ def _int8(
     chosen = quantize_graph(
         graph, target, calibration, lambda path: compare(reference, encoded(path)), parity.passes
     )
-    failed = parity.failures(chosen.fidelity)
-    if failed and not allow_degraded:
-        raise ParityError(
-            "int8 is too far from float32: " + "; ".join(failed) + ". Nothing was written. "
-            "Use --precision fp32, or --allow-degraded to write it all the same."
-        )
+    failed = parity.failures(chosen.fidelity, parity.INT8_GATE)
+    _refuse("int8", failed, allow_degraded)
     return {
         "chosen": chosen.recipe.name,
         "recipe": dataclasses.asdict(chosen.recipe),
@@ -270,8 +274,51 @@ def _int8(
     }
 
 
+def _fp16(
+    graph: Path, target: Path, tokenizer_file: Path, config: ModelConfig, allow_degraded: bool
+) -> dict[str, Any]:
+    """Convert, measure on all probe texts, alone and in batches, and hold it against the gate."""
+    halve_graph(graph, target)
+    pairs = probe_pairs()
+    queries, documents = zip(*pairs, strict=True)
+    fidelity = compare(
+        encode(graph, tokenizer_file, config, queries, documents),
+        encode(target, tokenizer_file, config, queries, documents),
+    )
+    tokenizer = Tokenizer(tokenizer_file, config)
+    short_and_long = [text for pair in pairs[::4] for text in pair]
+    difference = parity.batch_difference(target, tokenizer, config, short_and_long)
+    failed = parity.failures(fidelity, parity.FP16_GATE)
+    if not difference <= parity.FP16_BATCH_TOLERANCE:
+        failed.append(
+            f"a batch differs from its texts alone by {difference:.1e}, the gate is "
+            f"{parity.FP16_BATCH_TOLERANCE:.0e}"
+        )
+    _refuse("fp16", failed, allow_degraded)
+    return {
+        "chosen": "float16",
+        "recipe": {"float32": list(FLOAT32)},
+        "fidelity": fidelity.to_json(),
+        "gate": parity.FP16_GATE,
+        "batch_max_abs_difference": difference,
+        "batch_tolerance": parity.FP16_BATCH_TOLERANCE,
+        "failures": failed,
+        "forced": bool(failed),
+    }
+
+
+def _refuse(precision: str, failed: Sequence[str], allow_degraded: bool) -> None:
+    """Stop where a graph fails its gate."""
+    if failed and not allow_degraded:
+        raise ParityError(
+            f"{precision} is too far from float32: " + "; ".join(failed) + ". Nothing was written. "
+            "Use --precision fp32, or --allow-degraded to write it all the same."
+        )
+
+
 def _summary(report: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what the recipe file keeps of the int8 report."""
-    if "int8" not in report:
+    """Return what the recipe file keeps of the report on int8 or float16."""
+    found = report.get(report["precision"])
+    if found is None:
         return {}
-    return {key: report["int8"][key] for key in ("chosen", "recipe", "fidelity", "forced")}
+    return {key: found[key] for key in ("chosen", "recipe", "fidelity", "forced")}

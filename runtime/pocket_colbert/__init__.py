@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TruncationWarning,
     )
     from pocket_colbert.explanation import Explanation, TokenMatch
+    from pocket_colbert.gpu import MaxSim
     from pocket_colbert.index import Index
     from pocket_colbert.index_info import IndexInfo
     from pocket_colbert.joined import JoinedIndex
@@ -66,6 +67,7 @@ __all__ = [
     "IndexNotFoundError",
     "InvalidInputError",
     "JoinedIndex",
+    "MaxSim",
     "ModelConfig",
     "ModelError",
     "ModelFormatError",
@@ -108,6 +110,7 @@ _HOMES = {
     "IndexNotFoundError": "errors",
     "InvalidInputError": "errors",
     "JoinedIndex": "joined",
+    "MaxSim": "gpu",
     "ModelConfig": "config",
     "ModelError": "errors",
     "ModelFormatError": "errors",

@@ -60,6 +60,10 @@ threads_option = click.option(
 provider_option = click.option(
     "--provider", default="cpu", show_default=True, help="onnxruntime execution provider."
 )
+batch_tokens_option = click.option(
+    "--batch-tokens", type=click.IntRange(min=1), default=None, metavar="N",
+    help="Tokens that a GPU encodes at a time, padding included.  [default: 16384]",
+)  # fmt: skip
 id_field_option = click.option(
     "--id-field",
     default="_id",
@@ -92,22 +96,54 @@ dim_option = click.option(
 
 
 def load_encoder(
-    model: str | None, threads: int | None, provider: str, dim: int | None = None
+    model: str | None,
+    threads: int | None,
+    provider: str,
+    dim: int | None = None,
+    batch_tokens: int | None = None,
 ) -> Encoder:
     """Load the model named, or the bundled one."""
-    from pocket_colbert.encoder import Encoder
+    from pocket_colbert.encoder import BATCH_TOKENS, Encoder
     from pocket_colbert.model_files import DEFAULT_MODEL
 
-    return Encoder.load(model or DEFAULT_MODEL, threads=threads, provider=provider, dim=dim)
+    return Encoder.load(
+        model or DEFAULT_MODEL,
+        threads=threads,
+        provider=provider,
+        batch_tokens=batch_tokens or BATCH_TOKENS,
+        dim=dim,
+    )
 
 
 def encoder_for(
-    config: IndexConfig, model: str | None, threads: int | None, provider: str
+    config: IndexConfig,
+    model: str | None,
+    threads: int | None,
+    provider: str,
+    batch_tokens: int | None = None,
 ) -> Encoder:
     """Load the model named, or the bundled one that an index was made with, cut to its width."""
-    from pocket_colbert.encoder import Encoder
+    from pocket_colbert.encoder import BATCH_TOKENS, Encoder
 
-    return Encoder.for_index(config, model, threads=threads, provider=provider)
+    return Encoder.for_index(
+        config,
+        model,
+        threads=threads,
+        provider=provider,
+        batch_tokens=batch_tokens or BATCH_TOKENS,
+    )
+
+
+def note_batches(encoder: Encoder) -> None:
+    """Say on stderr when a GPU is asked for what it is slow at."""
+    from pocket_colbert.session import is_gpu
+
+    if encoder.batch_size == 1 and is_gpu(encoder.provider):
+        click.echo(
+            f"Note: {encoder.card.precision} graphs encode one text at a time, which a GPU is slow "
+            "at; take a model exported with --precision fp16.",
+            err=True,
+        )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pocket_colbert.cli_common import (
+    batch_tokens_option,
     codes_option,
     dim_option,
     encoder_for,
@@ -24,6 +25,7 @@ from pocket_colbert.cli_common import (
     keep_option,
     load_encoder,
     model_option,
+    note_batches,
     path_type,
     pool_option,
     print_json,
@@ -108,6 +110,7 @@ _INTERRUPTED = 130
 @model_option
 @threads_option
 @provider_option
+@batch_tokens_option
 @json_option
 @click.pass_context
 def index(
@@ -133,6 +136,7 @@ def index(
     model: str | None,
     threads: int | None,
     provider: str,
+    batch_tokens: int | None,
     as_json: bool,
 ) -> None:
     """Index PATHS: files and folders of text, Markdown, HTML, .jsonl and .jsonl.gz.
@@ -153,9 +157,10 @@ def index(
     update = _is_there(into) and not overwrite
     if update and dim is None:
         with Index.load(into) as there:
-            encoder = encoder_for(there.config, model, threads, provider)
+            encoder = encoder_for(there.config, model, threads, provider, batch_tokens)
     else:
-        encoder = load_encoder(model, threads, provider, dim)
+        encoder = load_encoder(model, threads, provider, dim, batch_tokens)
+    note_batches(encoder)
     warnings.simplefilter("ignore", TruncationWarning)  # counted, and said at the end
     pruning = Pruning(pool_factor=pool_factor, keep=keep, max_tokens=max_tokens)
     if drop_frequent and not update:

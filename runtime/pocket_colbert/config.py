@@ -519,7 +519,7 @@ class ModelCard:
     """What the `pocket_colbert` section says about a model beside its recipe.
 
     Attributes:
-        precision: "int8" or "fp32".
+        precision: "int8", "fp16" or "fp32".
         model_file: Name of the ONNX file in the folder.
         source: Where the weights came from.
         licence: SPDX expression of the weights, or "unknown".

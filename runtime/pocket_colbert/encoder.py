@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import threading
 import warnings
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import accumulate, repeat
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.batching import Batching, Part, Steps, in_batches
 from pocket_colbert.config import IndexConfig, ModelCard, ModelConfig, Pruning, Splitting
 from pocket_colbert.cpu import usable_cores
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
@@ -26,11 +24,19 @@ from pocket_colbert.model_files import (
 )
 from pocket_colbert.passages import Passage, with_title
 from pocket_colbert.pruning import drop_tokens, first_components, pool_tokens, skiplist_mask
-from pocket_colbert.session import Provider, Session, pad
+from pocket_colbert.session import Provider, Session, is_gpu, pad
 from pocket_colbert.tokenizer import Token, TokenizedText, Tokenizer
 
 Progress = Callable[[int, int], None]
 """Called with the number of texts done and the number of all texts, from the calling thread."""
+
+BATCH_SIZE = 256
+BATCH_TOKENS = 16_384
+"""Defaults of a batch on a GPU: enough to fill it; with a model of 12 layers and 384 dimensions
+attention and activations take some hundred MB."""
+
+BATCHED_PRECISIONS = ("fp16", "fp32")
+"""Graphs whose vectors do not depend on what else is in a batch, but for the last bits."""
 
 _Item = TypeVar("_Item")
 
@@ -43,6 +49,9 @@ class Encoder:
     threads. (Dynamic int8 has one activation scale a run; a batch would share it.) Between CPU
     families int8 results differ a little: see "Which CPU" in the README.
 
+    On a GPU float graphs run in batches, where the last bits differ: texts of like length
+    together, tokenised ahead of the device and pruned behind it on `threads` threads.
+
         >>> encoder = Encoder.load()
         >>> encoder.encode_query(["What is the capital of France?"])[0].shape
         (32, 96)
@@ -51,7 +60,9 @@ class Encoder:
         config: The model's recipe.
         card: What else is known of the model.
         dim: Width of a token vector.
-        threads: How many texts run side by side.
+        threads: How many texts run side by side, or are tokenised and pruned beside a device.
+        batch_size: Texts of a run at most.
+        provider: onnxruntime's name of the execution provider.
         truncated: How many texts were longer than the window so far.
     """
 
@@ -61,7 +72,8 @@ class Encoder:
         *,
         threads: int | None = None,
         provider: Provider = "cpu",
-        batch_size: int = 1,
+        batch_size: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
         dim: int | None = None,
     ) -> None:
         """Load a checked model folder. `Encoder.load` finds and checks one first.
@@ -71,25 +83,36 @@ class Encoder:
             threads: Texts that run side by side, by default one a usable core.
             provider: Execution provider: "cpu", "cuda", any of onnxruntime's names, or a
                 (name, options) pair.
-            batch_size: Texts a run. More than 1 pads and is for float32 graphs on a GPU, where
-                it is much faster; vectors then differ with their batch in the last bits.
+            batch_size: Texts of a run at most. More than 1 pads and is for float32 and float16
+                graphs; vectors then differ with their batch in the last bits. By default 256 for
+                such a graph on a GPU, and 1 otherwise.
+            batch_tokens: Tokens of a run at most, padding included; it bounds the device memory
+                that a run takes.
             dim: Components of a token vector to keep, normalised again: one of
                 `config.matryoshka_dims`, or all by default.
 
         Raises:
-            InvalidInputError: threads or batch_size is below 1, a batch is asked of an int8
-                graph, or the model was not trained to be cut to `dim`.
+            InvalidInputError: threads, batch_size or batch_tokens is below 1, a batch is asked of
+                an int8 graph, or the model was not trained to be cut to `dim`.
             ProviderError: The provider is not available.
             ModelFormatError: Graph or tokenizer is not what the recipe says.
         """
         threads = usable_cores() if threads is None else threads
-        for name, value in (("threads", threads), ("batch_size", batch_size)):
+        batches = files.card.precision in BATCHED_PRECISIONS
+        if batch_size is None:
+            batch_size = BATCH_SIZE if batches and is_gpu(provider) else 1
+        for name, value in (
+            ("threads", threads),
+            ("batch_size", batch_size),
+            ("batch_tokens", batch_tokens),
+        ):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidInputError(f"{name} must be a whole number >= 1, got {value!r}.")
-        if batch_size > 1 and files.card.precision != "fp32":
+        if batch_size > 1 and not batches:
             raise InvalidInputError(
                 f"batch_size must be 1 for {files.card.precision} graphs, got {batch_size}: in a "
-                "batch their vectors would depend on each other. Export with --precision fp32."
+                "batch their vectors would depend on each other. Export with --precision fp16 or "
+                "fp32."
             )
         self.config: ModelConfig = files.config
         self.card: ModelCard = files.card
@@ -100,10 +123,17 @@ class Encoder:
         self.dim: int = dim or full
         self.threads: int = threads
         self.truncated: int = 0
+        self.batch_size: int = batch_size
         self._counting = threading.Lock()
-        self._batch_size = batch_size
+        self._batching = Batching(
+            size=batch_size,
+            tokens=batch_tokens,
+            threads=threads,
+            one_device=batch_size > 1 and is_gpu(provider),
+        )
         self._tokenizer = Tokenizer(files.tokenizer, files.config)
         self._session = Session(files.graph, full, provider)
+        self.provider: str = self._session.provider
 
     @classmethod
     def load(
@@ -112,7 +142,8 @@ class Encoder:
         *,
         threads: int | None = None,
         provider: Provider = "cpu",
-        batch_size: int = 1,
+        batch_size: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
         dim: int | None = None,
     ) -> Encoder:
         """Load a model.
@@ -123,6 +154,7 @@ class Encoder:
             provider: See `Encoder`.
             batch_size: See `Encoder`; with more than 1, a foreign folder's float32 graph is
                 picked.
+            batch_tokens: See `Encoder`.
             dim: See `Encoder`.
 
         Returns:
@@ -134,8 +166,14 @@ class Encoder:
             InvalidInputError: See `Encoder`.
             ProviderError: See `Encoder`.
         """
-        files = load_model_files(model, prefer="fp32" if batch_size > 1 else None)
-        return cls(files, threads=threads, provider=provider, batch_size=batch_size, dim=dim)
+        return cls(
+            _files(model, batch_size),
+            threads=threads,
+            provider=provider,
+            batch_size=batch_size,
+            batch_tokens=batch_tokens,
+            dim=dim,
+        )
 
     @classmethod
     def for_index(
@@ -145,6 +183,8 @@ class Encoder:
         *,
         threads: int | None = None,
         provider: Provider = "cpu",
+        batch_size: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> Encoder:
         """Load the model that an index was made with, cut to the width of its vectors.
 
@@ -157,6 +197,8 @@ class Encoder:
                 none of them, the default one, which `Retriever` then refuses.
             threads: See `Encoder`.
             provider: See `Encoder`.
+            batch_size: See `load`.
+            batch_tokens: See `Encoder`.
 
         Returns:
             The encoder.
@@ -167,9 +209,16 @@ class Encoder:
             InvalidInputError: See `Encoder`.
             ProviderError: See `Encoder`.
         """
-        files = load_model_files(model or bundled_model_of(config.model) or DEFAULT_MODEL)
-        dim = config.dim if config.dim in files.config.matryoshka_dims else None
-        return cls(files, threads=threads, provider=provider, dim=dim)
+        model = model or bundled_model_of(config.model) or DEFAULT_MODEL
+        files = _files(model, batch_size)
+        return cls(
+            files,
+            threads=threads,
+            provider=provider,
+            batch_size=batch_size,
+            batch_tokens=batch_tokens,
+            dim=config.dim if config.dim in files.config.matryoshka_dims else None,
+        )
 
     def encode_query(
         self, texts: Sequence[str], *, progress: Progress | None = None
@@ -185,11 +234,14 @@ class Encoder:
 
         Raises:
             InvalidInputError: texts is a bare string or holds something else than strings.
+            ProviderError: The device has not enough memory; a smaller batch_tokens needs less.
         """
         check_texts(texts)
-        return self._encode(
-            texts, self._tokenizer.tokenize_query, progress, self.config.query_length
+        tokenize = self._tokenizer.tokenize_query
+        encoded = self._encode(
+            texts, len, lambda text: [tokenize(text)], progress, self.config.query_length
         )
+        return [parts[0] for parts in encoded]
 
     def encode_document(
         self,
@@ -218,19 +270,16 @@ class Encoder:
         Raises:
             InvalidInputError: texts is a bare string or holds something else than strings,
                 pool_factor or num_protected_tokens is out of range, or given beside pruning.
+            ProviderError: See `encode_query`.
         """
         check_texts(texts)
         if pruning is None:
             pruning = Pruning(pool_factor=pool_factor, num_protected_tokens=num_protected_tokens)
         elif (pool_factor, num_protected_tokens) != (1.0, 1):
             raise InvalidInputError("give pruning or pool_factor, got both.")
-        return self._encode(
-            texts,
-            self._tokenizer.tokenize_document,
-            progress,
-            self.config.document_length,
-            pruning,
-        )
+        tokenize, window = self._tokenizer.tokenize_document, self.config.document_length
+        encoded = self._encode(texts, len, lambda text: [tokenize(text)], progress, window, pruning)
+        return [parts[0] for parts in encoded]
 
     def encode_passages(
         self,
@@ -260,6 +309,7 @@ class Encoder:
         Raises:
             InvalidInputError: texts is a bare string or holds something else than strings, there
                 is not one title a text, or `splitting.max_tokens` leaves no room for text.
+            ProviderError: See `encode_query`.
         """
         check_texts(texts)
         titles = [None] * len(texts) if titles is None else titles
@@ -273,27 +323,24 @@ class Encoder:
                 f"got {str(titles)[:60]!r}."
             )
         chosen = splitting or Splitting()
-        with ThreadPoolExecutor(self.threads) as pool:
-            tokenized = list(
-                pool.map(self._tokenizer.tokenize_passages, texts, titles, repeat(chosen))
-            )
-        ends = list(accumulate(map(len, tokenized)))
+        spans: list[list[tuple[int, int]]] = [[] for _ in texts]
 
-        def report(done: int, _: int) -> None:
-            if progress is not None:
-                progress(bisect_right(ends, done), len(texts))
+        def tokenize(number: int) -> list[TokenizedText]:
+            parts = self._tokenizer.tokenize_passages(texts[number], titles[number], chosen)
+            spans[number] = [(start, end) for start, end, _ in parts]
+            return [tokenized for _, _, tokenized in parts]
 
         encoded = self._encode(
-            [item for passages in tokenized for _, _, item in passages],
-            lambda item: item,
-            report,
+            range(len(texts)),
+            lambda number: len(texts[number]) + len(titles[number] or ""),
+            tokenize,
+            progress,
             self.config.document_length,
             pruning or Pruning(),
         )
-        embeddings = iter(encoded)
         return [
-            [Passage(start, end, next(embeddings)) for start, end, _ in passages]
-            for passages in tokenized
+            [Passage(*span, embedding) for span, embedding in zip(*both, strict=True)]
+            for both in zip(spans, encoded, strict=True)
         ]
 
     def document_token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
@@ -356,73 +403,91 @@ class Encoder:
         spans = [token.span or (-1, -1) for token in tokens]
         return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
-    def _select(
-        self, vectors: NDArray[np.float32], tokenized: TokenizedText, pruning: Pruning | None
-    ) -> NDArray[np.float32]:
-        """Return what is kept of a run's vectors (length or more, dim) of one text."""
+    def _kept(self, tokenized: TokenizedText, pruning: Pruning | None) -> NDArray[np.bool_]:
+        """Say which token vectors of a text stay, before any are compared with each other."""
         keep = tokenized.keep
-        vectors = vectors[: len(keep)]
-        if pruning is None:
-            return vectors[keep]
-        if pruning.skiplist_ids:
+        if pruning is not None and pruning.skiplist_ids:
             stays = skiplist_mask(tokenized.input_ids, pruning.skiplist_ids)
             stays[np.flatnonzero(keep)[: pruning.num_protected_tokens]] = True
             keep = keep & stays
+        return keep
+
+    def _pruned(
+        self, embedding: NDArray[np.float32], pruning: Pruning | None
+    ) -> NDArray[np.float32]:
+        """Return what stays of the token vectors that `_kept` keeps."""
+        embedding = first_components(embedding, self.dim)
+        if pruning is None:
+            return embedding
         embedding = pool_tokens(
-            vectors[keep], self.config.pool_factor, self.config.num_protected_tokens
+            embedding, self.config.pool_factor, self.config.num_protected_tokens
         )
         embedding = drop_tokens(embedding, pruning)
         return pool_tokens(embedding, pruning.pool_factor, pruning.num_protected_tokens)
 
+    def _run(self, batch: Sequence[Part], pruning: Pruning | None) -> list[NDArray[np.float32]]:
+        """Return the kept token vectors of each part of a batch."""
+        items = [part.tokenized for part in batch]
+        input_ids = pad([item.input_ids for item in items], 0)
+        attention_mask = pad([item.attention_mask for item in items], 0)
+        if len(items) == 1:
+            keep = self._kept(items[0], pruning)
+            return [self._session.run(input_ids, attention_mask)[0][keep]]
+        length = input_ids.shape[1]
+        kept = [np.flatnonzero(self._kept(item, pruning)) for item in items]
+        rows = np.concatenate([places + n * length for n, places in enumerate(kept)])
+        found = self._session.run_rows(input_ids, attention_mask, rows)
+        return np.split(found, np.cumsum([len(places) for places in kept])[:-1])
+
     def _encode(
         self,
         texts: Sequence[_Item],
-        tokenize: Callable[[_Item], TokenizedText],
+        size: Callable[[_Item], int],
+        tokenize: Callable[[_Item], Sequence[TokenizedText]],
         progress: Progress | None,
         window: int,
         pruning: Pruning | None = None,
-    ) -> list[NDArray[np.float32]]:
-        """Encode texts, or what stands for them: documents with a pruning, queries without."""
-        done = 0
+    ) -> list[list[NDArray[np.float32]]]:
+        """Encode texts, or what stands for them: documents with a pruning, queries without.
+
+        Args:
+            texts: The texts.
+            size: How long a text is, in characters.
+            tokenize: A text to the parts that are encoded on their own.
+            progress: Called as texts are done.
+            window: Tokens of a part at most.
+            pruning: Which token vectors to keep.
+
+        Returns:
+            Embeddings of the parts, a list a text.
+        """
+        found: list[dict[int, NDArray[np.float32]]] = [{} for _ in texts]
+        wanted = [0] * len(texts)
         overflow: list[int] = []
-        results: list[NDArray[np.float32]] = []
+        done = 0
 
-        def encode_batch(batch: Sequence[_Item]) -> list[tuple[NDArray[np.float32], int]]:
-            tokenized = [tokenize(text) for text in batch]
-            vectors = self._session.run(
-                pad([item.input_ids for item in tokenized], 0),
-                pad([item.attention_mask for item in tokenized], 0),
-            )
-            vectors = first_components(vectors, self.dim)
-            return [
-                (self._select(row, item, pruning), item.overflow)
-                for row, item in zip(vectors, tokenized, strict=True)
-            ]
+        def parts(text: int) -> Sequence[TokenizedText]:
+            tokenized = tokenize(texts[text])
+            wanted[text] = len(tokenized)
+            return tokenized
 
-        batches = [
-            texts[start : start + self._batch_size]
-            for start in range(0, len(texts), self._batch_size)
-        ]
-        with ThreadPoolExecutor(min(self.threads, max(len(batches), 1))) as pool:
-            try:
-                # One worker needs no pool; a single query is then answered in this thread.
-                encoded = (
-                    map(encode_batch, batches)
-                    if len(batches) < 2
-                    else pool.map(encode_batch, batches)
-                )
-                for batch in encoded:
-                    for embedding, lost in batch:
-                        results.append(embedding)
-                        overflow.append(lost)
-                    done += len(batch)
-                    if progress is not None:
-                        progress(done, len(texts))
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        def collect(batch: Sequence[Part], embeddings: Sequence[NDArray[np.float32]]) -> None:
+            nonlocal done
+            for part, embedding in zip(batch, embeddings, strict=True):
+                found[part.text][part.number] = embedding
+                overflow.append(part.tokenized.overflow)
+                done += len(found[part.text]) == wanted[part.text]
+            if progress is not None:
+                progress(done, len(texts))
+
+        steps = Steps(
+            tokenize=parts,
+            run=lambda batch: self._run(batch, pruning),
+            finish=lambda batch, rows: [self._pruned(embedding, pruning) for embedding in rows],
+        )
+        in_batches([size(text) for text in texts], steps, self._batching, collect)
         self._note_truncation(overflow, window)
-        return results
+        return [[parts[n] for n in range(len(parts))] for parts in found]
 
     def _note_truncation(self, overflow: list[int], window: int) -> None:
         cut = sum(1 for lost in overflow if lost)
@@ -437,6 +502,11 @@ class Encoder:
                 TruncationWarning,
                 stacklevel=4,
             )
+
+
+def _files(model: str | Path, batch_size: int | None) -> ModelFiles:
+    """Find a model; of a foreign folder's graphs the float32 one where batches are asked for."""
+    return load_model_files(model, prefer="fp32" if (batch_size or 1) > 1 else None)
 
 
 def _shifted(span: tuple[int, int] | None, shift: int) -> tuple[int, int] | None:

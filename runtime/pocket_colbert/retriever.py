@@ -17,7 +17,7 @@ from pocket_colbert.explanation import Explanation, best_window, explain_match, 
 from pocket_colbert.index import Index
 from pocket_colbert.joined import JoinedIndex
 from pocket_colbert.maxsim import maxsim_pairwise
-from pocket_colbert.passages import with_title
+from pocket_colbert.passages import Passage, with_title
 from pocket_colbert.results import Hit, PassageHit
 from pocket_colbert.selection import top_k
 from pocket_colbert.tokenizer import Token
@@ -93,13 +93,20 @@ class Retriever:
             encoded, k, parameters=parameters, where=where, subset=subset, texts=queries
         )
 
-    def add(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
+    def add(
+        self,
+        documents: Sequence[Document],
+        *,
+        passages: Sequence[Sequence[Passage]] | None = None,
+        progress: Progress | None = None,
+    ) -> int:
         """Encode documents of any length, as the index's settings say, and add them to it.
 
         An index in a folder shows them after its `commit`.
 
         Args:
             documents: The documents; one without a text is found by its title.
+            passages: What `encode` has made of them, by default made now.
             progress: Called with the number of documents done and of all.
 
         Returns:
@@ -110,26 +117,59 @@ class Retriever:
             DuplicateIdError: See `Index.add`; `upsert` replaces.
             IndexConflictError: See `Index.add`.
         """
-        return self._encoded("add", documents, progress)
+        return self._write("add", list(documents), passages, progress)
 
-    def upsert(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
-        """Encode documents and put them in the place of those that have their ids; see `add`."""
-        return self._encoded("upsert", documents, progress)
-
-    def _encoded(
-        self, method: str, documents: Sequence[Document], progress: Progress | None
+    def upsert(
+        self,
+        documents: Sequence[Document],
+        *,
+        passages: Sequence[Sequence[Passage]] | None = None,
+        progress: Progress | None = None,
     ) -> int:
-        index = self.index
-        if not isinstance(index, Index):
-            raise InvalidInputError(f"{method} needs an Index to write to, got {index!r}.")
-        documents = list(documents)
-        passages = self.encoder.encode_passages(
+        """Encode documents and put them in the place of those that have their ids; see `add`."""
+        return self._write("upsert", list(documents), passages, progress)
+
+    def encode(
+        self, documents: Sequence[Document], *, progress: Progress | None = None
+    ) -> list[list[Passage]]:
+        """Encode documents as `add` does, and leave the index as it is.
+
+        Another thread can store some documents while these are encoded.
+
+        Args:
+            documents: The documents.
+            progress: Called with the number of documents done and of all.
+
+        Returns:
+            The passages of each document.
+
+        Raises:
+            InvalidInputError: There is no index to write to.
+        """
+        config = self._writable("encode").config
+        return self.encoder.encode_passages(
             [document.text or "" for document in documents],
             titles=[document.title for document in documents],
-            splitting=index.config.splitting,
-            pruning=index.config.pruning,
+            splitting=config.splitting,
+            pruning=config.pruning,
             progress=progress,
         )
+
+    def _writable(self, method: str) -> Index:
+        if not isinstance(self.index, Index):
+            raise InvalidInputError(f"{method} needs an Index to write to, got {self.index!r}.")
+        return self.index
+
+    def _write(
+        self,
+        method: str,
+        documents: Sequence[Document],
+        passages: Sequence[Sequence[Passage]] | None,
+        progress: Progress | None,
+    ) -> int:
+        index = self._writable(method)
+        if passages is None:
+            passages = self.encode(documents, progress=progress)
         getattr(index, method)(
             [document.document_id for document in documents],
             passages,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,6 +13,7 @@ import numpy as np
 from pocket_colbert.documents import Document
 from pocket_colbert.errors import CorpusError, InvalidInputError
 from pocket_colbert.index import Index
+from pocket_colbert.passages import Passage
 from pocket_colbert.retriever import Retriever
 
 _COMMIT_CHARACTERS = 16_000_000
@@ -70,7 +73,9 @@ def sync(
     """Make the documents of some sources in an index what they are in files now.
 
     It commits from time to time: what was committed before an error or an interruption stays,
-    and the next call goes on from there. Memory does not grow with the number of documents.
+    and the next call goes on from there. Memory does not grow with the number of documents. While
+    some documents are stored, the next ones are encoded in another thread, which also calls
+    `progress`.
 
     Args:
         retriever: Encoder and writable index.
@@ -96,10 +101,11 @@ def sync(
     if not isinstance(index, Index):
         raise InvalidInputError(f"sync needs an Index to write to, got {index!r}.")
     pace = pace or Pace()
-    run = _Run(retriever, index, pace)
     remaining = iter(documents)
-    while batch := list(islice(remaining, pace.documents)):
-        run.take(batch, progress)
+    with _Run(retriever, index, pace, progress) as run:
+        while batch := list(islice(remaining, pace.documents)):
+            run.take(batch)
+        run.store()
     deleted = 0 if keep_missing else run.delete_missing(sources)
     index.compact(only_small=2)
     return SyncReport(run.added, run.changed, run.unchanged, deleted)
@@ -112,7 +118,9 @@ class _Run:
     document that comes up again is either ticked off already or one that this run has added.
     """
 
-    def __init__(self, retriever: Retriever, index: Index, pace: Pace) -> None:
+    def __init__(
+        self, retriever: Retriever, index: Index, pace: Pace, progress: Callable[[int], None]
+    ) -> None:
         self.added = self.changed = self.unchanged = 0
         self._retriever = retriever
         self._index = index
@@ -121,9 +129,20 @@ class _Run:
         self._commit_tokens = min(pace.first_tokens, pace.tokens)
         self._seen = [np.zeros(segment.num_documents, dtype=bool) for segment in before.segments]
         self._tokens = self._characters = 0
+        self._progress = progress
+        self._pool = ThreadPoolExecutor(1)
+        self._stopped = threading.Event()
+        self._encoding: tuple[list[Document], Future[list[list[Passage]]]] | None = None
 
-    def take(self, batch: Sequence[Document], progress: Callable[[int], None]) -> None:
-        """Add what is new, replace what has changed."""
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def take(self, batch: Sequence[Document]) -> None:
+        """Start to encode what is new or has changed; meanwhile store what `take` took before."""
         places = self._before.places([document.document_id for document in batch])
         new: list[Document] = []
         for document in batch:
@@ -143,9 +162,27 @@ class _Run:
                 self.changed += 1
                 new.append(document)
         done = self.added + self.changed + self.unchanged - len(new)
-        tokens = self._retriever.upsert(new, progress=lambda count, _: progress(done + count))
-        progress(done + len(new))
-        self._tokens += tokens
+        encoding = new, self._pool.submit(self._encode, new, done)
+        self.store()
+        self._encoding = encoding
+
+    def _encode(self, new: Sequence[Document], done: int) -> list[list[Passage]]:
+        def report(count: int, _: int = 0) -> None:
+            if self._stopped.is_set():
+                raise CancelledError
+            self._progress(done + count)
+
+        passages = self._retriever.encode(new, progress=report)
+        report(len(new))
+        return passages
+
+    def store(self) -> None:
+        """Store what is being encoded, once it is."""
+        if self._encoding is None:
+            return
+        new, encoded = self._encoding
+        self._tokens += self._retriever.upsert(new, passages=encoded.result())
+        self._encoding = None
         self._characters += sum(len(document.text or "") for document in new)
         if self._tokens >= self._commit_tokens or self._characters >= _COMMIT_CHARACTERS:
             self._index.compact(only_small=_SMALL_SEGMENTS)
@@ -153,7 +190,8 @@ class _Run:
             self._tokens = self._characters = 0
 
     def _check_new(self, document: Document, new: Sequence[Document]) -> None:
-        same = [item for item in new if item.document_id == document.document_id]
+        waiting = self._encoding[0] if self._encoding else []
+        same = [item for item in (*waiting, *new) if item.document_id == document.document_id]
         if not same and document.document_id in self._index:
             same = [self._index.get(document.document_id)]
         # One without a source was added by another thread, not by this run.
