@@ -454,7 +454,7 @@ def _fill(
                 (position, document.document_id, document.title, document.source, written,
                  document.text)
             )  # fmt: skip
-            fields.extend({(name, value, position) for name, value in _flat((), metadata)})
+            fields.extend({(name, value, position) for name, value in flat_values((), metadata)})
             for start, end in parts:
                 if (start, end) != (0, len(document.text or "")):
                     spans.append((passage, start, end))
@@ -494,14 +494,14 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _flat(names: tuple[str, ...], value: Any) -> Iterator[tuple[str, Value]]:
+def flat_values(names: tuple[str, ...], value: Any) -> Iterator[tuple[str, Value]]:
     """List the values of a JSON object: inner names follow a dot, lists count item by item."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _flat((*names, key), inner)
+            yield from flat_values((*names, key), inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _flat(names, inner)
+            yield from flat_values(names, inner)
     elif isinstance(value, str):
         yield ".".join(names), value
     elif value is not None:

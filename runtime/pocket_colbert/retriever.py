@@ -14,23 +14,24 @@ from pocket_colbert.encoder import Encoder, Progress, check_texts
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.explanation import Explanation, best_window, explain_match, snippet_weights
 from pocket_colbert.index import Index
-from pocket_colbert.joined import JoinedIndex
 from pocket_colbert.maxsim import maxsim_pairwise
 from pocket_colbert.passages import with_title
 from pocket_colbert.results import Hit, PassageHit
 from pocket_colbert.selection import top_k
+from pocket_colbert.store import Store
 from pocket_colbert.tokenizer import Token
 
 
 class Retriever:
-    """An encoder and, for `retrieve`, an index whose documents it encoded."""
+    """An encoder and, for `retrieve`, a store of documents that it encoded."""
 
-    def __init__(self, encoder: Encoder, index: Index | JoinedIndex | None = None) -> None:
+    def __init__(self, encoder: Encoder, index: Store | None = None) -> None:
         """Put the two together.
 
         Args:
             encoder: Encodes queries, and documents to rerank.
-            index: Holds documents that this encoder's model encoded; not needed for `rerank`.
+            index: Holds documents that this encoder's model encoded: an `Index`, a `JoinedIndex`
+                or a store on another engine; not needed for `rerank`.
 
         Raises:
             InvalidInputError: The index holds vectors of another width or another model.
