@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from numpy.typing import NDArray
 
@@ -29,6 +31,7 @@ from pocket_colbert import (
     UnsupportedError,
     maxsim_pairwise,
 )
+from pocket_colbert.cli import main
 from tests.conftest import LIBRARY, cone_documents, listening, unit_rows
 from tests.test_filters import NAMES, NASTY, NUMBERS, filters, holds
 from tests.test_joined import Collection
@@ -704,6 +707,30 @@ def test_a_retriever_takes_a_store_for_an_index(
     with open_store(address) as store:
         with pytest.raises(InvalidInputError, match="made with another model"):
             Retriever(Encoder.load("tiny"), store)
+
+
+def test_the_commands(
+    kind: str, address: str, library_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = CliRunner().invoke
+    done = run(main, ["push", str(library_folder), "--to", address, "--json"])
+    assert json.loads(done.stdout)["documents"] == len(LIBRARY), done.output
+    done = run(main, ["push", str(library_folder), "--to", address])
+    assert f"{len(LIBRARY)} unchanged" in done.stdout and address in done.stdout
+    done = run(main, ["search", address, "who keeps bees?", "-k", "1", "--explain"])
+    assert "contract" in done.stdout and "bees - bees" in done.stdout, done.output
+    query = ["search", address, "bees", "--json", "--where", '{"kind": "city"}']
+    hits = json.loads(run(main, query).stdout)
+    assert {hit["document_id"] for hit in hits} == {"paris", "berlin"}
+    done = run(main, ["search", address, "bees", "--hybrid", "rrf"])
+    assert done.exit_code == 1 and "hybrid is for an index in this process" in done.stderr
+    done = run(main, ["search", address, "bees", "--also", str(library_folder)])
+    assert done.exit_code == 2 and "push them to one store" in done.stderr
+    monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
+    done = run(main, ["search", "qdrant://127.0.0.1:9/papers", "bees"])
+    if kind == "qdrant":
+        assert done.exit_code == 1 and "s3cret" not in done.output
+        assert "http://127.0.0.1:9/papers does not answer" in done.stderr
 
 
 def test_a_missing_extra_names_the_pip_line(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:

@@ -53,6 +53,10 @@ codes_option = click.option(
     "--codes", type=click.Choice(CODES), default=DEFAULT_CODES,
     show_default=True, help="Bits a component of a token vector is stored in.",
 )  # fmt: skip
+api_key_option = click.option(
+    "--api-key", envvar="QDRANT_API_KEY", show_envvar=True, metavar="TEXT",
+    help="Of a Qdrant server.",
+)  # fmt: skip
 path_type = click.Path(path_type=Path)
 
 
