@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -138,14 +139,11 @@ class Qdrant(Engine):
                 )
 
     def _index_payload(self, range_fields: Sequence[str]) -> None:
-        keyword, number = models.PayloadSchemaType.KEYWORD, models.PayloadSchemaType.FLOAT
+        keyword = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True)
+        number = models.PayloadSchemaType.FLOAT
         indexed = [("document_id", keyword), ("values", keyword)]
-        for field, kind in [*indexed, *((_number_key(n), number) for n in range_fields)]:
-            self._call(
-                lambda c, f=field, k=kind: c.create_payload_index(  # type: ignore[misc]
-                    self._collection, f, k, wait=True
-                )
-            )
+        for field, kind in [*indexed, *((_number_key(name), number) for name in range_fields)]:
+            self._call(partial(_create_index, self._collection, field, kind))
 
     def prepare(self) -> None:
         """Points are found by their ids at once."""
@@ -218,12 +216,8 @@ class Qdrant(Engine):
         """See `Engine.rows`."""
         offset: Any = None
         while True:
-            points, offset = self._call(
-                lambda c, o=offset: c.scroll(  # type: ignore[misc]
-                    self._collection, limit=_PAGE, offset=o,
-                    with_payload=["document_id", "passage"],
-                )
-            )  # fmt: skip
+            page = partial(_scroll, self._collection, offset)
+            points, offset = self._call(page)
             yield [
                 (point.payload["document_id"], point.payload["passage"])
                 for point in points
@@ -323,6 +317,15 @@ def _errors(place: str) -> Iterator[None]:
         raise StoreError(f"{place} does not answer as it must: {reason}.") from error
     except (RuntimeError, ValueError, OSError) as error:  # of the client in this process
         raise StoreError(f"{place} cannot be used: {error}.") from error
+
+
+def _create_index(collection: str, field: str, kind: Any, client: Any) -> None:
+    client.create_payload_index(collection, field, kind, wait=True)
+
+
+def _scroll(collection: str, offset: Any, client: Any) -> Any:
+    names = ["document_id", "passage"]
+    return client.scroll(collection, limit=_PAGE, offset=offset, with_payload=names)
 
 
 def _matching(key: str, match: Any) -> Any:
