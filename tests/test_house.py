@@ -68,6 +68,7 @@ ONLY_IMPORTERS = {
     "matplotlib": {"plotting"},
     "huggingface_hub": {"model_files"},
     "qdrant_client": {"stores.qdrant"},
+    "grpc": {"stores.qdrant"},
     "lancedb": {"stores.lance"},
     "pyarrow": {"stores.lance"},
 }  # fmt: skip

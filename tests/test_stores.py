@@ -257,11 +257,17 @@ class Filtered:
             metadata=list(self.documents.values()),
         )  # fmt: skip
         index.commit()
+        assert sum(len(index.passages(name)) for name in self.documents) == 240
         self.query = unit_rows(rng, 1, DIM)
         self.stores: dict[str, RemoteStore] = {}
         for name, address in addresses.items():
             indexed = ["a"] if name == "qdrant over http" else []
             push(index, address, api_key=KEY, range_fields=indexed)
+            if name == "lance, indexed":
+                engine = engine_at(address)
+                assert engine.read_record()
+                indexes = engine._table.list_indices()  # type: ignore[attr-defined]
+                assert "values" in {name for index in indexes for name in index.columns}
             self.stores[name] = open_store(address, api_key=KEY)
 
     def value(self, rng: np.random.Generator, depth: int) -> Any:
@@ -285,7 +291,11 @@ def filtered(
     addresses = {name: address_of(name, folder) for name in sorted(set(ENGINES) - MISSING)}
     if "qdrant" in addresses and importlib.util.find_spec("qdrant_edge"):
         addresses["qdrant over http"] = f"{request.getfixturevalue('server')}/filtered"
-    made = Filtered(addresses)
+    with pytest.MonkeyPatch.context() as patch:
+        if "lance" in addresses:
+            addresses["lance, indexed"] = address_of("lance", folder, "indexed")
+            patch.setattr("pocket_colbert.stores.lance._INDEXED_ROWS", 240)
+        made = Filtered(addresses)
     yield made
     for store in made.stores.values():
         store.close()
@@ -569,15 +579,20 @@ def test_what_is_not_a_store(kind: str, address: str, tmp_path: Path, index: Ind
             use(foreign)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 2}', '{"format": 1}'])
-def test_a_damaged_record_is_a_store_error(address: str, index: Index, text: str) -> None:
-    push(index, address)
+def test_a_damaged_record_is_a_store_error(address: str, index: Index) -> None:
     engine = engine_at(address)
-    assert engine.read_record()
-    engine.write_record(text)
+    push(index, engine)
+    good = engine.read_record() or ""
+    negative = good.replace('"documents": 60', '"documents": -1')
+    for text in ("", "{}", "[]", '{"format": 1}', good.replace("int4", "int5"), negative):
+        engine.write_record(text)
+        for use in (RemoteStore, lambda engine: push(index, engine)):
+            with pytest.raises(StoreError, match="damaged: its record"):
+                use(engine)
+    engine.write_record(good.replace('"format": 1', '"format": 2'))
+    with pytest.raises(StoreError, match="of format 2, this release reads 1"):
+        RemoteStore(engine)
     engine.close()
-    with pytest.raises(StoreError, match=r"damaged|of format 2"):
-        open_store(address)
 
 
 @pytest.mark.parametrize(
@@ -588,6 +603,20 @@ def test_a_damaged_record_is_a_store_error(address: str, index: Index, text: str
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(InvalidInputError, match="address of a"):
         open_store(address)
+
+
+def test_points_of_others_are_found_out(address: str, kind: str, index: Index) -> None:
+    engine = engine_at(address)
+    push(index, engine)
+    if kind == "qdrant":
+        models = importlib.import_module("qdrant_client").models
+        point = models.PointStruct(id=1, vector={"tokens": [[1.0] * DIM]}, payload={"a": 1})
+        engine._client.upsert("papers", [point])  # type: ignore[attr-defined]
+    else:
+        engine._merge([{"row": "a", "document_id": "x", "passage": 0}])  # type: ignore[attr-defined]
+    with pytest.raises(StoreError, match="did not write|something else writes"):
+        push(index, engine)
+    engine.close()
 
 
 def test_addresses_say_where_and_hide_keys() -> None:

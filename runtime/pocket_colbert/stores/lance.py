@@ -139,7 +139,12 @@ class Lance(Engine):
 
     def upsert(self, rows: Sequence[Row]) -> None:
         """See `Engine.upsert`."""
-        self._merge([_values(row) for row in rows])
+        values = [_values(row) for row in rows]
+        if not self._fresh:
+            self._merge(values)
+            return
+        with self._errors():  # there is nothing to look for
+            self._table.add(_columns(values, self._table.schema))
 
     def delete(self, row_ids: Sequence[str]) -> None:
         """See `Engine.delete`."""

@@ -121,9 +121,10 @@ class _Push:
             done += len(batch)
             progress(done, total)
         self._delete_foreign()
-        if self._engine.count() != self._passages:
+        count = self._engine.count()
+        if count != self._passages:
             raise StoreError(
-                f"{self._engine} has {self._engine.count()} rows, there must be {self._passages}; "
+                f"{self._engine} has {count} rows, there must be {self._passages}; "
                 "something else writes to it. Push again when nothing does."
             )
         self._engine.finish(layout)

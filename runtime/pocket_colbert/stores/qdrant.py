@@ -19,6 +19,7 @@ from pocket_colbert.stores.engine import Engine, Found, Known, Layout, passage_o
 from pocket_colbert.stores.rows import RECORD_ID, Row, metadata_text, row_id
 
 try:
+    from grpc import RpcError
     from qdrant_client import QdrantClient, models
     from qdrant_client.http.exceptions import ApiException
 except ImportError as error:
@@ -164,8 +165,9 @@ class Qdrant(Engine):
             )
         )  # fmt: skip
         return [
-            Found(**{name: point.payload[name] for name in _FOUND}, score=float(point.score))
+            Found(**{name: payload[name] for name in _FOUND}, score=float(point.score))
             for point in answer.points
+            for payload in [self._payload(point)]
         ]
 
     def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
@@ -219,9 +221,10 @@ class Qdrant(Engine):
             page = partial(_scroll, self._collection, offset)
             points, offset = self._call(page)
             yield [
-                (point.payload["document_id"], point.payload["passage"])
+                (payload["document_id"], payload["passage"])
                 for point in points
                 if str(point.id) != RECORD_ID
+                for payload in [self._payload(point)]
             ]
             if offset is None:
                 return
@@ -284,6 +287,16 @@ class Qdrant(Engine):
             return _matching("document_id", models.MatchPrefix(prefix=value))
         return self.compare_text("$id", operator, value)
 
+    def _payload(self, point: Any) -> dict[str, Any]:
+        """Return a point's payload, once it is known to be one of ours."""
+        payload = point.payload or {}
+        if "document_id" not in payload:
+            raise StoreError(
+                f"{self} has points that pocket-colbert did not write, such as {point.id}; delete "
+                "them, or push to another name."
+            )
+        return dict(payload)
+
     def _put(self, points: Sequence[Any]) -> None:
         self._call(lambda c: c.upsert(self._collection, list(points), wait=True))
 
@@ -315,8 +328,9 @@ def _errors(place: str) -> Iterator[None]:
         # UnexpectedResponse says what the server answered, the other one what the network did.
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise StoreError(f"{place} does not answer as it must: {reason}.") from error
-    except (RuntimeError, ValueError, OSError) as error:  # of the client in this process
-        raise StoreError(f"{place} cannot be used: {error}.") from error
+    except (RpcError, RuntimeError, ValueError, OSError) as error:  # of gRPC, of the local mode
+        reason = " ".join(str(error).split())[:300]
+        raise StoreError(f"{place} cannot be used: {reason}.") from error
 
 
 def _create_index(collection: str, field: str, kind: Any, client: Any) -> None:
