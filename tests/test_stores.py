@@ -683,6 +683,26 @@ def test_float16_costs_next_to_nothing(tmp_path: Path, rng: np.random.Generator)
     assert stored < 0.6 * sum(p.stat().st_size for p in (tmp_path / "float32.lance").rglob("*"))
 
 
+def test_many_batches_are_joined(
+    tmp_path: Path, index: Index, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "lance" in MISSING:
+        pytest.skip("needs the 'lance' extra")
+    monkeypatch.setattr("pocket_colbert.stores.lance._SMALL_FRAGMENTS", 5)
+    monkeypatch.setattr("pocket_colbert.stores.lance.Lance.batch_elements", 20 * DIM)
+    address = f"lance://{tmp_path}/papers"
+    sizes = []
+    for _ in range(2):
+        push(index, address)
+        sizes.append(
+            sum(path.stat().st_size for path in (tmp_path / "papers.lance/data").iterdir())
+        )
+        assert len(list((tmp_path / "papers.lance/data").iterdir())) < 6
+    assert sizes[1] < 1.2 * sizes[0]  # a push without changes writes a record
+    with open_store(address) as store:
+        check_ranking(store, index, queries_of(rng), 10)
+
+
 def test_an_approximate_search_scores_what_it_finds_exactly(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
@@ -764,7 +784,7 @@ def test_the_commands(
     done = run(main, ["search", "qdrant://127.0.0.1:9/papers", "bees"])
     if kind == "qdrant":
         assert done.exit_code == 1 and "s3cret" not in done.output
-        assert "http://127.0.0.1:9/papers does not answer" in done.stderr
+        assert "qdrant://127.0.0.1:9/papers does not answer" in done.stderr
 
 
 def test_a_missing_extra_names_the_pip_line(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:

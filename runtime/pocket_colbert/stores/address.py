@@ -28,21 +28,23 @@ class Address:
     """Where a store is.
 
     Attributes:
-        scheme: "qdrant" or "lance".
+        shown: The address as it may be shown, without any key.
+        engine: "qdrant" or "lance".
         place: The server's URL, the folder, or the object storage's URL.
         name: The collection or table.
         remote: Whether `place` is a Qdrant server.
         key: The API key that stood in it; never part of `str` or `repr`.
     """
 
-    scheme: str
+    shown: str
+    engine: str
     place: str
     name: str
     remote: bool = False
     key: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return f"{self.place}/{self.name}"
+        return self.shown
 
     @property
     def folder(self) -> str | None:
@@ -76,15 +78,16 @@ def parse_address(text: str) -> Address:
             "the name of the collection or table is what stands after the last slash."
         )
     if scheme == "lance":
-        return Address("lance", place, name)
+        return Address(text, "lance", place, name)
     if scheme.startswith("lance+"):
-        return Address("lance", f"{scheme.removeprefix('lance+')}://{place}", name)
+        return Address(text, "lance", f"{scheme.removeprefix('lance+')}://{place}", name)
     if scheme == "qdrant" and (place == MEMORY or place.startswith("/")):
-        return Address("qdrant", place, name)
-    return _server("https" if scheme == "qdrant+https" else "http", place, name)
+        return Address(text, "qdrant", place, name)
+    return _server(scheme, place, name)
 
 
-def _server(protocol: str, place: str, name: str) -> Address:
+def _server(scheme: str, place: str, name: str) -> Address:
+    protocol = "https" if scheme == "qdrant+https" else "http"
     try:
         parts = urlsplit(f"{protocol}://{place}")
         host, port = parts.hostname, parts.port
@@ -97,5 +100,5 @@ def _server(protocol: str, place: str, name: str) -> Address:
         )
     host = f"[{host}]" if ":" in host else host
     key = unquote(parts.password or parts.username or "") or None
-    path = parts.path.rstrip("/")
-    return Address("qdrant", f"{protocol}://{host}:{port or 6333}{path}", name, True, key)
+    rest = f"{host}:{port or 6333}{parts.path.rstrip('/')}"
+    return Address(f"{scheme}://{rest}/{name}", "qdrant", f"{protocol}://{rest}", name, True, key)

@@ -33,6 +33,9 @@ _INDEXED_ROWS = 10_000
 
 _PROBES = 20
 _REFINED = 5
+_SMALL_FRAGMENTS = 100
+"""Batches that may lie beside each other; joining them writes them all anew."""
+
 _OLD_VERSIONS = timedelta(hours=1)
 """What readers that opened the table before may still need stays that long."""
 
@@ -61,7 +64,7 @@ class Lance(Engine):
             self._database = lancedb.connect(address.place)
 
     def __str__(self) -> str:
-        return f"lance://{self._address}"
+        return str(self._address)
 
     def read_record(self) -> str | None:
         """See `Engine.read_record`."""
@@ -170,7 +173,7 @@ class Lance(Engine):
 
     def finish(self, layout: Layout) -> None:
         """See `Engine.finish`."""
-        self._fresh = False
+        first, self._fresh = self._fresh, False
         self._index_columns()
         with self._errors():
             indexed = {column for index in self._table.list_indices() for column in index.columns}
@@ -179,7 +182,10 @@ class Lance(Engine):
                 self._table.create_index(
                     "vector", config=IvfPq(distance_type="cosine", num_sub_vectors=parts)
                 )
-            self._table.optimize(cleanup_older_than=_OLD_VERSIONS)
+            if self._table.stats()["fragment_stats"]["num_small_fragments"] > _SMALL_FRAGMENTS:
+                # Nobody needs what was there before the first push is complete.
+                old = timedelta(milliseconds=1) if first else _OLD_VERSIONS
+                self._table.optimize(cleanup_older_than=old)
 
     def refresh(self) -> None:
         """See `Engine.refresh`."""

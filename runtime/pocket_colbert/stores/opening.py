@@ -26,7 +26,7 @@ def engine_at(address: str, *, api_key: str | None = None, timeout: int = TIMEOU
     if not isinstance(timeout, int) or timeout < 1:
         raise InvalidInputError(f"timeout must be a whole number of seconds >= 1, got {timeout!r}.")
     parsed = parse_address(address)
-    if parsed.scheme == "qdrant":
+    if parsed.engine == "qdrant":
         from pocket_colbert.stores.qdrant import Qdrant
 
         return Qdrant.at(parsed, api_key=api_key, timeout=timeout)

@@ -71,8 +71,7 @@ class Qdrant(Engine):
         Raises:
             StoreError: The folder is in use by another process, or cannot be read.
         """
-        place = f"qdrant://{address.place}" if not address.remote else address.place
-        with _errors(f"{place}/{address.name}"):
+        with _errors(str(address)):
             if address.remote:
                 client = QdrantClient(
                     url=address.place, api_key=api_key or address.key, timeout=timeout,
@@ -82,6 +81,7 @@ class Qdrant(Engine):
                 client = QdrantClient(MEMORY)
             else:
                 client = QdrantClient(path=address.place, force_disable_check_same_thread=True)
+        place = str(address).rpartition("/")[0]
         return cls(client, address.name, place, local=not address.remote)
 
     def __str__(self) -> str:
