@@ -27,7 +27,7 @@ FLOORS = [
     {"token_rows", "encoder", "explanation", "gpu"},
     {"inverted", "pending"},
     {"segment"},
-    {"keywords", "merging", "snapshot", "folder", "index_info", "checking"},
+    {"keywords", "merging", "snapshot", "folder", "index_info", "checking", "store"},
     {"searching", "field_values"},
     {"searchable"},
     {"index"},
@@ -36,6 +36,12 @@ FLOORS = [
     {"display"},
     {"__init__"},
     {"corpus", "sync", "serverless", "bundle"},
+    {"stores.address", "stores.record", "stores.rows"},
+    {"stores.engine"},
+    {"stores.qdrant", "stores.lance", "stores.remote"},
+    {"stores.opening"},
+    {"stores.pushing"},
+    {"stores.__init__"},
     {"server.__init__", "server.messages", "server.problems"},
     {"server.indexing"},
     {"server.gate", "server.openapi", "server.security", "server.service"},
@@ -44,7 +50,7 @@ FLOORS = [
     {"tuning"},
     {"plotting"},
     {"cli_common"},
-    {"cli_measure", "cli_index", "cli_bundle", "cli_serve", "cli_completion"},
+    {"cli_measure", "cli_index", "cli_bundle", "cli_serve", "cli_completion", "cli_stores"},
     {"cli"},
 ]
 ONLY_IMPORTERS = {
@@ -62,6 +68,7 @@ ONLY_IMPORTERS = {
         "cli_bundle",
         "cli_serve",
         "cli_completion",
+        "cli_stores",
     },  # fmt: skip
     "msgspec": {"server.messages", "server.openapi", "server.app", "server.service"},
     "starlette": {"server.app"},
@@ -71,7 +78,11 @@ ONLY_IMPORTERS = {
     "ir_measures": {"evaluation"},
     "matplotlib": {"plotting"},
     "huggingface_hub": {"model_files"},
-}
+    "qdrant_client": {"stores.qdrant"},
+    "grpc": {"stores.qdrant"},
+    "lancedb": {"stores.lance"},
+    "pyarrow": {"stores.lance"},
+}  # fmt: skip
 
 
 def imports_of(path: Path) -> set[str]:

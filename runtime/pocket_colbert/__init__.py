@@ -32,7 +32,10 @@ if TYPE_CHECKING:
         OptionalDependencyError,
         PocketColbertError,
         ProviderError,
+        StoreError,
+        StoreNotFoundError,
         TruncationWarning,
+        UnsupportedError,
     )
     from pocket_colbert.explanation import Explanation, TokenMatch
     from pocket_colbert.gpu import MaxSim
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from pocket_colbert.passages import Passage
     from pocket_colbert.results import Hit, PassageHit, to_run
     from pocket_colbert.retriever import Retriever
+    from pocket_colbert.store import Store
     from pocket_colbert.tokenizer import Token
 
 __version__ = "0.1.0"
@@ -81,9 +85,13 @@ __all__ = [
     "Retriever",
     "SearchParameters",
     "Splitting",
+    "Store",
+    "StoreError",
+    "StoreNotFoundError",
     "Token",
     "TokenMatch",
     "TruncationWarning",
+    "UnsupportedError",
     "__version__",
     "bundled_models",
     "maxsim",
@@ -124,9 +132,13 @@ _HOMES = {
     "Retriever": "retriever",
     "SearchParameters": "config",
     "Splitting": "config",
+    "Store": "store",
+    "StoreError": "errors",
+    "StoreNotFoundError": "errors",
     "Token": "tokenizer",
     "TokenMatch": "explanation",
     "TruncationWarning": "errors",
+    "UnsupportedError": "errors",
     "bundled_models": "model_files",
     "maxsim": "maxsim",
     "maxsim_pairwise": "maxsim",

@@ -16,6 +16,7 @@ import click
 from pocket_colbert import __version__
 from pocket_colbert.cli_bundle import bundle
 from pocket_colbert.cli_common import (
+    api_key_option,
     encoder_for,
     folder_type,
     id_field_option,
@@ -28,6 +29,7 @@ from pocket_colbert.cli_common import (
     progress_bar,
     provider_option,
     replacing,
+    source_type,
     text_field_option,
     threads_option,
 )
@@ -35,6 +37,7 @@ from pocket_colbert.cli_completion import completion
 from pocket_colbert.cli_index import check, compact, delete, index, info, merge
 from pocket_colbert.cli_measure import evaluate, tune
 from pocket_colbert.cli_serve import serve
+from pocket_colbert.cli_stores import push
 from pocket_colbert.errors import (
     CorpusError,
     PocketColbertError,
@@ -45,8 +48,11 @@ _SNIPPET = 160
 
 if TYPE_CHECKING:
     from pocket_colbert.explanation import Explanation
+    from pocket_colbert.index import Index
+    from pocket_colbert.joined import JoinedIndex
     from pocket_colbert.results import Hit
     from pocket_colbert.retriever import Retriever
+    from pocket_colbert.stores.remote import RemoteStore
 
 
 class _Group(click.Group):
@@ -79,13 +85,13 @@ def main() -> None:
 
 
 for command in (
-    index, info, delete, compact, merge, check, evaluate, tune, bundle, serve, completion,
+    index, info, delete, compact, merge, check, push, evaluate, tune, bundle, serve, completion,
 ):  # fmt: skip
     main.add_command(command)
 
 
 @main.command()
-@click.argument("folder", type=folder_type)
+@click.argument("source", type=source_type, metavar="FOLDER_OR_ADDRESS")
 @click.argument("query")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits.")
 @click.option(
@@ -102,15 +108,21 @@ for command in (
 )  # fmt: skip
 @click.option("--explain", is_flag=True, help="Say what each word of the query matched.")
 @click.option(
-    "--also", type=path_type, multiple=True, metavar="FOLDER",
+    "--also", type=folder_type, multiple=True, metavar="FOLDER",
     help="Search this index as part of the first; repeatable.",
 )  # fmt: skip
+@click.option(
+    "--incomplete",
+    is_flag=True,
+    help="Search a store although a push to it has not come to its end.",
+)
+@api_key_option
 @model_option
 @threads_option
 @provider_option
 @json_option
 def search(
-    folder: Path,
+    source: str,
     query: str,
     k: int,
     mode: Any,
@@ -118,15 +130,15 @@ def search(
     where: str | None,
     explain: bool,
     also: Sequence[Path],
+    incomplete: bool,
+    api_key: str | None,
     model: str | None,
     threads: int | None,
     provider: str,
     as_json: bool,
 ) -> None:
-    """Search the index FOLDER for QUERY."""
+    """Search for QUERY in an index folder, or in a store at an address (see push)."""
     from pocket_colbert.config import SearchParameters
-    from pocket_colbert.index import Index
-    from pocket_colbert.joined import JoinedIndex
     from pocket_colbert.retriever import Retriever
 
     condition = None
@@ -136,8 +148,7 @@ def search(
         except ValueError as error:
             raise click.UsageError(f"--where must be JSON: {error}.") from error
     parameters = SearchParameters(mode=mode, hybrid=hybrid)
-    source = JoinedIndex.load([folder, *also], threads=threads) if also else None
-    with source or Index.load(folder, threads=threads) as opened:
+    with _opened(source, also, threads, api_key, incomplete) as opened:
         retriever = Retriever(encoder_for(opened.config, model, threads, provider), opened)
         hits = retriever.retrieve([query], k, parameters=parameters, where=condition)[0]
         _print_hits(retriever, query, hits, explain, as_json)
@@ -236,6 +247,25 @@ def encode(
         named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
         np.savez(stream, **named)
     click.echo(f"{output}: {len(arrays)} texts, {sum(map(len, arrays))} token vectors", err=True)
+
+
+def _opened(
+    source: str, also: Sequence[Path], threads: int | None, api_key: str | None, incomplete: bool
+) -> Index | JoinedIndex | RemoteStore:
+    """Open an index folder, several as one, or a store."""
+    from pocket_colbert.index import Index
+    from pocket_colbert.joined import JoinedIndex
+    from pocket_colbert.stores.address import is_address
+
+    if is_address(source):
+        if also:
+            raise click.UsageError("--also is for index folders; push them to one store.")
+        from pocket_colbert.stores.opening import open_store
+
+        return open_store(source, api_key=api_key, incomplete=incomplete)
+    if also:
+        return JoinedIndex.load([source, *also], threads=threads)
+    return Index.load(source, threads=threads)
 
 
 def _check_unique(document_ids: list[str]) -> None:

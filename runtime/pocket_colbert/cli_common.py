@@ -50,6 +50,7 @@ class _Folder(click.Path):
 
 path_type = click.Path(path_type=Path)
 folder_type = _Folder(path_type=Path)
+source_type = _Folder()  # an index folder, or what no path need be
 model_option = click.option(
     "-m", "--model", default=None, metavar="MODEL", shell_complete=complete_model,
     help="Model folder, bundled name or hub id.  [default: the bundled model]",
@@ -88,6 +89,10 @@ keep_option = click.option(
 codes_option = click.option(
     "--codes", type=click.Choice(CODES), default=DEFAULT_CODES,
     show_default=True, help="Bits a component of a token vector is stored in.",
+)  # fmt: skip
+api_key_option = click.option(
+    "--api-key", envvar="QDRANT_API_KEY", show_envvar=True, metavar="TEXT",
+    help="Of a Qdrant server.",
 )  # fmt: skip
 dim_option = click.option(
     "--dim", type=int, help="Components of a token vector to keep, of a model trained for it; "

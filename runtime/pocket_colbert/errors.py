@@ -2,7 +2,8 @@
 
     PocketColbertError
     ├── InvalidInputError (also a ValueError)
-    │   └── DuplicateIdError
+    │   ├── DuplicateIdError
+    │   └── UnsupportedError
     ├── CorpusError
     ├── ModelError
     │   ├── ModelNotFoundError
@@ -14,6 +15,8 @@
     │   ├── IndexFormatError
     │   └── IndexConflictError
     │       └── IndexLockedError
+    ├── StoreError
+    │   └── StoreNotFoundError
     ├── BundleError
     └── OptionalDependencyError (also an ImportError)
 
@@ -33,6 +36,10 @@ class InvalidInputError(PocketColbertError, ValueError):
 
 class DuplicateIdError(InvalidInputError):
     """A document id is given twice, or is already in the index."""
+
+
+class UnsupportedError(InvalidInputError):
+    """A store's engine cannot do what was asked; the message names it and what to do instead."""
 
 
 class CorpusError(PocketColbertError):
@@ -77,6 +84,14 @@ class IndexConflictError(IndexFolderError):
 
 class IndexLockedError(IndexConflictError):
     """Another writer has the index open; the message names it."""
+
+
+class StoreError(PocketColbertError):
+    """A store on another engine cannot be reached, is incomplete, or does not answer as it must."""
+
+
+class StoreNotFoundError(StoreError):
+    """Nothing that `push` wrote is at that address."""
 
 
 class BundleError(PocketColbertError):

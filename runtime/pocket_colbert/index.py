@@ -160,6 +160,11 @@ class Index(Searchable):
         """Number of the commit that this index shows; 0 in memory."""
         return 0 if self._folder is None else self._folder.manifest.generation
 
+    @property
+    def uncommitted(self) -> bool:
+        """Whether something was added or deleted that is not committed yet."""
+        return bool(self._pending)
+
     def add(
         self,
         document_ids: Sequence[str],

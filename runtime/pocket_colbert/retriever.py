@@ -15,23 +15,24 @@ from pocket_colbert.encoder import Encoder, Progress, check_texts
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.explanation import Explanation, best_window, explain_match, snippet_weights
 from pocket_colbert.index import Index
-from pocket_colbert.joined import JoinedIndex
 from pocket_colbert.maxsim import maxsim_pairwise
 from pocket_colbert.passages import Passage, with_title
 from pocket_colbert.results import Hit, PassageHit
 from pocket_colbert.selection import top_k
+from pocket_colbert.store import Store
 from pocket_colbert.tokenizer import Token
 
 
 class Retriever:
-    """An encoder and, for `retrieve`, an index whose documents it encoded."""
+    """An encoder and, for `retrieve`, a store of documents that it encoded."""
 
-    def __init__(self, encoder: Encoder, index: Index | JoinedIndex | None = None) -> None:
+    def __init__(self, encoder: Encoder, index: Store | None = None) -> None:
         """Put the two together.
 
         Args:
             encoder: Encodes queries, and documents to rerank.
-            index: Holds documents that this encoder's model encoded; not needed for `rerank`.
+            index: Holds documents that this encoder's model encoded: an `Index`, a `JoinedIndex`
+                or a store on another engine; not needed for `rerank`.
 
         Raises:
             InvalidInputError: The index holds vectors of another width or another model.
@@ -339,12 +340,12 @@ class Retriever:
         text = hit.text[part.start : part.end]
         tokens = self.encoder.document_tokens(text, title=hit.title)
         if self.index is not None and self.index.config.pruning == Pruning():
-            # What is committed, as it was found in there: another thread may have replaced or
-            # deleted the document since, and not committed that yet.
-            snapshot = self.index.snapshot
-            for place in snapshot.places([hit.document_id]).values():
-                for item in snapshot.passages(place):
-                    same = (item.start, item.end) == (part.start, part.end)
-                    if same and len(item.embedding) == len(tokens):
-                        return part, tokens, item.embedding
+            try:
+                stored = self.index.passages(hit.document_id)
+            except InvalidInputError:  # a text that was reranked, or one deleted since
+                stored = []
+            for item in stored:
+                same = (item.start, item.end) == (part.start, part.end)
+                if same and len(item.embedding) == len(tokens):
+                    return part, tokens, item.embedding
         return part, tokens, self.encoder.encode_document([with_title(text, hit.title)])[0]

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig, SearchParameters
@@ -14,9 +13,8 @@ from pocket_colbert.cpu import usable_cores
 from pocket_colbert.documents import Document, check_ids
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.passages import Passage
-from pocket_colbert.quantization import check_embedding
 from pocket_colbert.results import Hit
-from pocket_colbert.searching import Search, query_texts_of
+from pocket_colbert.searching import Search, checked_queries, query_texts_of
 from pocket_colbert.snapshot import Place, Snapshot
 
 
@@ -103,11 +101,7 @@ class Searchable:
                 document that is not in the index, `where` is not a filter, or texts or keywords
                 are missing for a hybrid search.
         """
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise InvalidInputError(f"k must be a whole number >= 1, got {k!r}.")
-        if isinstance(query_embeddings, np.ndarray) and query_embeddings.ndim == 2:
-            raise InvalidInputError("query_embeddings must be a list of arrays, got one array.")
-        queries = [check_embedding(q, self.dim, "query embedding") for q in query_embeddings]
+        queries = checked_queries(query_embeddings, k, self.dim)
         parameters = parameters or SearchParameters()
         query_texts = query_texts_of(texts, len(queries), parameters, self.config.keywords)
         snapshot = self._searched()
@@ -139,10 +133,15 @@ class Searchable:
     def passages(self, document_id: str) -> list[Passage]:
         """Return a document's passages with their token vectors as they are stored.
 
+        Of what is committed, which is what searches find, whatever was added or deleted since.
+
         Raises:
             InvalidInputError: There is no committed document of that id.
         """
-        return Snapshot.passages(*self._place_of(document_id))
+        snapshot = self._snapshot  # in another thread it may be replaced
+        for place in snapshot.places([document_id]).values():
+            return snapshot.passages(place)
+        raise InvalidInputError(f"no committed document {document_id!r} in the index.")
 
     def close(self) -> None:
         """Release files and threads. No search may be under way."""

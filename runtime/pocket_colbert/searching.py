@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from pocket_colbert.config import SearchParameters
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.keywords import bm25, fuse
 from pocket_colbert.pruning import merge_duplicate_query_tokens
-from pocket_colbert.quantization import QueryCodes
+from pocket_colbert.quantization import QueryCodes, check_embedding
 from pocket_colbert.results import Hit, PassageHit
 from pocket_colbert.segment import Segment
 from pocket_colbert.selection import top_k
@@ -198,6 +199,21 @@ def _best(found: Sequence[Scored], k: int, segments: Sequence[object]) -> list[N
         documents[part]
         for (documents, _), part in zip(found, np.split(chosen, ends[:-1]), strict=True)
     ]
+
+
+def checked_queries(
+    query_embeddings: Sequence[NDArray[Any]], k: int, dim: int
+) -> list[NDArray[np.float32]]:
+    """Return what is searched for, as one (query_tokens, dim) float32 array a query.
+
+    Raises:
+        InvalidInputError: k is below 1, or a query is not such an array.
+    """
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise InvalidInputError(f"k must be a whole number >= 1, got {k!r}.")
+    if isinstance(query_embeddings, np.ndarray) and query_embeddings.ndim == 2:
+        raise InvalidInputError("query_embeddings must be a list of arrays, got one array.")
+    return [check_embedding(query, dim, "query embedding") for query in query_embeddings]
 
 
 def query_texts_of(

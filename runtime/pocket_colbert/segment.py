@@ -274,15 +274,17 @@ class Segment:
 
     def __iter__(self) -> Iterator[Document]:
         """Iterate over the documents that are not deleted."""
-        return (document for _, document in self._living())
+        return (document for _, document in self.living_documents())
 
     def stored(self) -> Iterator[StoredDocument]:
         """Iterate over the documents that are not deleted, with the spans of their passages."""
         return (
-            (document, self.spans(position, document.text)) for position, document in self._living()
+            (document, self.spans(position, document.text))
+            for position, document in self.living_documents()
         )
 
-    def _living(self) -> Iterator[tuple[int, Document]]:
+    def living_documents(self) -> Iterator[tuple[int, Document]]:
+        """Iterate over the documents that are not deleted, with their positions."""
         for position, document in self.documents.iterate():
             if self.alive is None or self.alive[position]:
                 yield position, document

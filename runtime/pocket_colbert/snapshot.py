@@ -53,13 +53,17 @@ class Snapshot:
 
     def passages(self, place: Place) -> list[Passage]:
         """Return the passages of the document at a place, with its token vectors as stored."""
-        segment = self.segments[place[0]]
-        spans = segment.spans(place[1], self.document(place).text)
-        numbers = segment.passages_of(np.array([place[1]]))
-        return [
-            Passage(start, end, segment.rows.decode(int(number)))
-            for number, (start, end) in zip(numbers, spans, strict=True)
-        ]
+        return _passages(self.segments[place[0]], place[1], self.document(place))
+
+    def encoded(self) -> Iterator[tuple[Document, list[Passage]]]:
+        """Iterate over documents and their passages, in the order in which they were added."""
+        for segment in self.segments:
+            for position, document in segment.living_documents():
+                yield document, _passages(segment, position, document)
+
+    def num_passages(self, place: Place) -> int:
+        """Return the number of passages of the document at a place."""
+        return len(self.segments[place[0]].passages_of(np.array([place[1]])))
 
     def allowed(
         self, where: Mapping[str, Any] | None, subset: Sequence[str] | None
@@ -96,3 +100,13 @@ class Snapshot:
                 before = allowed[number]
                 allowed[number] = mask if before is None else before & mask
         return allowed
+
+
+def _passages(segment: Segment, position: int, document: Document) -> list[Passage]:
+    numbers = segment.passages_of(np.array([position]))
+    return [
+        Passage(start, end, segment.rows.decode(int(number)))
+        for number, (start, end) in zip(
+            numbers, segment.spans(position, document.text), strict=True
+        )
+    ]

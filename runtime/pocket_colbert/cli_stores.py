@@ -1,0 +1,81 @@
+"""The command that moves an index to another engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from pocket_colbert.cli_common import (
+    api_key_option,
+    json_option,
+    path_type,
+    print_json,
+    progress_bar,
+)
+
+
+@click.command()
+@click.argument("folder", type=path_type)
+@click.option(
+    "--to", required=True, metavar="ADDRESS",
+    help="Such as qdrant://host:6333/papers, qdrant+https://host/papers, lance://folder/papers "
+    "or lance+s3://bucket/papers.",
+)  # fmt: skip
+@click.option(
+    "--also", type=path_type, multiple=True, metavar="FOLDER",
+    help="Push this index as part of the first; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--datatype", type=click.Choice(["float32", "float16"]), default=None,
+    help="How components are stored.  [default: float32]",
+)  # fmt: skip
+@click.option(
+    "--approximate", is_flag=True, default=None,
+    help="Let the engine index token vectors; otherwise searches are exact.",
+)  # fmt: skip
+@click.option(
+    "--range-field", "range_fields", multiple=True, metavar="NAME",
+    help="A field of numbers that filters compare often (Qdrant); repeatable.",
+)  # fmt: skip
+@api_key_option
+@json_option
+def push(
+    folder: Path,
+    to: str,
+    also: Sequence[Path],
+    datatype: str | None,
+    approximate: bool | None,
+    range_fields: Sequence[str],
+    api_key: str | None,
+    as_json: bool,
+) -> None:
+    """Write the index FOLDER to Qdrant or LanceDB; again, only what has changed."""
+    from pocket_colbert.index import Index
+    from pocket_colbert.joined import JoinedIndex
+    from pocket_colbert.stores.opening import engine_at
+    from pocket_colbert.stores.pushing import push as push_index
+
+    source = JoinedIndex.load([folder, *also]) if also else Index.load(folder)
+    with source as index, progress_bar("Pushing", None, as_json) as advance:
+        engine = engine_at(to, api_key=api_key)
+        try:
+            report = push_index(
+                index, engine, datatype=datatype, approximate=approximate,
+                range_fields=range_fields, progress=advance,
+            )  # fmt: skip
+        finally:
+            engine.close()
+        place = str(engine)
+    if as_json:
+        print_json({"store": place, **asdict(report)})
+        return
+    click.echo(
+        f"{place}: {report.documents} documents, {report.passages} passages, {report.tokens} tokens"
+    )
+    click.echo(
+        f"  {report.written} documents written, {report.unchanged} unchanged, "
+        f"{report.deleted} rows deleted"
+    )

@@ -1,0 +1,277 @@
+"""Search in a store on another engine, with the calls and the ranking of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.config import IndexConfig, SearchParameters
+from pocket_colbert.documents import Document, check_ids
+from pocket_colbert.errors import (
+    InvalidInputError,
+    StoreError,
+    StoreNotFoundError,
+    UnsupportedError,
+)
+from pocket_colbert.filters import parse_filter
+from pocket_colbert.passages import Passage
+from pocket_colbert.results import Hit, PassageHit
+from pocket_colbert.searching import checked_queries
+from pocket_colbert.stores.engine import Engine, Found
+from pocket_colbert.stores.record import Record
+
+_EMBEDDED_ONLY = ("hybrid", "lookups", "query_tokens", "query_tolerance")
+"""Search parameters of the inverted file and of keywords, which stores do not have."""
+
+_CANDIDATES = 100
+"""Documents that an approximate search scores exactly by default, or ten times as many as asked."""
+
+_BATCH = 500
+
+
+class RemoteStore:
+    """What `push` wrote to an engine, to be searched; read-only.
+
+    It ranks as the index that was pushed does in exact search, up to the rounding of the engine's
+    arithmetic. Any number may be open.
+
+    Attributes:
+        config: The settings of the index that was pushed.
+        record: What the store says of itself.
+    """
+
+    def __init__(self, engine: Engine, *, incomplete: bool = False) -> None:
+        """Open a store; `close` closes the engine.
+
+        Args:
+            engine: Where it is, see `opening.engine_at`.
+            incomplete: Whether to search it while a push is under way or after one broke off,
+                when each document may be missing, old or new.
+
+        Raises:
+            StoreNotFoundError: There is nothing that `push` wrote.
+            StoreError: The engine cannot be reached, or the store is incomplete or damaged.
+        """
+        self._engine = engine
+        self._incomplete = incomplete
+        self.record = self._read()
+        self.config: IndexConfig = self.record.config
+
+    def __enter__(self) -> RemoteStore:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<RemoteStore {self._engine}: {len(self)} documents of {self.dim} dimensions>"
+
+    def __len__(self) -> int:
+        """Return the number of documents that the last push counted."""
+        return self.record.documents
+
+    def __contains__(self, document_id: object) -> bool:
+        return isinstance(document_id, str) and bool(self._engine.known([document_id]))
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self.config.dim
+
+    def refresh(self) -> None:
+        """Show what later pushes have brought.
+
+        A Qdrant server shows documents at once, other engines what was there when the store was
+        opened; the number of documents is as of opening in both.
+
+        Raises:
+            StoreError: See `__init__`.
+        """
+        self._engine.refresh()
+        record = self._read()
+        if record.config.model != self.config.model or record.config.dim != self.dim:
+            raise StoreError(f"{self._engine} was made anew with another model; open it again.")
+        self.record, self.config = record, record.config
+
+    def search(
+        self,
+        query_embeddings: Sequence[NDArray[Any]],
+        k: int = 10,
+        *,
+        parameters: SearchParameters | None = None,
+        where: Mapping[str, Any] | None = None,
+        subset: Iterable[str] | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> list[list[Hit]]:
+        """Find the best documents for each query.
+
+        Args:
+            query_embeddings: See `Index.search`.
+            k: How many documents a query at most.
+            parameters: Mode "exact" scores every document, "approximate" and "auto" use the
+                engine's own index where the store was pushed with one; `candidates` of its
+                documents, at least 100 by default, are scored exactly then. `passages` is as in
+                an index.
+            where: See `filters.parse_filter`.
+            subset: Ids of the documents to choose from, all of which are scored.
+            texts: Not used: stores have no keywords.
+
+        Returns:
+            One list a query: hits, best first, equal scores in the order in which documents came
+            to the store.
+
+        Raises:
+            UnsupportedError: The engine has no such filter, or a parameter is for keywords or
+                inverted files.
+            InvalidInputError: See `Index.search`.
+            StoreError: The engine cannot be reached, or refuses.
+        """
+        queries = checked_queries(query_embeddings, k, self.dim)
+        parameters = parameters or SearchParameters()
+        self._check_parameters(parameters)
+        conditions = []
+        if where is not None:
+            conditions.append(self._engine.condition(parse_filter(where)))
+        exact = parameters.mode == "exact" or not self.record.approximate
+        if subset is not None:
+            ids = check_ids(subset, "subset")
+            self._check_known(ids)
+            conditions.append(self._engine.documents_in(ids))
+            exact = True
+        condition = self._engine.all_of(conditions) if conditions else None
+        return [
+            self._hits(query, k, condition, exact, parameters) if len(query) else []
+            for query in queries
+        ]
+
+    def get(self, document_id: str) -> Document:
+        """Return a document.
+
+        Raises:
+            InvalidInputError: There is no document of that id.
+            StoreError: See `search`.
+        """
+        found = self._engine.documents([document_id]).get(document_id)
+        if found is None:
+            raise InvalidInputError(f"no document {document_id!r} in {self._engine}.")
+        return found
+
+    def passages(self, document_id: str) -> list[Passage]:
+        """Return a document's passages with their token vectors as the engine holds them.
+
+        Raises:
+            InvalidInputError: There is no document of that id.
+            StoreError: See `search`.
+        """
+        found = self._engine.passages(document_id, self.dim)
+        if not found:
+            raise InvalidInputError(f"no document {document_id!r} in {self._engine}.")
+        return found
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()
+
+    def _read(self) -> Record:
+        text = self._engine.read_record()
+        if text is None:
+            raise StoreNotFoundError(
+                f"there is no store at {self._engine}; push an index to it, or mend the address."
+            )
+        record = Record.from_text(text, str(self._engine))
+        if not record.complete and not self._incomplete:
+            raise StoreError(
+                f"{self._engine} is incomplete: a push to it is under way or broke off. Wait, or "
+                "push again: it goes on where it was. To search what is there so far, open it "
+                "with incomplete=True (--incomplete)."
+            )
+        return record
+
+    def _check_parameters(self, parameters: SearchParameters) -> None:
+        defaults = {item.name: item.default for item in fields(SearchParameters)}
+        for name in _EMBEDDED_ONLY:
+            value = getattr(parameters, name)
+            if value != defaults[name]:
+                raise UnsupportedError(
+                    f"{name} is for an index in this process, {self._engine.name} has nothing of "
+                    f"the kind; got {value!r}. Leave it out, or search an index folder."
+                )
+
+    def _check_known(self, document_ids: Sequence[str]) -> None:
+        missing: list[str] = []
+        for first in range(0, len(document_ids), _BATCH):
+            batch = document_ids[first : first + _BATCH]
+            known = self._engine.known(batch)
+            missing.extend(item for item in batch if item not in known)
+        if missing:
+            raise InvalidInputError(
+                f"document ids must be in the store, got {missing[0]!r} and "
+                f"{len(missing) - 1} others that are not."
+            )
+
+    def _hits(
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        condition: Any,
+        exact: bool,
+        parameters: SearchParameters,
+    ) -> list[Hit]:
+        candidates = k if exact else max(k, parameters.candidates or max(_CANDIDATES, 10 * k))
+        best = self._best(query, candidates, condition, exact)
+        parts = {item.document_id: [item] for item in best}
+        # A search finds some of a document's passages, and an approximate one scores roughly.
+        again = [item for item in best if item.passages > 1 or not exact]
+        if again:
+            only = self._engine.documents_in([item.document_id for item in again])
+            parts |= {item.document_id: [] for item in again}
+            limit = sum(item.passages for item in again)
+            for item in self._engine.nearest(query, limit, only, True):
+                parts[item.document_id].append(item)
+        ranked = [
+            sorted(found, key=lambda item: (-item.score, item.passage))
+            for found in parts.values()
+            if found  # else it has been deleted since
+        ]
+        ranked = sorted(ranked, key=lambda found: _rank(found[0]))[:k]
+        documents = self._engine.documents([found[0].document_id for found in ranked])
+        return [
+            _hit(documents[found[0].document_id], found[: parameters.passages])
+            for found in ranked
+            if found[0].document_id in documents
+        ]
+
+    def _best(self, query: NDArray[np.float32], k: int, condition: Any, exact: bool) -> list[Found]:
+        """Return the best passages of the best k documents.
+
+        An engine ranks passages. So many are asked for that no document that it left out can be
+        among the best k: the last one scores less than the k-th document, or there are no more.
+        """
+        limit = 1 + k * -(-self.record.passages // max(self.record.documents, 1))
+        while True:
+            found = self._engine.nearest(query, limit, condition, exact)
+            best: dict[str, Found] = {}
+            for item in found:
+                if item.document_id not in best or item.score > best[item.document_id].score:
+                    best[item.document_id] = item
+            ranked = sorted(best.values(), key=_rank)
+            if len(found) < limit or (
+                len(ranked) >= k and min(item.score for item in found) < ranked[k - 1].score
+            ):
+                return ranked[:k]
+            limit *= 2
+
+
+def _rank(found: Found) -> tuple[float, int]:
+    return -found.score, found.position
+
+
+def _hit(document: Document, found: Sequence[Found]) -> Hit:
+    return Hit(
+        document.document_id, found[0].score, document.text, document.title, document.metadata,
+        tuple(PassageHit(item.start, item.end, item.score) for item in found),
+    )  # fmt: skip
