@@ -233,11 +233,40 @@ def test_documents_come_back_as_they_were(address: str, rng: np.random.Generator
                 assert (mine.start, mine.end) == (theirs.start, theirs.end)
                 assert mine.embedding.tolist() == theirs.embedding.tolist()
         assert "other" not in store and 3 not in store and len(store) == 3
-        for method in (store.get, store.passages):
-            with pytest.raises(InvalidInputError, match="no document 'other'"):
-                method("other")
+        for other in ("other", "\ud800"):
+            assert other not in store
+            for method in (store.get, store.passages):
+                with pytest.raises(InvalidInputError, match="no document"):
+                    method(other)
+            with pytest.raises(InvalidInputError, match="must be in the store"):
+                store.search([embeddings[0]], subset=["plain", other])
         found = store.search([embeddings[0]], 9)[0]
         assert [hit.document_id for hit in found] == ["plain", "all ' \x00 \""]
+
+
+def test_a_client_and_a_collection_of_your_own(index: Index, rng: np.random.Generator) -> None:
+    """As the documentation says: an empty collection with the right vectors, and an alias."""
+    if "qdrant" in MISSING:
+        pytest.skip("needs the 'qdrant' extra")
+    from qdrant_client import QdrantClient, models
+
+    from pocket_colbert.stores.qdrant import Qdrant
+
+    client = QdrantClient(":memory:")
+    vectors = models.VectorParams(
+        size=DIM, distance=models.Distance.DOT, datatype=models.Datatype.FLOAT16, on_disk=True,
+        hnsw_config=models.HnswConfigDiff(m=0),
+        multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+    )  # fmt: skip
+    client.create_collection("papers", {"tokens": vectors})
+    engine = Qdrant(client, "papers", local=True)
+    with pytest.raises(StoreError, match="has datatype float16, it must be float32"):
+        push(index, engine)
+    push(index, engine, datatype="float16")
+    named = models.CreateAlias(collection_name="papers", alias_name="current")
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=named)])
+    with RemoteStore(Qdrant(client, "current", local=True)) as store:
+        check_ranking(store, index, queries_of(rng), 10)
 
 
 class Filtered:
