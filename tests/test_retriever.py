@@ -157,7 +157,7 @@ def test_add_and_upsert_replace(encoder: Encoder) -> None:
     assert [
         hit.document_id for hit in retriever.retrieve(["capitals"], parameters=parameters)[0]
     ] == ["a"]
-    with pytest.raises(InvalidInputError, match="add needs an index"):
+    with pytest.raises(InvalidInputError, match="add needs an Index"):
         Retriever(encoder).add([Document("a", "x")])
 
 
