@@ -6,7 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,21 @@ from pocket_colbert import (
     maxsim_pairwise,
 )
 from pocket_colbert.cli import main
+from pocket_colbert.stores import RemoteStore, engine_at, open_store, push
+from pocket_colbert.stores.engine import Engine
+from pocket_colbert.stores.record import Record
+from pocket_colbert.stores.rows import Row
 from tests.conftest import LIBRARY, cone_documents, listening, unit_rows
 from tests.test_filters import NAMES, NASTY, NUMBERS, filters, holds
 from tests.test_joined import Collection
 
 ENGINES = {"qdrant": "qdrant_client", "lance": "lancedb"}
 MISSING = {name for name, package in ENGINES.items() if not importlib.util.find_spec(package)}
-if MISSING == set(ENGINES):
-    pytest.skip("needs the extra qdrant or lance", allow_module_level=True)
 
-from pocket_colbert.stores import RemoteStore, engine_at, open_store, push  # noqa: E402
-from pocket_colbert.stores.engine import Engine  # noqa: E402
-from pocket_colbert.stores.record import Record  # noqa: E402
+pytestmark = pytest.mark.filterwarnings("default:Api key is used with an insecure:UserWarning")
 
 DIM = 16
+WHERE = {"number": {"$gte": 5, "$lt": 12}}
 EXACT = SearchParameters(mode="exact")
 KEY = "a secret/key"
 ROUNDING = 1e-5
@@ -173,11 +174,6 @@ def test_it_ranks_as_brute_force_over_http(
     assert recwarn and all("insecure connection" in str(item.message) for item in recwarn)
 
 
-WHERE = {"number": {"$gte": 5, "$lt": 12}}
-
-pytestmark = pytest.mark.filterwarnings("default:Api key is used with an insecure:UserWarning")
-
-
 def test_a_wrong_key_and_a_dead_server_are_store_errors(server: str, index: Index) -> None:
     with pytest.raises(StoreError, match="401") as refused:
         open_store(f"{server}/papers", api_key="wr0ng")
@@ -233,11 +229,40 @@ def test_documents_come_back_as_they_were(address: str, rng: np.random.Generator
                 assert (mine.start, mine.end) == (theirs.start, theirs.end)
                 assert mine.embedding.tolist() == theirs.embedding.tolist()
         assert "other" not in store and 3 not in store and len(store) == 3
-        for method in (store.get, store.passages):
-            with pytest.raises(InvalidInputError, match="no document 'other'"):
-                method("other")
+        for other in ("other", "\ud800"):
+            assert other not in store
+            for method in (store.get, store.passages):
+                with pytest.raises(InvalidInputError, match="no document"):
+                    method(other)
+            with pytest.raises(InvalidInputError, match="must be in the store"):
+                store.search([embeddings[0]], subset=["plain", other])
         found = store.search([embeddings[0]], 9)[0]
         assert [hit.document_id for hit in found] == ["plain", "all ' \x00 \""]
+
+
+def test_a_client_and_a_collection_of_your_own(index: Index, rng: np.random.Generator) -> None:
+    """As the documentation says: an empty collection with the right vectors, and an alias."""
+    if "qdrant" in MISSING:
+        pytest.skip("needs the 'qdrant' extra")
+    from qdrant_client import QdrantClient, models
+
+    from pocket_colbert.stores.qdrant import Qdrant
+
+    client = QdrantClient(":memory:")
+    vectors = models.VectorParams(
+        size=DIM, distance=models.Distance.DOT, datatype=models.Datatype.FLOAT16, on_disk=True,
+        hnsw_config=models.HnswConfigDiff(m=0),
+        multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+    )  # fmt: skip
+    client.create_collection("papers", {"tokens": vectors})
+    engine = Qdrant(client, "papers", local=True)
+    with pytest.raises(StoreError, match="has datatype float16, it must be float32"):
+        push(index, engine)
+    push(index, engine, datatype="float16")
+    named = models.CreateAlias(collection_name="papers", alias_name="current")
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=named)])
+    with RemoteStore(Qdrant(client, "current", local=True)) as store:
+        check_ranking(store, index, queries_of(rng), 10)
 
 
 class Filtered:
@@ -289,6 +314,8 @@ def filtered(
 ) -> Iterator[Filtered]:
     folder = tmp_path_factory.mktemp("filtered")
     addresses = {name: address_of(name, folder) for name in sorted(set(ENGINES) - MISSING)}
+    if not addresses:
+        pytest.skip("needs the extra qdrant or lance")
     if "qdrant" in addresses and importlib.util.find_spec("qdrant_edge"):
         addresses["qdrant over http"] = f"{request.getfixturevalue('server')}/filtered"
     with pytest.MonkeyPatch.context() as patch:
@@ -423,23 +450,20 @@ def test_a_reader_refreshes(address: str, index: Index, rng: np.random.Generator
         assert len(store.search([unit_rows(rng, 2, DIM)], 3)[0]) == 3
 
 
-class Unplugged(Engine):
-    """An engine that breaks down after so many writes."""
+def unplugged(engine: Engine, writes: int) -> Engine:
+    """Have an engine break down after so many writes, each of few rows."""
+    upsert = engine.upsert
 
-    def __new__(cls, engine: Engine, writes: int) -> Any:
-        """Return the engine itself, about to break."""
-        upsert = engine.upsert
+    def failing(rows: Sequence[Row]) -> None:
+        nonlocal writes
+        writes -= 1
+        if writes < 0:
+            raise StoreError("unplugged")
+        upsert(rows)
 
-        def failing(rows: Any) -> None:
-            nonlocal writes
-            writes -= 1
-            if writes < 0:
-                raise StoreError("unplugged")
-            upsert(rows)
-
-        engine.upsert = failing  # type: ignore[method-assign]
-        engine.batch_elements = 40 * DIM  # type: ignore[misc]
-        return engine
+    engine.upsert = failing  # type: ignore[method-assign]
+    engine.batch_elements = 40 * DIM  # type: ignore[misc]
+    return engine
 
 
 @pytest.mark.parametrize("writes", [0, 1, 3])
@@ -448,7 +472,7 @@ def test_a_push_that_breaks_off_is_found_out_and_goes_on(
 ) -> None:
     engine = engine_at(address)
     with pytest.raises(StoreError, match="unplugged"):
-        push(index, Unplugged(engine, writes))
+        push(index, unplugged(engine, writes))
     engine.close()
     with pytest.raises(StoreError, match="push again: it goes on"):
         open_store(address)
@@ -471,7 +495,7 @@ def test_rows_of_a_push_that_broke_off_do_not_stay(
         index.commit()
         engine = engine_at(address)
         with pytest.raises(StoreError, match="unplugged"):
-            push(index, Unplugged(engine, 2))
+            push(index, unplugged(engine, 2))
         engine.close()
         index.upsert(["long"], [long[:2]], texts=["x" * 2])
         index.commit()

@@ -134,9 +134,10 @@ class Qdrant(Engine):
         for name in ("size", "distance", "datatype", "multivector_config"):
             is_, would_be = getattr(mine, name, None), getattr(wanted, name)
             if is_ != would_be and (name, is_, would_be) != ("datatype", None, "float32"):
+                got, must = (getattr(value, "value", value) for value in (is_, would_be))
                 raise StoreError(
-                    f"{self} is an empty collection whose vector {_VECTOR!r} has {name} {is_}, it "
-                    f"must be {would_be}; delete it, and push makes it."
+                    f"{self} is an empty collection whose vector {_VECTOR!r} has {name} {got}, it "
+                    f"must be {must}; delete it, and push makes it."
                 )
 
     def _index_payload(self, range_fields: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from pocket_colbert.errors import (
     StoreNotFoundError,
     UnsupportedError,
 )
-from pocket_colbert.filters import parse_filter
+from pocket_colbert.filters import is_unicode, parse_filter
 from pocket_colbert.passages import Passage
 from pocket_colbert.results import Hit, PassageHit
 from pocket_colbert.searching import checked_queries
@@ -75,7 +75,7 @@ class RemoteStore:
         return self.record.documents
 
     def __contains__(self, document_id: object) -> bool:
-        return isinstance(document_id, str) and bool(self._engine.known([document_id]))
+        return isinstance(document_id, str) and not self._missing([document_id])
 
     @property
     def dim(self) -> int:
@@ -139,7 +139,12 @@ class RemoteStore:
         exact = parameters.mode == "exact" or not self.record.approximate
         if subset is not None:
             ids = check_ids(subset, "subset")
-            self._check_known(ids)
+            missing = self._missing(ids)
+            if missing:
+                raise InvalidInputError(
+                    f"document ids must be in the store, got {missing[0]!r} and "
+                    f"{len(missing) - 1} others that are not."
+                )
             conditions.append(self._engine.documents_in(ids))
             exact = True
         condition = self._engine.all_of(conditions) if conditions else None
@@ -155,10 +160,10 @@ class RemoteStore:
             InvalidInputError: There is no document of that id.
             StoreError: See `search`.
         """
-        found = self._engine.documents([document_id]).get(document_id)
-        if found is None:
+        found = self._engine.documents([document_id]) if is_unicode(document_id) else {}
+        if document_id not in found:
             raise InvalidInputError(f"no document {document_id!r} in {self._engine}.")
-        return found
+        return found[document_id]
 
     def passages(self, document_id: str) -> list[Passage]:
         """Return a document's passages with their token vectors as the engine holds them.
@@ -167,7 +172,7 @@ class RemoteStore:
             InvalidInputError: There is no document of that id.
             StoreError: See `search`.
         """
-        found = self._engine.passages(document_id, self.dim)
+        found = self._engine.passages(document_id, self.dim) if is_unicode(document_id) else []
         if not found:
             raise InvalidInputError(f"no document {document_id!r} in {self._engine}.")
         return found
@@ -201,17 +206,14 @@ class RemoteStore:
                     f"the kind; got {value!r}. Leave it out, or search an index folder."
                 )
 
-    def _check_known(self, document_ids: Sequence[str]) -> None:
+    def _missing(self, document_ids: Sequence[str]) -> list[str]:
+        """Return those of the ids whose documents are not there."""
         missing: list[str] = []
         for first in range(0, len(document_ids), _BATCH):
             batch = document_ids[first : first + _BATCH]
-            known = self._engine.known(batch)
+            known = self._engine.known([item for item in batch if is_unicode(item)])
             missing.extend(item for item in batch if item not in known)
-        if missing:
-            raise InvalidInputError(
-                f"document ids must be in the store, got {missing[0]!r} and "
-                f"{len(missing) - 1} others that are not."
-            )
+        return missing
 
     def _hits(
         self,
