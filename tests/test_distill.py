@@ -340,6 +340,20 @@ def test_a_student_learns_and_can_be_stopped(
     assert np.corrcoef((mine @ mine.T).ravel(), (theirs @ theirs.T).ravel())[0, 1] > 0.8
 
 
+def test_weights_are_averaged_with_those_before(
+    pairs: Path, small: Distillation, tmp_path: Path
+) -> None:
+    ends = {}
+    for kept in (0.0, 0.25, 1.0):
+        settings = dataclasses.replace(small, steps=10, keep_start=kept)
+        assert run(pairs, settings, tmp_path / str(kept), tmp_path / "work")[0]
+        ends[kept] = weights(tmp_path / str(kept))
+    for name, value in ends[0.25].items():
+        expected = 0.75 * ends[0.0][name] + 0.25 * ends[1.0][name]
+        torch.testing.assert_close(value, expected)
+    assert any((ends[0.0][name] - ends[1.0][name]).abs().max() > 1e-3 for name in ends[0.0])
+
+
 def test_a_tiny_student_with_int8_and_pooling(
     pairs: Path, small: Distillation, tmp_path: Path
 ) -> None:

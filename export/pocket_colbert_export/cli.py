@@ -145,6 +145,10 @@ def _numbers(
 @click.option("--keyword-weight", type=float, default=0.3, help="Of BM25.")
 @click.option("--query-max-length", type=int, default=300, help="Longest query in tokens.")
 @click.option("--quantize-from", type=float, default=0.85, help="Share of steps before int8.")
+@click.option(
+    "--keep-start", type=float, default=0.0,
+    help="Share of the weights before training in those after it.",
+)  # fmt: skip
 @click.option("--seed", type=int, default=0)
 @click.option("--device", help="torch's name.  [default: the GPU where there is one]")
 @click.option(
