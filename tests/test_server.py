@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -496,6 +498,27 @@ def test_listening_beyond_this_machine_needs_a_token(folder: Path) -> None:
     private, local = listening_socket("localhost", 0, token=None)
     private.close()
     assert local
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_early_is_not_lost(number: signal.Signals) -> None:
+    script = """
+import os, socket, sys, uvicorn
+from pocket_colbert.server.run import run
+serve = uvicorn.Server.run
+def early(self, *arguments, **options):
+    os.kill(os.getpid(), int(sys.argv[1]))  # before uvicorn listens to signals
+    serve(self, *arguments, **options)
+uvicorn.Server.run = early
+async def app(scope, receive, send):
+    while (await receive())["type"] == "lifespan.startup":
+        await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
+run(app, socket.create_server(("127.0.0.1", 0)), seconds=1)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(int(number))], timeout=60, check=False)
+    assert done.returncode == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")

@@ -31,14 +31,22 @@ def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
         proxy_headers=False, ws="none", timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=math.ceil(seconds),
     )  # fmt: skip
-    # uvicorn raises the signal again when it has ended, for whoever handled it before: nobody
-    # needs to hear of it, as an ordered stop is no failure.
-    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    server = uvicorn.Server(config)
+
+    def stop(*_: object) -> None:
+        """Take a signal that comes before uvicorn listens to them, and those it raises again.
+
+        It does that when it has ended, for whoever handled them before; an ordered stop is no
+        failure that anybody needs to hear of.
+        """
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         # Requests run beside each other already; numpy's own threads would wait for each other, by
         # spinning: with four clients on two busy cores that took fourteen times as long.
         with threadpool_limits(1, user_api="blas"):
-            uvicorn.Server(config).run(sockets=[listening])
+            server.run(sockets=[listening])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
