@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
+from pocket_colbert import Document, Encoder, Index, IndexConfig, Passage, Retriever
 from pocket_colbert.sync import Pace
 
 from .conftest import listening
@@ -272,13 +272,13 @@ def test_progress_of_indexing(
     notes.mkdir()
     for n in range(6):
         (notes / f"{n}.txt").write_text(f"The sea is {n} miles wide.", "utf-8")
-    go, upsert = threading.Event(), Retriever.upsert
+    go, encode = threading.Event(), Retriever.encode
 
-    def gated(self: Retriever, documents: list[Document], **named: Any) -> int:
+    def gated(self: Retriever, documents: list[Document], **named: Any) -> list[list[Passage]]:
         assert documents[0].document_id != "4.txt" or go.wait(60)
-        return upsert(self, documents, **named)
+        return encode(self, documents, **named)
 
-    monkeypatch.setattr(Retriever, "upsert", gated)
+    monkeypatch.setattr(Retriever, "encode", gated)
     with indexed_meanwhile(notes, encoder) as address:
         page = browser.new_page()
         page.goto(f"{address}/?q=sea")

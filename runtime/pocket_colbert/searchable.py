@@ -141,7 +141,7 @@ class Searchable:
         snapshot = self._snapshot  # in another thread it may be replaced
         for place in snapshot.places([document_id]).values():
             return snapshot.passages(place)
-        raise InvalidInputError(f"no committed document {document_id!r} in the index.")
+        raise InvalidInputError(f"no document {document_id!r} in the index.")
 
     def close(self) -> None:
         """Release files and threads. No search may be under way."""
