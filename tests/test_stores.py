@@ -288,6 +288,8 @@ class Filtered:
         for name, address in addresses.items():
             indexed = ["a"] if name == "qdrant over http" else []
             push(index, address, api_key=KEY, range_fields=indexed)
+            if indexed:  # the same again is no other layout
+                assert push(index, address, api_key=KEY, range_fields=indexed).written == 0
             if name == "lance, indexed":
                 engine = engine_at(address)
                 assert engine.read_record()

@@ -79,7 +79,7 @@ def _repository_path(name: str) -> str:
 def _site_path(name: str) -> str:
     """Return which file of the site is made of one of the repository."""
     if name == "README.md":
-        return name  # what it says of the project is the site's first page
+        return "index.md"  # what it says of the project is the site's first page
     if name == "examples" or (name.startswith("examples/") and name.endswith(".py")):
         return "examples/README.md"
     return name.removeprefix("docs/")

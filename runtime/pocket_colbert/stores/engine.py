@@ -97,8 +97,12 @@ class Engine(ABC):
         """Make the collection or table, with its first record."""
 
     @abstractmethod
-    def prepare(self) -> None:
-        """Get ready for looking up many documents that are there already."""
+    def prepare(self, layout: Layout) -> None:
+        """Get ready for looking up many documents that are there already.
+
+        Args:
+            layout: As in `create`; its `range_fields` get an index where they have none.
+        """
 
     @abstractmethod
     def write_record(self, text: str) -> None:

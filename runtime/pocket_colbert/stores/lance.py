@@ -84,7 +84,7 @@ class Lance(Engine):
             self._table = self._database.create_table(self._address.name, rows, schema)
         self._fresh = True
 
-    def prepare(self) -> None:
+    def prepare(self, layout: Layout) -> None:
         """See `Engine.prepare`."""
         self._fresh = False
         self._index_columns()

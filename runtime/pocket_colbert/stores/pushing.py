@@ -67,8 +67,8 @@ def push(
         datatype: How components are stored, "float32" or "float16"; a new store has "float32".
         approximate: Whether the engine is to index token vectors (LanceDB IVF_PQ, Qdrant HNSW);
             a new store is searched exactly.
-        range_fields: Fields of numbers that get an index for comparisons in a new Qdrant
-            collection; others are compared document by document.
+        range_fields: Fields of numbers that get an index for comparisons in a Qdrant collection;
+            others are compared document by document.
         api_key: See `open_store`.
         progress: Called with the number of documents that have been dealt with, and of all.
 
@@ -152,14 +152,14 @@ class _Push:
             )  # fmt: skip
         else:
             before = Record.from_text(text, str(self._engine))
-            self._check_same(before, datatype, approximate, range_fields)
+            self._check_same(before, datatype, approximate)
             record = replace(before, config=self._config, complete=False, push=name)
         layout = Layout(self._config.dim, record.datatype, record.approximate, range_fields)
         if text is None:
             self._engine.create(layout, record.to_text())
         else:
             self._engine.write_record(record.to_text())
-            self._engine.prepare()
+            self._engine.prepare(layout)
         return record, layout
 
     def _check_same(
@@ -167,7 +167,6 @@ class _Push:
         before: Record,
         datatype: str | None,
         approximate: bool | None,
-        range_fields: tuple[str, ...],
     ) -> None:
         found = {
             "model": (before.config.model[:12], self._config.model[:12]),
@@ -177,7 +176,6 @@ class _Push:
                 before.approximate,
                 before.approximate if approximate is None else approximate,
             ),
-            "range_fields": ((), range_fields),
         }
         for what, (is_, would_be) in found.items():
             if is_ != would_be:

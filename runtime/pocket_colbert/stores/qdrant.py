@@ -147,8 +147,10 @@ class Qdrant(Engine):
         for field, kind in [*indexed, *((_number_key(name), number) for name in range_fields)]:
             self._call(partial(_create_index, self._collection, field, kind))
 
-    def prepare(self) -> None:
-        """Points are found by their ids at once."""
+    def prepare(self, layout: Layout) -> None:
+        """See `Engine.prepare`; points are found by their ids at once."""
+        if not self._local:
+            self._index_payload(layout.range_fields)
 
     def write_record(self, text: str) -> None:
         """See `Engine.write_record`."""
