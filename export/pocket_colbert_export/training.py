@@ -172,7 +172,10 @@ class Trainer:
         self._head(checkpoint)
         self.module = ColBERTForONNX(checkpoint).to(self._device)
         self.module.eval()  # no dropout: the targets are exact
-        self._start = {name: value.clone() for name, value in self.module.state_dict().items()}
+        self._start: dict[str, torch.Tensor] = {}
+        if settings.keep_start:
+            state = self.module.state_dict()
+            self._start = {k: v.clone() for k, v in state.items() if v.is_floating_point()}
         self._optimizer = torch.optim.AdamW(
             self.module.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98)
         )
@@ -200,9 +203,9 @@ class Trainer:
     def finish(self) -> None:
         """Take int8's rounding out of the module again, and average it with what it was."""
         fake_quant.remove(self.module)
-        for name, value in self.module.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(self._start[name], self._settings.keep_start)
+        state = self.module.state_dict()
+        for name, value in self._start.items():
+            state[name].lerp_(value, self._settings.keep_start)
         self.module.to("cpu").eval()
         self._device, self._mixed = torch.device("cpu"), False
 

@@ -23,6 +23,7 @@ from pocket_colbert.cli_common import (
     json_option,
     load_encoder,
     model_option,
+    open_indexes,
     path_type,
     pool_option,
     print_json,
@@ -253,8 +254,6 @@ def _opened(
     source: str, also: Sequence[Path], threads: int | None, api_key: str | None, incomplete: bool
 ) -> Index | JoinedIndex | RemoteStore:
     """Open an index folder, several as one, or a store."""
-    from pocket_colbert.index import Index
-    from pocket_colbert.joined import JoinedIndex
     from pocket_colbert.stores.address import is_address
 
     if is_address(source):
@@ -263,9 +262,7 @@ def _opened(
         from pocket_colbert.stores.opening import open_store
 
         return open_store(source, api_key=api_key, incomplete=incomplete)
-    if also:
-        return JoinedIndex.load([source, *also], threads=threads)
-    return Index.load(source, threads=threads)
+    return open_indexes(source, also, threads)
 
 
 def _check_unique(document_ids: list[str]) -> None:

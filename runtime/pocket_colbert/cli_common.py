@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from pocket_colbert.config import IndexConfig
     from pocket_colbert.encoder import Encoder
+    from pocket_colbert.index import Index
+    from pocket_colbert.joined import JoinedIndex
 
 Update = Callable[..., None]
 """Called with the number of items done and, if it has changed, the number of all."""
@@ -149,6 +151,18 @@ def note_batches(encoder: Encoder) -> None:
             "at; take a model exported with --precision fp16.",
             err=True,
         )
+
+
+def open_indexes(
+    folder: str | Path, also: Sequence[Path], threads: int | None = None
+) -> Index | JoinedIndex:
+    """Open an index folder, or several as one."""
+    from pocket_colbert.index import Index
+    from pocket_colbert.joined import JoinedIndex
+
+    if also:
+        return JoinedIndex.load([folder, *also], threads=threads)
+    return Index.load(folder, threads=threads)
 
 
 @contextmanager

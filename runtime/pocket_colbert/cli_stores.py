@@ -11,6 +11,7 @@ import click
 from pocket_colbert.cli_common import (
     api_key_option,
     json_option,
+    open_indexes,
     path_type,
     print_json,
     progress_bar,
@@ -53,13 +54,10 @@ def push(
     as_json: bool,
 ) -> None:
     """Write the index FOLDER to Qdrant or LanceDB; again, only what has changed."""
-    from pocket_colbert.index import Index
-    from pocket_colbert.joined import JoinedIndex
     from pocket_colbert.stores.opening import engine_at
     from pocket_colbert.stores.pushing import push as push_index
 
-    source = JoinedIndex.load([folder, *also]) if also else Index.load(folder)
-    with source as index, progress_bar("Pushing", None, as_json) as advance:
+    with open_indexes(folder, also) as index, progress_bar("Pushing", None, as_json) as advance:
         engine = engine_at(to, api_key=api_key)
         try:
             report = push_index(

@@ -81,15 +81,13 @@ class Retriever:
         if index is None:
             raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
         parameters = parameters or SearchParameters()
+        check_texts(queries)
         if parameters.hybrid == "keywords":
-            check_texts(queries)
             encoded = [np.empty((0, index.dim), np.float32) for _ in queries]
+        elif len(queries) == 1:
+            encoded = [self._encoded_query(queries[0])]
         else:
-            check_texts(queries)
-            alone = len(queries) == 1
-            encoded = (
-                [self._encoded_query(queries[0])] if alone else self.encoder.encode_query(queries)
-            )
+            encoded = self.encoder.encode_query(queries)
         return index.search(
             encoded, k, parameters=parameters, where=where, subset=subset, texts=queries
         )
