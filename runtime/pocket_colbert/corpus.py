@@ -7,10 +7,11 @@ import html.parser
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pocket_colbert.documents import Document
 from pocket_colbert.errors import CorpusError
@@ -139,7 +140,7 @@ def is_json_lines(path: Path) -> bool:
 def _read_file(path: Path, name: str, fields: Fields) -> Iterator[Document]:
     if is_json_lines(path):
         for number, row in read_json_lines(path):
-            yield _document(path, f"{name}:{number}", number, row, fields)
+            yield document_of(row, fields, f"{path}, line {number}", f"{name}:{number}")
         return
     if path.suffix.lower() not in TEXT_SUFFIXES:
         raise CorpusError(
@@ -160,27 +161,36 @@ def _read_file(path: Path, name: str, fields: Fields) -> Iterator[Document]:
     yield Document(name, text.strip(), title)
 
 
-def _document(
-    path: Path, line_id: str, number: int, row: Mapping[str, Any], fields: Fields
-) -> Document:
+def document_of(row: Mapping[str, Any], fields: Fields, place: str, default_id: str) -> Document:
+    """Return the document that a JSON object, or the row of a table, is.
+
+    Args:
+        row: Keys and values.
+        fields: Names of the keys.
+        place: Where it was read, for the message.
+        default_id: The id when `fields` names no key for it.
+
+    Raises:
+        CorpusError: The row is not as `fields` says.
+    """
     if not fields.document_id:
-        row = {**row, "": line_id}
+        row = {**row, "": default_id}
     for key in (fields.document_id, fields.text):
         if key not in row:
             raise CorpusError(
-                f"{path}, line {number}: no key {key!r}, got {sorted(row)}; name the keys with "
-                "--id-field and --text-field."
+                f"{place}: no key {key!r}, got {sorted(row)}; name the keys with --id-field and "
+                "--text-field."
             )
     document_id, text, title = row[fields.document_id], row[fields.text], row.get(fields.title)
     if isinstance(document_id, int) and not isinstance(document_id, bool):
         document_id = str(document_id)
     for key, value in ((fields.document_id, document_id), (fields.text, text)):
         if not isinstance(value, str):
-            raise CorpusError(f"{path}, line {number}: {key!r} must be a text, got {value!r}.")
+            raise CorpusError(f"{place}: {key!r} must be a text, got {value!r}.")
     if not document_id:
-        raise CorpusError(f"{path}, line {number}: {fields.document_id!r} must not be empty.")
+        raise CorpusError(f"{place}: {fields.document_id!r} must not be empty.")
     if title is not None and not isinstance(title, str):
-        raise CorpusError(f"{path}, line {number}: {fields.title!r} must be a text, got {title!r}.")
+        raise CorpusError(f"{place}: {fields.title!r} must be a text, got {title!r}.")
     known = {fields.document_id, fields.text, fields.title}
     return Document(
         document_id, text, title or None, {k: v for k, v in row.items() if k not in known}
@@ -188,7 +198,20 @@ def _document(
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Read a .jsonl or .jsonl.gz file.
+    """Read a .jsonl or .jsonl.gz file; see `json_lines`."""
+    try:
+        with path.open("rb") as stream:
+            yield from json_lines(stream, str(path))
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error}.") from error
+
+
+def json_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Read JSON lines.
+
+    Args:
+        stream: Bytes of the file.
+        name: Its name, for messages; one that ends in .gz is decompressed.
 
     Yields:
         Line numbers, from 1, and JSON objects; blank lines are passed over.
@@ -198,20 +221,20 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """
     number = 0
     try:
-        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                if not line.strip():
-                    continue
-                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-                if not isinstance(row, dict):
-                    raise CorpusError(f"{path}, line {number}: not a JSON object.")
-                yield number, row
+        lines = gzip.open(stream) if name.lower().endswith(".gz") else stream
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            if not isinstance(row, dict):
+                raise CorpusError(f"{name}, line {number}: not a JSON object.")
+            yield number, row
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}, line {number}: not UTF-8 (byte {error.start}).") from error
+        raise CorpusError(f"{name}, line {number}: not UTF-8 (byte {error.start}).") from error
     except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{path}, line {number}: not JSON ({error}).") from error
-    except (OSError, EOFError) as error:
-        raise CorpusError(f"{path} cannot be read: {error}.") from error
+        raise CorpusError(f"{name}, line {number}: not JSON ({error}).") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"{name} cannot be read: {error}.") from error
 
 
 class _TextOf(html.parser.HTMLParser):

@@ -17,6 +17,7 @@
     │       └── IndexLockedError
     ├── StoreError
     │   └── StoreNotFoundError
+    ├── ClusterError
     ├── BundleError
     └── OptionalDependencyError (also an ImportError)
 
@@ -92,6 +93,10 @@ class StoreError(PocketColbertError):
 
 class StoreNotFoundError(StoreError):
     """Nothing that `push` wrote is at that address."""
+
+
+class ClusterError(PocketColbertError):
+    """Ray cannot be reached, no worker fits, or one failed for a reason of its own."""
 
 
 class BundleError(PocketColbertError):

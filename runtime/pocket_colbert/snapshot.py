@@ -61,9 +61,12 @@ class Snapshot:
             for position, document in segment.living_documents():
                 yield document, _passages(segment, position, document)
 
-    def num_passages(self, place: Place) -> int:
-        """Return the number of passages of the document at a place."""
-        return len(self.segments[place[0]].passages_of(np.array([place[1]])))
+    def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of passages of those ids whose documents are here."""
+        return {
+            document_id: len(self.segments[segment].passages_of(np.array([position])))
+            for document_id, (segment, position) in self.places(document_ids).items()
+        }
 
     def allowed(
         self, where: Mapping[str, Any] | None, subset: Sequence[str] | None

@@ -1,4 +1,4 @@
-"""A table of LanceDB. The only importer of `lancedb` and `pyarrow`."""
+"""A table of LanceDB. The only importer of `lancedb`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from pocket_colbert.errors import OptionalDependencyError, StoreError
 from pocket_colbert.passages import Passage
 from pocket_colbert.stores.address import Address
 from pocket_colbert.stores.engine import Engine, Found, Known, Layout, passage_of
-from pocket_colbert.stores.rows import RECORD_ID, SEPARATOR, Row, metadata_text, row_id
+from pocket_colbert.stores.rows import RECORD_ID, SEPARATOR, Row, row_id
 
 try:
     import lancedb
     import pyarrow as pa
     from lancedb.index import BTree, IvfPq, LabelList
+
+    from pocket_colbert.stores.arrow_rows import cells_of, schema_of, table_of
 except ImportError as error:
     raise OptionalDependencyError.of("LanceDB", "lance") from error
 
@@ -78,8 +80,8 @@ class Lance(Engine):
 
     def create(self, layout: Layout, record: str) -> None:
         """See `Engine.create`."""
-        schema = _schema(layout.dim, layout.datatype)
-        rows = _columns([{"row": RECORD_ID, "record": record}], schema)
+        schema = schema_of(layout.dim, layout.datatype)
+        rows = table_of([{"row": RECORD_ID, "record": record}], schema)
         with self._errors():
             self._table = self._database.create_table(self._address.name, rows, schema)
         self._fresh = True
@@ -142,12 +144,12 @@ class Lance(Engine):
 
     def upsert(self, rows: Sequence[Row]) -> None:
         """See `Engine.upsert`."""
-        values = [_values(row) for row in rows]
+        values = [cells_of(row) for row in rows]
         if not self._fresh:
             self._merge(values)
             return
         with self._errors():  # there is nothing to look for
-            self._table.add(_columns(values, self._table.schema))
+            self._table.add(table_of(values, self._table.schema))
 
     def delete(self, row_ids: Sequence[str]) -> None:
         """See `Engine.delete`."""
@@ -270,7 +272,7 @@ class Lance(Engine):
     def _merge(self, rows: Sequence[dict[str, Any]]) -> None:
         with self._errors():
             merge = self._table.merge_insert("row").when_matched_update_all()
-            merge.when_not_matched_insert_all().execute(_columns(rows, self._table.schema))
+            merge.when_not_matched_insert_all().execute(table_of(rows, self._table.schema))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -280,60 +282,6 @@ class Lance(Engine):
         except (RuntimeError, ValueError, OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise StoreError(f"{self} cannot be used: {reason}.") from error
-
-
-def _schema(dim: int, datatype: str) -> Any:
-    component = pa.float32() if datatype == "float32" else pa.float16()
-    texts, numbers = pa.list_(pa.string()), pa.list_(pa.float64())
-    return pa.schema(
-        {
-            "row": pa.string(), "document_id": pa.string(), "passage": pa.int32(),
-            "passages": pa.int32(), "start": pa.int64(), "end": pa.int64(),
-            "position": pa.int64(), "digest": pa.string(), "values": texts,
-            "number_names": texts, "number_mins": numbers, "number_maxs": numbers,
-            "text_names": texts, "text_mins": texts, "text_maxs": texts,
-            "title": pa.string(), "text": pa.string(), "metadata": pa.string(),
-            "source": pa.string(), "record": pa.string(),
-            "vector": pa.list_(pa.list_(component, dim)),
-        }
-    )  # fmt: skip
-
-
-def _values(row: Row) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(row, name) for name in _FOUND}
-    values |= {"row": row.row_id, "digest": row.digest, "values": list(row.tokens)}
-    for kind, bounds in (("number", row.numbers), ("text", row.texts)):
-        values[f"{kind}_names"] = list(bounds)
-        values[f"{kind}_mins"] = [low for low, _ in bounds.values()]
-        values[f"{kind}_maxs"] = [high for _, high in bounds.values()]
-    if row.document is not None:
-        document = row.document
-        values |= {"text": document.text, "title": document.title, "source": document.source}
-        values["metadata"] = metadata_text(document)
-    values["vector"] = row.embedding if len(row.embedding) else None
-    return values
-
-
-def _columns(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
-    columns = [
-        _vectors([row.get("vector") for row in rows], item.type)
-        if item.name == "vector"
-        else pa.array([row.get(item.name) for row in rows], item.type)
-        for item in schema
-    ]
-    return pa.table(columns, schema=schema)
-
-
-def _vectors(embeddings: Sequence[NDArray[np.float32] | None], kind: Any) -> Any:
-    """Return a column of token vectors without making a Python list of each."""
-    dim, component = kind.value_type.list_size, kind.value_type.value_type.to_pandas_dtype()
-    lengths = np.array([0 if item is None else len(item) for item in embeddings], np.int32)
-    starts = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
-    present = [item for item in embeddings if item is not None]
-    flat = np.concatenate([np.empty((0, dim), np.float32), *present]).astype(component)
-    rows = pa.FixedSizeListArray.from_arrays(flat.reshape(-1), dim)
-    missing = pa.array(lengths == 0)
-    return pa.ListArray.from_arrays(pa.array(starts), rows, type=kind, mask=missing)
 
 
 def _compared(kind: str, name: str, operator: str, value: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
+from pocket_colbert.config import IndexConfig
 from pocket_colbert.documents import Document
 from pocket_colbert.errors import InvalidInputError, StoreError
 from pocket_colbert.index import Index
 from pocket_colbert.passages import Passage
-from pocket_colbert.searchable import Searchable
-from pocket_colbert.snapshot import Snapshot
 from pocket_colbert.stores.engine import Engine, Layout
 from pocket_colbert.stores.opening import engine_at
 from pocket_colbert.stores.record import DATATYPES, Record
@@ -21,6 +21,29 @@ _DOCUMENTS = 256
 """Documents that are looked up at once, at most."""
 
 Encoded = tuple[Document, list[Passage]]
+
+
+class Content(Protocol):
+    """Documents with their token vectors, which stay as they are: those of a `Snapshot`."""
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+
+    def encoded(self) -> Iterator[Encoded]:
+        """Iterate over documents and their passages."""
+
+    def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of passages of those of these documents that are here."""
+
+
+class Pushable(Protocol):
+    """What can be pushed: an `Index`, a `JoinedIndex` or an `EncodedCorpus`."""
+
+    config: IndexConfig
+
+    @property
+    def snapshot(self) -> Content:
+        """What is to be pushed."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +68,7 @@ class PushReport:
 
 
 def push(
-    index: Searchable,
+    index: Pushable,
     to: str | Engine,
     *,
     datatype: str | None = None,
@@ -62,7 +85,8 @@ def push(
     to find out raises.
 
     Args:
-        index: An `Index` or a `JoinedIndex`, of which what is committed is written.
+        index: An `Index` or a `JoinedIndex`, of which what is committed is written, or an
+            `EncodedCorpus`.
         to: An address, see `stores.address`, or an engine, which stays open.
         datatype: How components are stored, "float32" or "float16"; a new store has "float32".
         approximate: Whether the engine is to index token vectors (LanceDB IVF_PQ, Qdrant HNSW);
@@ -82,14 +106,14 @@ def push(
         StoreError: The engine cannot be reached or refuses, something else is there, or another
             push came in between.
     """
-    snapshot = index.snapshot
+    content = index.snapshot
     if isinstance(index, Index) and index.uncommitted:
         raise InvalidInputError("the index has changes that are not committed; commit() first.")
     if datatype is not None and datatype not in DATATYPES:
         raise InvalidInputError(f"datatype must be one of {DATATYPES}, got {datatype!r}.")
     engine = engine_at(to, api_key=api_key) if isinstance(to, str) else to
     try:
-        return _Push(engine, index, snapshot).run(
+        return _Push(engine, index.config, content).run(
             datatype, approximate, tuple(range_fields), progress
         )
     finally:
@@ -100,10 +124,10 @@ def push(
 class _Push:
     """One push, from the record that says it has begun to the one that says it is done."""
 
-    def __init__(self, engine: Engine, index: Searchable, snapshot: Snapshot) -> None:
+    def __init__(self, engine: Engine, config: IndexConfig, content: Content) -> None:
         self._engine = engine
-        self._config = index.config
-        self._snapshot = snapshot
+        self._config = config
+        self._content = content
         self._written = self._unchanged = self._deleted = self._passages = self._tokens = 0
 
     def run(
@@ -115,7 +139,7 @@ class _Push:
     ) -> PushReport:
         """Do it."""
         record, layout = self._begin(datatype, approximate, range_fields)
-        total, done = len(self._snapshot), 0
+        total, done = len(self._content), 0
         for batch in self._batches():
             self._write(batch, record.first_position + done)
             done += len(batch)
@@ -188,7 +212,7 @@ class _Push:
         """Yield documents with their passages, as many as may be held at once."""
         batch: list[Encoded] = []
         elements = 0
-        for document, passages in self._snapshot.encoded():
+        for document, passages in self._content.encoded():
             size = sum(item.embedding.size for item in passages)
             if batch and (
                 len(batch) == _DOCUMENTS or elements + size > self._engine.batch_elements
@@ -250,12 +274,11 @@ class _Push:
     def _delete_foreign(self) -> None:
         """Delete rows of documents, or of passages, that the index does not have."""
         for batch in self._engine.rows():
-            places = self._snapshot.places([document_id for document_id, _ in batch])
+            counts = self._content.passage_counts([document_id for document_id, _ in batch])
             foreign = [
                 row_id(document_id, passage)
                 for document_id, passage in batch
-                if document_id not in places
-                or passage >= self._snapshot.num_passages(places[document_id])
+                if passage >= counts.get(document_id, 0)
             ]
             if foreign:
                 self._engine.delete(foreign)
