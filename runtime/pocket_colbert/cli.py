@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from pocket_colbert import __version__
+from pocket_colbert.cli_bulk import collect, encode_corpus
 from pocket_colbert.cli_bundle import bundle
 from pocket_colbert.cli_common import (
     api_key_option,
@@ -86,7 +87,8 @@ def main() -> None:
 
 
 for command in (
-    index, info, delete, compact, merge, check, push, evaluate, tune, bundle, serve, completion,
+    index, info, delete, compact, merge, check, push, encode_corpus, collect, evaluate, tune,
+    bundle, serve, completion,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -88,6 +88,27 @@ keep_option = click.option(
     "--keep", type=click.FloatRange(min=0, max=1, min_open=True), default=1.0, show_default=True,
     help="Share of the token vectors that stays, the most important ones.",
 )  # fmt: skip
+max_tokens_option = click.option(
+    "--max-tokens", type=click.IntRange(min=1), default=None,
+    help="Token vectors of a passage that stay at most.  [default: any number]",
+)  # fmt: skip
+passage_tokens_option = click.option(
+    "--passage-tokens", type=click.IntRange(min=1), default=None,
+    help="Tokens of a passage at most.  [default: the model's window]",
+)  # fmt: skip
+passage_overlap_option = click.option(
+    "--passage-overlap", type=click.IntRange(min=0), default=32, show_default=True,
+    help="Tokens that neighbouring passages share.",
+)  # fmt: skip
+keywords_option = click.option(
+    "--keywords", type=click.Choice(["english", "words", "trigrams", "none"]), default="english",
+    show_default=True, help="What counts as a word in keyword search.",
+)  # fmt: skip
+inverted_file_option = click.option(
+    "--inverted-file", type=click.Choice(["auto", "always", "never"]), default="auto",
+    show_default=True,
+    help="Prepare approximate search; auto does for half a million token vectors.",
+)  # fmt: skip
 codes_option = click.option(
     "--codes", type=click.Choice(CODES), default=DEFAULT_CODES,
     show_default=True, help="Bits a component of a token vector is stored in.",

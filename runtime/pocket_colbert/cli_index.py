@@ -21,11 +21,16 @@ from pocket_colbert.cli_common import (
     encoder_for,
     folder_type,
     id_field_option,
+    inverted_file_option,
     json_option,
     keep_option,
+    keywords_option,
     load_encoder,
+    max_tokens_option,
     model_option,
     note_batches,
+    passage_overlap_option,
+    passage_tokens_option,
     path_type,
     pool_option,
     print_json,
@@ -62,22 +67,11 @@ _INTERRUPTED = 130
 @id_field_option
 @text_field_option
 @title_field_option
-@click.option(
-    "--inverted-file",
-    type=click.Choice(["auto", "always", "never"]),
-    default="auto",
-    show_default=True,
-    help="Prepare approximate search; auto does for half a million token vectors.",
-)
+@inverted_file_option
 @codes_option
 @pool_option
 @keep_option
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Token vectors of a passage that stay at most.  [default: any number]",
-)
+@max_tokens_option
 @click.option(
     "--drop-frequent",
     type=click.IntRange(min=0),
@@ -86,26 +80,9 @@ _INTERRUPTED = 130
     metavar="N",
     help="Drop the N tokens that are the most frequent in PATHS.",
 )
-@click.option(
-    "--passage-tokens",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Tokens of a passage at most.  [default: the model's window]",
-)
-@click.option(
-    "--passage-overlap",
-    type=click.IntRange(min=0),
-    default=32,
-    show_default=True,
-    help="Tokens that neighbouring passages share.",
-)
-@click.option(
-    "--keywords",
-    type=click.Choice(["english", "words", "trigrams", "none"]),
-    default="english",
-    show_default=True,
-    help="What counts as a word in keyword search.",
-)
+@passage_tokens_option
+@passage_overlap_option
+@keywords_option
 @dim_option
 @model_option
 @threads_option

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,11 +17,15 @@ from pocket_colbert.cli_common import (
     path_type,
     print_json,
     progress_bar,
+    source_type,
 )
+
+if TYPE_CHECKING:
+    from pocket_colbert.stores.pushing import Pushable
 
 
 @click.command()
-@click.argument("folder", type=path_type)
+@click.argument("source", type=source_type, metavar="FOLDER_OR_ENCODED")
 @click.option(
     "--to", required=True, metavar="ADDRESS",
     help="Such as qdrant://host:6333/papers, qdrant+https://host/papers, lance://folder/papers "
@@ -44,7 +50,7 @@ from pocket_colbert.cli_common import (
 @api_key_option
 @json_option
 def push(
-    folder: Path,
+    source: str,
     to: str,
     also: Sequence[Path],
     datatype: str | None,
@@ -53,11 +59,14 @@ def push(
     api_key: str | None,
     as_json: bool,
 ) -> None:
-    """Write the index FOLDER to Qdrant or LanceDB; again, only what has changed."""
+    """Write an index, or what `encode-corpus` wrote, to Qdrant or LanceDB.
+
+    Again, only what has changed.
+    """
     from pocket_colbert.stores.opening import engine_at
     from pocket_colbert.stores.pushing import push as push_index
 
-    with open_indexes(folder, also) as index, progress_bar("Pushing", None, as_json) as advance:
+    with _opened(source, also) as index, progress_bar("Pushing", None, as_json) as advance:
         engine = engine_at(to, api_key=api_key)
         try:
             report = push_index(
@@ -77,3 +86,19 @@ def push(
         f"  {report.written} documents written, {report.unchanged} unchanged, "
         f"{report.deleted} rows deleted"
     )
+
+
+@contextmanager
+def _opened(source: str, also: Sequence[Path]) -> Iterator[Pushable]:
+    """Open an index, several as one, or an encoded corpus."""
+    from pocket_colbert.folder import is_index
+
+    if "://" in source or (not is_index(Path(source)) and (Path(source) / "job.json").is_file()):
+        from pocket_colbert.bulk.parquet import EncodedCorpus
+
+        if also:
+            raise click.UsageError("--also goes with indexes.")
+        yield EncodedCorpus(source)
+        return
+    with open_indexes(source, also) as index:
+        yield index

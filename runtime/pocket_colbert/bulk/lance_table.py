@@ -158,7 +158,7 @@ class LanceTarget(Target):
             note["fragments"][0]
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise StoreError(
-                f"{file} is damaged: {error}. Delete it and call `encode` again."
+                f"{file} is damaged: {error}. Delete it and call `encode-corpus` again."
             ) from error
         return note
 

@@ -116,7 +116,7 @@ class ParquetTarget(Target):
             if found != size:
                 raise StoreError(
                     f"{self.part_file(name)} must have {size} bytes, got {found or 'no file'}; "
-                    f"delete it and {file.name}, and call `encode` again."
+                    f"delete it and {file.name}, and call `encode-corpus` again."
                 )
         return parts
 
@@ -152,8 +152,8 @@ class EncodedCorpus:
         parts = self._target.read_parts(job)
         if parts is None:
             raise StoreError(
-                f"{folder} is not complete: encoding is under way or broke off; call `encode` "
-                "again to go on."
+                f"{folder} is not complete: encoding is under way or broke off; call "
+                "`encode-corpus` again to go on."
             )
         self._parts = parts
         self.config: IndexConfig = job.config
@@ -242,7 +242,7 @@ def _opened(place: Place) -> Iterator[Any]:
 
 
 def _damaged(place: Place, error: object) -> StoreError:
-    return StoreError(f"{place} is damaged: {error}. Delete it and call `encode` again.")
+    return StoreError(f"{place} is damaged: {error}. Delete it and call `encode-corpus` again.")
 
 
 def _schema(job: Job) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 from urllib.parse import quote
 
 from pocket_colbert import files
@@ -112,8 +112,8 @@ class Place:
         return {str(i.base_name): int(i.size) for i in found if i.type is FileType.File}
 
     @contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
-        """Open this file for reading, from any position."""
+    def open(self) -> Iterator[Any]:
+        """Open this file for reading, from any position; it is a file of `pyarrow`."""
         with self._errors():
             stream = self._system.open_input_file(self._path)
         with stream:
