@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pocket_colbert.encoder import Encoder
     from pocket_colbert.errors import (
         BundleError,
+        ClusterError,
         CorpusError,
         DuplicateIdError,
         IndexConflictError,
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BundleError",
+    "ClusterError",
     "CorpusError",
     "Document",
     "DuplicateIdError",
@@ -101,6 +103,7 @@ __all__ = [
 
 _HOMES = {
     "BundleError": "errors",
+    "ClusterError": "errors",
     "CorpusError": "errors",
     "Document": "documents",
     "DuplicateIdError": "errors",

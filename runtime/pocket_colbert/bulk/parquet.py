@@ -304,6 +304,8 @@ def _documents(batch: Any, dim: int) -> list[Encoded]:
         embedding = vectors[starts[number] : starts[number + 1]].astype(np.float32)
         if not np.isfinite(embedding).all():
             raise ValueError(f"{row['document_id']!r} has a component that is not finite")
+        if not row["document_id"]:
+            raise ValueError("a document has no id")
         metadata = checked_json(row.pop("metadata"))
         parts = row.pop("passages")
         document = checked_document(Document(metadata=metadata, **row))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -263,7 +264,9 @@ def _workers_that_fit(threads: int, gpu: bool) -> int:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Make datasets whose blocks are single rows, and that print nothing."""
-    context = ray.data.DataContext.get_current().copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what a copy copies
+        context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = 1  # a part is a block, so that any worker can take the next
     context.enable_progress_bars = False
     context.print_on_execution_start = False
