@@ -446,9 +446,7 @@ def test_another_model_on_a_worker_is_refused(
         encode_corpus([corpus], tmp_path / "encoded", model=tiny_model)
 
 
-# Without workers
-
-
+@pytest.mark.usefixtures("two_processors")
 def test_another_job_at_the_same_place_is_refused(
     corpus: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -484,6 +482,9 @@ def test_a_place_with_something_else_is_refused(
     with pytest.raises(InvalidInputError, match="approximate goes with a table"):
         encode_corpus([corpus], tmp_path / "x", model=tiny_model, approximate=True)
     assert not (corpus / "job.json").exists()
+
+
+# Without workers
 
 
 def test_a_corpus_that_is_not_whole_is_not_read(

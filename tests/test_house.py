@@ -37,11 +37,20 @@ FLOORS = [
     {"__init__"},
     {"corpus", "sync", "serverless", "bundle"},
     {"stores.address", "stores.record", "stores.rows"},
-    {"stores.engine"},
+    {"stores.engine", "stores.arrow_rows"},
     {"stores.qdrant", "stores.lance", "stores.remote"},
     {"stores.opening"},
     {"stores.pushing"},
     {"stores.__init__"},
+    {"bulk.places"},
+    {"bulk.sources"},
+    {"bulk.job"},
+    {"bulk.target"},
+    {"bulk.parquet", "bulk.lance_table"},
+    {"bulk.opening", "bulk.collecting"},
+    {"bulk.workers"},
+    {"bulk.encoding"},
+    {"bulk.__init__"},
     {"server.__init__", "server.messages", "server.problems"},
     {"server.indexing"},
     {"server.gate", "server.openapi", "server.security", "server.service"},
@@ -50,7 +59,15 @@ FLOORS = [
     {"tuning"},
     {"plotting"},
     {"cli_common"},
-    {"cli_measure", "cli_index", "cli_bundle", "cli_serve", "cli_completion", "cli_stores"},
+    {
+        "cli_measure",
+        "cli_index",
+        "cli_bundle",
+        "cli_serve",
+        "cli_completion",
+        "cli_stores",
+        "cli_bulk",
+    },
     {"cli"},
 ]
 ONLY_IMPORTERS = {
@@ -69,6 +86,7 @@ ONLY_IMPORTERS = {
         "cli_serve",
         "cli_completion",
         "cli_stores",
+        "cli_bulk",
     },  # fmt: skip
     "msgspec": {"server.messages", "server.openapi", "server.app", "server.service"},
     "starlette": {"server.app"},
@@ -81,7 +99,11 @@ ONLY_IMPORTERS = {
     "qdrant_client": {"stores.qdrant"},
     "grpc": {"stores.qdrant"},
     "lancedb": {"stores.lance"},
-    "pyarrow": {"stores.lance"},
+    "lance": {"bulk.lance_table"},
+    "pyarrow": {
+        "stores.lance", "stores.arrow_rows", "bulk.places", "bulk.sources", "bulk.parquet",
+    },
+    "ray": {"bulk.workers"},
 }  # fmt: skip
 
 

@@ -106,7 +106,8 @@ def encode_corpus(
     PATHS are files and folders, paths or addresses in object storage. Whatever breaks off, call it
     again: parts that are finished stay.
     """
-    from pocket_colbert.bulk import encoding
+    from pocket_colbert.bulk.encoding import PART
+    from pocket_colbert.bulk.encoding import encode_corpus as encode_all
     from pocket_colbert.bulk.sources import PartSize
     from pocket_colbert.bulk.workers import Workers
     from pocket_colbert.config import Pruning, Splitting
@@ -116,13 +117,13 @@ def encode_corpus(
 
     with progress_bar("Encoding", None, as_json) as advance:
         try:
-            report = encoding.encode_corpus(
+            report = encode_all(
                 paths, into, model=model or DEFAULT_MODEL, dim=dim,
                 pruning=Pruning(pool_factor=pool_factor, keep=keep, max_tokens=max_tokens),
                 splitting=Splitting(max_tokens=passage_tokens, overlap=passage_overlap),
                 fields=Fields(id_field, text_field, title_field), datatype=datatype,
                 approximate=approximate,
-                part_size=PartSize(part_documents, encoding.PART.characters),
+                part_size=PartSize(part_documents, PART.characters),
                 workers=Workers(
                     number=workers, threads=threads, provider=provider,
                     batch_tokens=batch_tokens or BATCH_TOKENS, address=address,

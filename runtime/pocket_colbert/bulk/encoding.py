@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +98,6 @@ def encode_corpus(
     if datatype not in DATATYPES:
         raise InvalidInputError(f"datatype must be one of {DATATYPES}, got {datatype!r}.")
     workers = workers or Workers()
-    target = target_at(str(into), approximate=approximate)
     encoder = Encoder.load(model, threads=1, dim=dim)
     files = find_files([str(path) for path in paths])
     asked = Job(
@@ -108,20 +108,22 @@ def encode_corpus(
         fields=fields or Fields(), datatype=datatype, size=part_size,
         files=tuple(JobFile(file, ()) for file in files),
     )  # fmt: skip
-    begun = target.read_job()
-    if begun is not None:
-        _check_same(begun, asked, target)
-        counts = target.completed(begun)
-        if counts is not None:
-            progress(counts.documents, counts.documents)
-            return _report(0, counts)
-    with cluster(workers):
-        job = begun or _begin(asked, target, survey(files, asked.fields, asked.size))
+    place: dict[str, Any] = {"into": str(into), "approximate": approximate}
+    with cluster(workers):  # Lance is imported after it: what it brings must not be forked
+        target = target_at(**place)
+        job = target.read_job()
+        if job is None:
+            target.check_free()
+            job = _begin(asked, target, survey(files, asked.fields, asked.size))
+        _check_same(job, asked, target)
+        total = target.completed(job)
+        if total is not None:
+            progress(total.documents, total.documents)
+            return _report(0, total)
         finished = target.finished(job)
         before = done = Counts.total(list(finished.values())).documents
         progress(done, job.documents)
-        arguments = {"into": str(into), "approximate": approximate}
-        for name, counts in encode_parts(job, arguments, str(model), workers, finished):
+        for name, counts in encode_parts(job, place, str(model), workers, finished):
             finished[name] = counts
             done += counts.documents
             progress(done, job.documents)
@@ -138,7 +140,6 @@ def _report(encoded: int, counts: Counts) -> EncodingReport:
 
 def _begin(asked: Job, target: Target, surveys: Sequence[Survey]) -> Job:
     """Write down what is to be done, once it is known that it can be."""
-    target.check_free()
     _check_ids(asked, surveys)
     files = zip(asked.files, surveys, strict=True)
     job = replace(asked, files=tuple(replace(file, parts=found.parts) for file, found in files))
@@ -151,7 +152,7 @@ def _begin(asked: Job, target: Target, surveys: Sequence[Survey]) -> Job:
 
 def _check_same(begun: Job, asked: Job, target: Target) -> None:
     what = {
-        "files": ([f.source for f in begun.files], [f.source for f in asked.files]),
+        "files": ([file.source for file in begun.files], [file.source for file in asked.files]),
         "model": (begun.config.model, asked.config.model),
         "settings": (begun.config, asked.config),
         "fields": (begun.fields, asked.fields),
