@@ -199,6 +199,7 @@ def test_json_fields(tmp_path: Path) -> None:
         ("a.jsonl", b'\xff{"_id": "a"}\n', "not UTF-8"),
         ("a.jsonl", b"", "no documents"),
         ("a.jsonl.gz", b"not gzip", "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b"x")[:10] + b"\xff" * 20, "cannot be read: Error -3"),
         ("a.txt", b"caf\xe9", "not UTF-8 (byte 3)"),
         ("a.pdf", b"%PDF", "unknown kind"),
     ],
