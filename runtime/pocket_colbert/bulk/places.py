@@ -28,7 +28,8 @@ class FoundFile:
     Attributes:
         uri: Its address, or its absolute path.
         bytes: Its size.
-        changed: When it was changed last, in nanoseconds since 1970; None where that is not known.
+        changed: When it was changed last, in nanoseconds since 1970, in object storage to the
+            second; None where that is not known.
     """
 
     uri: str
@@ -87,23 +88,30 @@ class Place:
         """
         with self._errors():
             info = self._system.get_file_info(self._path)
-            if info.type is not FileType.File:
-                raise StoreError(f"there is no file {self}.")
-        return FoundFile(self.uri, int(info.size), info.mtime_ns)
+        if info.type is not FileType.File:
+            raise StoreError(f"there is no file {self}.")
+        return self._found(info)
 
-    def all_files(self) -> Iterator[Place]:
+    def all_files(self) -> Iterator[FoundFile]:
         """Iterate over the files in this folder and below, in the order of their names.
 
         Names that begin with a dot or an underscore, and what is below folders of such names,
         are left out.
         """
         with self._errors():
-            found = self._system.get_file_info(FileSelector(self._path, recursive=True))
+            infos = self._system.get_file_info(FileSelector(self._path, recursive=True))
         root = self._path.rstrip("/") + "/"
-        below = (str(i.path).removeprefix(root) for i in found if i.type is FileType.File)
+        below = {str(i.path).removeprefix(root): i for i in infos if i.type is FileType.File}
         for name in sorted(below):
             if not any(part.startswith((".", "_")) for part in name.split("/")):
-                yield self / name
+                yield (self / name)._found(below[name])
+
+    def _found(self, info: Any) -> FoundFile:
+        changed = info.mtime_ns
+        if changed is not None and self._remote:
+            # Object storage is more exact about files that it lists than about one.
+            changed -= changed % 1_000_000_000
+        return FoundFile(self.uri, int(info.size), changed)
 
     def sizes(self) -> dict[str, int]:
         """Return the sizes in bytes of the files right in this folder; none where it is not."""

@@ -71,14 +71,14 @@ def find_files(paths: Sequence[str]) -> list[NamedFile]:
         kind = place.kind()
         if kind is None:
             raise CorpusError(f"there is no file or folder {place}.")
-        files = [place] if kind == "file" else [f for f in place.all_files() if _is_read(f.name)]
-        if not files or not all(_is_read(file.name) for file in files):
+        files = [place.find()] if kind == "file" else [*filter(_is_read, place.all_files())]
+        if not files or not _is_read(files[0]):
             raise CorpusError(f"{place} must be {', '.join(_SUFFIXES)} or a folder of such files.")
         for file in files:
             if file.uri in found:
-                raise CorpusError(f"{file} is given twice.")
-            below = str(file).removeprefix(str(place)).strip("/")
-            found[file.uri] = NamedFile(below or file.name, file.find())
+                raise CorpusError(f"{Place(file.uri)} is given twice.")
+            below = str(Place(file.uri)).removeprefix(str(place)).strip("/")
+            found[file.uri] = NamedFile(below or place.name, file)
     return list(found.values())
 
 
@@ -95,7 +95,8 @@ def read_file(source: NamedFile, fields: Fields) -> Iterator[Document]:
     place = Place(source.file.uri)
     if place.find() != source.file:
         raise CorpusError(f"{place} has changed since encoding began; encode to another place.")
-    rows = _table_rows(place) if _is_table(place.name) else _lines(place)
+    is_table = place.name.lower().endswith(".parquet")
+    rows = _table_rows(place) if is_table else _lines(place)
     for number, what, row in rows:
         where = f"{place}, {what} {number}"
         document = document_of(row, fields, where, f"{source.name}:{number}")
@@ -148,12 +149,8 @@ def digest_of_id(document_id: str) -> bytes:
     return hashlib.blake2b(document_id.encode(), digest_size=16).digest()
 
 
-def _is_table(name: str) -> bool:
-    return name.lower().endswith(".parquet")
-
-
-def _is_read(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES)
+def _is_read(file: FoundFile) -> bool:
+    return Place(file.uri).name.lower().endswith(_SUFFIXES)
 
 
 def _lines(place: Place) -> Iterator[tuple[int, str, Mapping[str, Any]]]:

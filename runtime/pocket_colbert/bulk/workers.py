@@ -40,6 +40,9 @@ try:
 except ImportError as error:
     raise OptionalDependencyError.of("encoding on many machines", "ray") from error
 
+_TASKS = 1000
+"""Into so many are files shared out at most, where there are many small ones."""
+
 _READERS = 4
 """Files that are read at a time; reading is a thousand times as fast as encoding."""
 
@@ -197,7 +200,7 @@ def survey(files: Sequence[NamedFile], fields: Fields, size: PartSize) -> list[S
 
     surveys: dict[int, Survey] = {}
     with _quietly():
-        rows = ray.data.range(len(files), override_num_blocks=len(files)).map(run)
+        rows = ray.data.range(len(files), override_num_blocks=min(len(files), _TASKS)).map(run)
         for number, parts, digests in _results(rows):
             surveys[number] = Survey(tuple(parts), b64decode(digests))
     return [surveys[number] for number in range(len(files))]
@@ -234,7 +237,7 @@ def encode_parts(
     text, gpu = job.to_text(), is_gpu(workers.provider)
     number = workers.number or _workers_that_fit(workers.threads, gpu)
     with _quietly():
-        rows = ray.data.from_items(unread, override_num_blocks=len(unread))
+        rows = ray.data.from_items(unread, override_num_blocks=min(len(unread), _TASKS))
         rows = rows.flat_map(
             parts_of_file, fn_kwargs={"job_text": text}, num_cpus=0,
             compute=ray.data.TaskPoolStrategy(size=min(_READERS, len(unread))),
