@@ -18,7 +18,7 @@ RUNTIME = Path(pocket_colbert.__file__).parent
 
 FLOORS = [
     {"errors", "results", "cpu", "scratch", "files"},
-    {"config", "filters", "lock"},
+    {"config", "filters", "ids", "lock"},
     {"metadata"},
     {"ward", "quantization", "selection", "passages", "documents", "manifest"},
     {"pruning"},

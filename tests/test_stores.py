@@ -440,16 +440,37 @@ def test_a_reader_refreshes(address: str, index: Index, rng: np.random.Generator
         index.add(["new"], [unit_rows(rng, 4, DIM)])
         index.commit()
         push(index, engine)
-        store.refresh()
+        assert store.refresh() and not store.refresh()
         assert "new" in store and len(store) == 61
         record = store.record.to_text()
-        engine.write_record(record.replace('"complete": true', '"complete": false'))
-        with pytest.raises(StoreError, match="incomplete"):
-            store.refresh()
         engine.write_record(record.replace('"dim": 16', '"dim": 8'))
         with pytest.raises(StoreError, match="another model"):
             store.refresh()
         assert len(store.search([unit_rows(rng, 2, DIM)], 3)[0]) == 3
+
+
+def test_a_reader_goes_on_while_a_push_is_under_way(
+    address: str, kind: str, index: Index, rng: np.random.Generator
+) -> None:
+    engine = engine_at(address)
+    push(index, engine)
+    with RemoteStore(engine) as store:
+        index.add(["new"], [unit_rows(rng, 4, DIM)])
+        index.delete(["d0"])
+        index.commit()
+        # Another connection: Qdrant's local mode has one at a time.
+        pushing = engine if kind == "qdrant" else engine_at(address)
+        with pytest.raises(StoreError, match="unplugged"):
+            push(index, unplugged(pushing, 0))
+        for news in (kind == "qdrant", False):
+            assert store.refresh() == news
+            assert store.record.complete == (kind == "lance")
+            assert len(store) == 60 and "d0" in store and "new" not in store
+            assert len(store.search([unit_rows(rng, 2, DIM)], 60)[0]) == 60
+        del pushing.upsert, pushing.batch_elements  # type: ignore[attr-defined]
+        push(index, pushing)
+        assert store.refresh() and store.record.complete
+        assert len(store) == 60 and "d0" not in store and "new" in store
 
 
 def unplugged(engine: Engine, writes: int) -> Engine:

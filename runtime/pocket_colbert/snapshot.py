@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.documents import Document
-from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.filters import parse_filter
+from pocket_colbert.ids import check_present
 from pocket_colbert.passages import Passage
 from pocket_colbert.segment import Segment
 
@@ -83,12 +83,7 @@ class Snapshot:
         allowed: list[NDArray[np.bool_] | None] = [None] * len(self.segments)
         if subset is not None:
             places = self.places(subset)
-            missing = [item for item in subset if item not in places]
-            if missing:
-                raise InvalidInputError(
-                    f"document ids must be in the index, got {missing[0]!r} and "
-                    f"{len(missing) - 1} others that are not."
-                )
+            check_present(subset, places, "index")
             for number, segment in enumerate(self.segments):
                 mask = np.zeros(segment.num_documents, dtype=bool)
                 mask[[position for n, position in places.values() if n == number]] = True

@@ -154,8 +154,11 @@ class Engine(ABC):
         """Make what has been written fast to search."""
 
     @abstractmethod
-    def refresh(self) -> None:
-        """Show what others have written since."""
+    def latest(self) -> Engine:
+        """Return an engine that shows what others have written since, this one if it does.
+
+        If it is another one, this one shows what it did.
+        """
 
     @abstractmethod
     def close(self) -> None:

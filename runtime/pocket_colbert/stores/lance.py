@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -187,10 +188,11 @@ class Lance(Engine):
                 old = timedelta(milliseconds=1) if first else _OLD_VERSIONS
                 self._table.optimize(cleanup_older_than=old)
 
-    def refresh(self) -> None:
-        """See `Engine.refresh`."""
-        with self._errors():
-            self._table.checkout_latest()
+    def latest(self) -> Lance:
+        """See `Engine.latest`."""
+        latest = copy(self)
+        latest._table = None  # `read_record` opens it as it is by then
+        return latest
 
     def close(self) -> None:
         """LanceDB holds nothing open that it does not release by itself."""

@@ -239,8 +239,9 @@ class Qdrant(Engine):
     def finish(self, layout: Layout) -> None:
         """The server optimises by itself."""
 
-    def refresh(self) -> None:
+    def latest(self) -> Qdrant:
         """Every request sees what is there."""
+        return self
 
     def close(self) -> None:
         """See `Engine.close`."""
