@@ -55,13 +55,13 @@ def address(tmp_path: Path, encoder: Encoder) -> Iterator[str]:
     """A server in a thread, over three documents."""
     from pocket_colbert.server.app import create_app
     from pocket_colbert.server.security import LOOPBACK_HOSTS
-    from pocket_colbert.server.service import Service
+    from pocket_colbert.server.writing import WritingService
 
     config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
     index = Index.create(tmp_path / "page.index", config)
     Retriever(encoder, index).add(DOCUMENTS)
     index.commit()
-    app = create_app(Service(encoder, index, writable=True), hosts=LOOPBACK_HOSTS)
+    app = create_app(WritingService(encoder, index), hosts=LOOPBACK_HOSTS)
     with listening(app) as found:
         yield found
 
@@ -255,12 +255,12 @@ def indexed_meanwhile(path: Path, encoder: Encoder) -> Iterator[str]:
     from pocket_colbert.corpus import Fields
     from pocket_colbert.server.app import create_app
     from pocket_colbert.server.indexing import Indexing
-    from pocket_colbert.server.service import Service
+    from pocket_colbert.server.writing import WritingService
 
     folder = path.with_name("meanwhile.index")
     index = Index.create(folder, IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint))
     indexing = Indexing(path, folder, Fields())
-    with listening(create_app(Service(encoder, index, writable=True, indexing=indexing))) as found:
+    with listening(create_app(WritingService(encoder, index, indexing=indexing))) as found:
         yield found
 
 
@@ -300,7 +300,7 @@ def test_why_indexing_stopped_is_shown(browser: Browser, encoder: Encoder, tmp_p
     with indexed_meanwhile(tmp_path / "bad.txt", encoder) as address:
         page = browser.new_page()
         page.goto(address)
-        expect(page.locator("#indexing-failed")).to_contain_text("bad.txt is not UTF-8")
+        expect(page.locator("#trouble")).to_contain_text("bad.txt is not UTF-8")
         expect(page.locator("#indexing")).to_be_hidden()
         page.close()
 

@@ -36,7 +36,7 @@ from pocket_colbert.stores import RemoteStore, engine_at, open_store, push
 from pocket_colbert.stores.engine import Engine
 from pocket_colbert.stores.record import Record
 from pocket_colbert.stores.rows import Row
-from tests.conftest import LIBRARY, cone_documents, listening, unit_rows
+from tests.conftest import LIBRARY, QDRANT_KEY, cone_documents, unit_rows
 from tests.test_filters import NAMES, NASTY, NUMBERS, filters, holds
 from tests.test_joined import Collection
 
@@ -48,7 +48,6 @@ pytestmark = pytest.mark.filterwarnings("default:Api key is used with an insecur
 DIM = 16
 WHERE = {"number": {"$gte": 5, "$lt": 12}}
 EXACT = SearchParameters(mode="exact")
-KEY = "a secret/key"
 ROUNDING = 1e-5
 """Of float32 sums in another order, for a query token."""
 
@@ -68,17 +67,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def address(kind: str, tmp_path: Path) -> str:
     return address_of(kind, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Qdrant server, without the name of a collection, that wants a key."""
-    if "qdrant" in MISSING or not importlib.util.find_spec("qdrant_edge"):
-        pytest.skip("needs the 'qdrant' extra and qdrant-edge-py")
-    from tests.qdrant_server import Server
-
-    with listening(Server(tmp_path_factory.mktemp("server"), KEY).app()) as url:
-        yield url.replace("http", "qdrant")
 
 
 @pytest.fixture
@@ -155,14 +143,14 @@ def test_it_ranks_as_brute_force(
 
 
 def test_it_ranks_as_brute_force_over_http(
-    server: str, index: Index, rng: np.random.Generator, recwarn: pytest.WarningsRecorder
+    qdrant_server: str, index: Index, rng: np.random.Generator, recwarn: pytest.WarningsRecorder
 ) -> None:
-    server = f"{server}/papers"
-    address = server.replace("qdrant://", "qdrant://a%20secret%2Fkey@")
+    place = f"{qdrant_server}/papers"
+    address = place.replace("qdrant://", "qdrant://a%20secret%2Fkey@")
     done = push(index, address, range_fields=["number"])
     assert done.written == 60
     assert push(index, address).unchanged == 60
-    with open_store(server, api_key=KEY) as store:
+    with open_store(place, api_key=QDRANT_KEY) as store:
         queries = queries_of(rng)
         check_ranking(store, index, queries, 10)
         names = {hit.document_id for hit in store.search(queries[:1], 60, where=WHERE)[0]}
@@ -174,9 +162,9 @@ def test_it_ranks_as_brute_force_over_http(
     assert recwarn and all("insecure connection" in str(item.message) for item in recwarn)
 
 
-def test_a_wrong_key_and_a_dead_server_are_store_errors(server: str, index: Index) -> None:
+def test_a_wrong_key_and_a_dead_server_are_store_errors(qdrant_server: str, index: Index) -> None:
     with pytest.raises(StoreError, match="401") as refused:
-        open_store(f"{server}/papers", api_key="wr0ng")
+        open_store(f"{qdrant_server}/papers", api_key="wr0ng")
     with pytest.raises(StoreError, match="refused") as dead:
         push(index, "qdrant://wr0ng@127.0.0.1:9/papers")
     for error in (refused, dead):
@@ -287,15 +275,15 @@ class Filtered:
         self.stores: dict[str, RemoteStore] = {}
         for name, address in addresses.items():
             indexed = ["a"] if name == "qdrant over http" else []
-            push(index, address, api_key=KEY, range_fields=indexed)
+            push(index, address, api_key=QDRANT_KEY, range_fields=indexed)
             if indexed:  # the same again is no other layout
-                assert push(index, address, api_key=KEY, range_fields=indexed).written == 0
+                assert push(index, address, api_key=QDRANT_KEY, range_fields=indexed).written == 0
             if name == "lance, indexed":
                 engine = engine_at(address)
                 assert engine.read_record()
                 indexes = engine._table.list_indices()  # type: ignore[attr-defined]
                 assert "values" in {name for index in indexes for name in index.columns}
-            self.stores[name] = open_store(address, api_key=KEY)
+            self.stores[name] = open_store(address, api_key=QDRANT_KEY)
 
     def value(self, rng: np.random.Generator, depth: int) -> Any:
         """Return a value of some kind."""
@@ -319,7 +307,7 @@ def filtered(
     if not addresses:
         pytest.skip("needs the extra qdrant or lance")
     if "qdrant" in addresses and importlib.util.find_spec("qdrant_edge"):
-        addresses["qdrant over http"] = f"{request.getfixturevalue('server')}/filtered"
+        addresses["qdrant over http"] = f"{request.getfixturevalue('qdrant_server')}/filtered"
     with pytest.MonkeyPatch.context() as patch:
         if "lance" in addresses:
             addresses["lance, indexed"] = address_of("lance", folder, "indexed")
@@ -671,8 +659,8 @@ def test_addresses_say_where_and_hide_keys() -> None:
 
     for text, place, name in (
         ("qdrant://host/a%20b", "http://host:6333", "a b"),
-        ("qdrant+https://KEY@host:443/x", "https://host:443", "x"),
-        ("qdrant+https://user:KEY@[::1]/proxied/x", "https://[::1]:6333/proxied", "x"),
+        ("qdrant+https://QDRANT_KEY@host:443/x", "https://host:443", "x"),
+        ("qdrant+https://user:QDRANT_KEY@[::1]/proxied/x", "https://[::1]:6333/proxied", "x"),
         ("qdrant://:memory:/x", ":memory:", "x"),
         ("qdrant:///data/q/x", "/data/q", "x"),
         ("lance://my.lance/x", "my.lance", "x"),
@@ -680,8 +668,8 @@ def test_addresses_say_where_and_hide_keys() -> None:
     ):
         found = parse_address(text)
         assert (found.place, found.name) == (place, name)
-        assert "KEY" not in f"{found} {found!r}"
-        assert ("KEY" in text) == (found.key == "KEY")
+        assert "QDRANT_KEY" not in f"{found} {found!r}"
+        assert ("QDRANT_KEY" in text) == (found.key == "QDRANT_KEY")
 
 
 def test_joined_indexes_are_pushed_as_one(

@@ -89,6 +89,11 @@ class RemoteStore:
         """Width of a token vector."""
         return self.config.dim
 
+    @property
+    def address(self) -> str:
+        """Where it is, without any key."""
+        return str(self._engine)
+
     def refresh(self) -> bool:
         """Show what later pushes have brought.
 
