@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import threading
 from collections.abc import Iterator
@@ -302,6 +303,43 @@ def test_why_indexing_stopped_is_shown(browser: Browser, encoder: Encoder, tmp_p
         page.goto(address)
         expect(page.locator("#trouble")).to_contain_text("bad.txt is not UTF-8")
         expect(page.locator("#indexing")).to_be_hidden()
+        page.close()
+
+
+def test_what_a_store_cannot_do_is_hidden_and_that_it_is_gone_is_said(
+    browser: Browser,
+    encoder: Encoder,
+    library_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not importlib.util.find_spec("lancedb"):
+        pytest.skip("needs the 'lance' extra")
+    from pocket_colbert.server.app import create_app
+    from pocket_colbert.server.service import Service
+    from pocket_colbert.server.sources import StoreSource
+    from pocket_colbert.stores import open_store, push
+
+    monkeypatch.setattr("pocket_colbert.server.sources.REFRESH_SECONDS", 0.0)
+    place = f"lance://{tmp_path}/lance/papers"
+    with Index.load(library_folder) as index:
+        push(index, place)
+    with listening(create_app(Service(encoder, StoreSource(open_store(place))))) as address:
+        page = browser.new_page()
+        page.goto(f'{address}/?q=bees&where={{"kind": "legal"}}')
+        expect(page.locator("#hits .hit")).to_have_count(1)
+        expect(page.locator("#served")).to_have_text("4 documents")
+        for name in ("#hybrid", "#open-filter", "#open-add"):
+            expect(page.locator(name)).to_be_hidden()
+        assert page.locator("#hits mark").count() > 0
+        page.click("#chips .chip")
+        expect(page.locator("#hits .hit")).to_have_count(4)
+        page.click("#hits .hit >> nth=0")
+        expect(page.locator("#reader-title")).to_have_text("Supply agreement")
+        expect(page.locator("#delete")).to_be_hidden()
+        shutil.rmtree(tmp_path / "lance")
+        page.reload()
+        expect(page.locator("#trouble")).to_contain_text(place)
         page.close()
 
 
