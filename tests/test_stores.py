@@ -33,7 +33,7 @@ from pocket_colbert import (
 )
 from pocket_colbert.cli import main
 from pocket_colbert.stores import RemoteStore, engine_at, open_store, push
-from pocket_colbert.stores.engine import Engine
+from pocket_colbert.stores.engine import Engine, passage_of
 from pocket_colbert.stores.record import Record
 from pocket_colbert.stores.rows import Row
 from tests.conftest import LIBRARY, QDRANT_KEY, cone_documents, unit_rows
@@ -226,6 +226,33 @@ def test_documents_come_back_as_they_were(address: str, rng: np.random.Generator
                 store.search([embeddings[0]], subset=["plain", other])
         found = store.search([embeddings[0]], 9)[0]
         assert [hit.document_id for hit in found] == ["plain", "all ' \x00 \""]
+
+
+def test_one_passage_is_fetched_without_the_others(
+    address: str, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors: list[int] = []
+
+    def counting(values: Any, embedding: Any, dim: int) -> Passage:
+        vectors.append(len(embedding))
+        return passage_of(values, embedding, dim)
+
+    push(index, address)
+    monkeypatch.setattr(f"pocket_colbert.stores.{address.partition(':')[0]}.passage_of", counting)
+    with open_store(address) as store:
+        for document in index:
+            name = document.document_id
+            for wanted in index.passages(name):
+                vectors.clear()
+                found = store.passages(name, wanted.start)
+                assert len(vectors) == 1
+                for (part,) in (found, index.passages(name, wanted.start)):
+                    assert (part.start, part.end) == (wanted.start, wanted.end)
+                    assert part.embedding.tolist() == wanted.embedding.tolist()
+        assert store.passages("d0", 7) == index.passages("d0", 7) == []
+        for place in (store, index):
+            with pytest.raises(InvalidInputError, match="no document"):
+                place.passages("other", 0)
 
 
 def test_a_client_and_a_collection_of_your_own(index: Index, rng: np.random.Generator) -> None:

@@ -352,7 +352,7 @@ class Retriever:
         tokens = self.encoder.document_tokens(text, title=hit.title)
         if self.index is not None and self.index.config.pruning == Pruning():
             try:
-                stored = self.index.passages(hit.document_id)
+                stored = self.index.passages(hit.document_id, part.start)
             except InvalidInputError:  # a text that was reranked, or one deleted since
                 stored = []
             for item in stored:

@@ -141,17 +141,21 @@ class Searchable(ABC):
         """
         return Snapshot.document(*self._place_of(document_id))
 
-    def passages(self, document_id: str) -> list[Passage]:
+    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
         """Return a document's passages with their token vectors as they are stored.
 
         Of what is committed, which is what searches find, whatever was added or deleted since.
+
+        Args:
+            document_id: Its id.
+            start: Leave out passages whose first character is another one; None for none.
 
         Raises:
             InvalidInputError: There is no committed document of that id.
         """
         snapshot = self._snapshot  # in another thread it may be replaced
         for place in snapshot.places([document_id]).values():
-            return snapshot.passages(place)
+            return snapshot.passages(place, start)
         raise InvalidInputError(f"no document {document_id!r} in the index.")
 
     def close(self) -> None:

@@ -51,9 +51,9 @@ class Snapshot:
         """Return the document at a place."""
         return self.segments[place[0]].documents.get([place[1]])[place[1]]
 
-    def passages(self, place: Place) -> list[Passage]:
-        """Return the passages of the document at a place, with its token vectors as stored."""
-        return _passages(self.segments[place[0]], place[1], self.document(place))
+    def passages(self, place: Place, start: int | None = None) -> list[Passage]:
+        """Return the passages of the document at a place, see `Searchable.passages`."""
+        return _passages(self.segments[place[0]], place[1], self.document(place), start)
 
     def encoded(self) -> Iterator[tuple[Document, list[Passage]]]:
         """Iterate over documents and their passages, in the order in which they were added."""
@@ -97,11 +97,14 @@ class Snapshot:
         return allowed
 
 
-def _passages(segment: Segment, position: int, document: Document) -> list[Passage]:
+def _passages(
+    segment: Segment, position: int, document: Document, start: int | None = None
+) -> list[Passage]:
     numbers = segment.passages_of(np.array([position]))
     return [
-        Passage(start, end, segment.rows.decode(int(number)))
-        for number, (start, end) in zip(
+        Passage(first, end, segment.rows.decode(int(number)))
+        for number, (first, end) in zip(
             numbers, segment.spans(position, document.text), strict=True
         )
+        if start is None or first == start
     ]

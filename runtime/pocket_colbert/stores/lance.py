@@ -125,11 +125,15 @@ class Lance(Engine):
             for row in self._first_rows(document_ids, names)
         }  # fmt: skip
 
-    def passages(self, document_id: str, dim: int) -> list[Passage]:
+    def passages(self, document_id: str, dim: int, start: int | None) -> list[Passage] | None:
         """See `Engine.passages`."""
         names = ["passage", "start", "end", "vector"]
         where = f"document_id = {_text(document_id)}"
+        if start is not None:
+            where += f" AND start = {int(start)}"
         rows = sorted(self._select(where, names, None), key=lambda row: row["passage"])
+        if not rows and not self.known([document_id]):
+            return None
         return [passage_of(row, row["vector"], dim) for row in rows]
 
     def known(self, document_ids: Sequence[str]) -> dict[str, Known]:

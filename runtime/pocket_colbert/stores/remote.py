@@ -190,15 +190,22 @@ class RemoteStore:
         """
         return self._engine.documents([item for item in document_ids if is_unicode(item)])
 
-    def passages(self, document_id: str) -> list[Passage]:
+    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
         """Return a document's passages with their token vectors as the engine holds them.
+
+        Args:
+            document_id: Its id.
+            start: Leave out passages whose first character is another one, which are then not
+                fetched; None for none.
 
         Raises:
             InvalidInputError: There is no document of that id.
             StoreError: See `search`.
         """
-        found = self._engine.passages(document_id, self.dim) if is_unicode(document_id) else []
-        if not found:
+        found = None
+        if is_unicode(document_id):
+            found = self._engine.passages(document_id, self.dim, start)
+        if found is None:
             raise InvalidInputError(f"no document {document_id!r} in {self._engine}.")
         return found
 
