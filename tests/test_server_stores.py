@@ -15,12 +15,13 @@ import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
-from pocket_colbert import Document, Encoder, Index, JoinedIndex, Retriever
+from pocket_colbert import Document, Encoder, Index, JoinedIndex, Retriever, StoreError
 from pocket_colbert.cli import main
 from pocket_colbert.server.app import Limits, create_app
 from pocket_colbert.server.service import Service
 from pocket_colbert.server.sources import IndexSource, JoinedSource, Source, StoreSource
 from pocket_colbert.stores import RemoteStore, open_store, push
+from pocket_colbert.stores.engine import Engine
 
 from .conftest import LIBRARY, QDRANT_KEY, listening, qdrant_listening
 from .test_server import BASE, error_of
@@ -68,6 +69,12 @@ class Place:
         if self.kind == "joined":
             return [str(self.parts[0]), "--also", str(self.parts[1])]
         return [self.addresses[self.kind]]
+
+    @property
+    def engine(self) -> type[Engine]:
+        """The class of its engine."""
+        with open_store(self.addresses[self.kind], api_key=QDRANT_KEY) as store:
+            return type(store._engine)
 
     def open(self) -> Source:
         """Open it as the command does."""
@@ -255,9 +262,8 @@ def test_a_push_under_way_is_told_and_does_not_stop_searches(
         seen.append((len(hits_of(client, "capital", k=9)), info["complete"]))
         upsert(self, rows)
 
-    engine = type(open_store(place.addresses[place.kind], api_key=QDRANT_KEY)._engine)
-    upsert = engine.upsert
-    monkeypatch.setattr(engine, "upsert", meanwhile)
+    upsert = place.engine.upsert
+    monkeypatch.setattr(place.engine, "upsert", meanwhile)
     place.put(ROOF)
     assert seen == [(len(LIBRARY), place.kind == "lance")]
     assert client.get("/api/info").json()["complete"]
@@ -373,6 +379,32 @@ def test_the_command_serves_it(place: Place, monkeypatch: pytest.MonkeyPatch) ->
         )
         assert wrong.exit_code == 1 and "401" in wrong.output and "wr0ng" not in wrong.output
         assert "secret" not in done.output
+
+
+@stores
+def test_an_incomplete_store_is_served_when_that_is_asked_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unplugged(self: object, rows: object) -> None:
+        raise StoreError("unplugged")
+
+    monkeypatch.setattr(place.engine, "upsert", unplugged)
+    with pytest.raises(StoreError, match="unplugged"):
+        place.put(ROOF)
+    complete: list[bool] = []
+
+    def asks(app: Any, listening: object, *, seconds: float) -> None:
+        with TestClient(app, base_url=BASE) as client:
+            complete.append(client.get("/api/info").json()["complete"])
+            assert hits_of(client, QUESTIONS[1], k=1)[0]["id"] == "contract"
+
+    monkeypatch.setattr("pocket_colbert.server.run.run", asks)
+    monkeypatch.setenv("QDRANT_API_KEY", QDRANT_KEY)
+    command = ["serve", *place.arguments, "--port", "0"]
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 1 and "is incomplete" in refused.output and not complete
+    done = CliRunner().invoke(main, [*command, "--incomplete"])
+    assert done.exit_code == 0 and complete == [False], done.output
 
 
 @pytest.mark.parametrize(
