@@ -99,6 +99,27 @@ def library(encoder: Encoder, library_folder: Path) -> Iterator[Retriever]:
         yield Retriever(encoder, index)
 
 
+QDRANT_KEY = "a secret/key"
+
+
+@contextmanager
+def qdrant_listening(folder: Path) -> Iterator[str]:
+    """Run a Qdrant server that wants a key; give its address, to which a name is added."""
+    if not all(map(importlib.util.find_spec, ("qdrant_client", "qdrant_edge"))):
+        pytest.skip("needs the 'qdrant' extra and qdrant-edge-py")
+    from tests.qdrant_server import Server
+
+    with listening(Server(folder, QDRANT_KEY).app()) as url:
+        yield url.replace("http", "qdrant")
+
+
+@pytest.fixture(scope="module")
+def qdrant_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Qdrant server, see `qdrant_listening`."""
+    with qdrant_listening(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
 _T = TypeVar("_T")
 
 

@@ -18,7 +18,7 @@ RUNTIME = Path(pocket_colbert.__file__).parent
 
 FLOORS = [
     {"errors", "results", "cpu", "scratch", "files"},
-    {"config", "filters", "lock"},
+    {"config", "filters", "ids", "lock"},
     {"metadata"},
     {"ward", "quantization", "selection", "passages", "documents", "manifest"},
     {"pruning"},
@@ -52,8 +52,9 @@ FLOORS = [
     {"bulk.encoding"},
     {"bulk.__init__"},
     {"server.__init__", "server.messages", "server.problems"},
-    {"server.indexing"},
+    {"server.indexing", "server.sources"},
     {"server.gate", "server.openapi", "server.security", "server.service"},
+    {"server.writing"},
     {"server.app", "server.run"},
     {"evaluation"},
     {"tuning"},

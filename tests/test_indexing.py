@@ -22,7 +22,7 @@ from pocket_colbert.cli import main
 from pocket_colbert.corpus import Fields, read_sources, source_name
 from pocket_colbert.server.app import create_app
 from pocket_colbert.server.indexing import Indexing
-from pocket_colbert.server.service import Service
+from pocket_colbert.server.writing import WritingService
 from pocket_colbert.sync import Pace, sync
 
 from .conftest import serve_command
@@ -50,7 +50,7 @@ def serving(notes: Path, encoder: Encoder, told: list[str] | None = None) -> Ite
         Index.create(folder, config).close()
     tell = (told if told is not None else []).append
     indexing = Indexing(notes, folder, Fields(), tell=tell)
-    service = Service(encoder, Index.load(folder, writable=True), writable=True, indexing=indexing)
+    service = WritingService(encoder, Index.load(folder, writable=True), indexing=indexing)
     with TestClient(create_app(service)) as client:
         yield client
 

@@ -238,9 +238,15 @@ def test_commits_show_after_a_refresh(folders: list[Path], rng: np.random.Genera
         with Index.load(folders[2], writable=True) as index:
             index.add(["new"], [unit_rows(rng, 2, DIM)])
             index.commit()
-        with pytest.raises(DuplicateIdError, match="'new'"):
-            joined.refresh()
-        assert len(joined) == 48  # as before
+        for _ in range(2):  # until it is put right
+            with pytest.raises(DuplicateIdError, match="'new'"):
+                joined.refresh()
+            assert len(joined) == 48  # as before
+        with Index.load(folders[1], writable=True) as index:
+            index.delete(["new"])
+            index.commit()
+        generation = joined.generation
+        assert joined.refresh() and joined.generation > generation and len(joined) == 48
 
 
 def test_indexes_in_memory_and_of_older_formats(tmp_path: Path, rng: np.random.Generator) -> None:

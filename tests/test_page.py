@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import threading
 from collections.abc import Iterator
@@ -55,13 +56,13 @@ def address(tmp_path: Path, encoder: Encoder) -> Iterator[str]:
     """A server in a thread, over three documents."""
     from pocket_colbert.server.app import create_app
     from pocket_colbert.server.security import LOOPBACK_HOSTS
-    from pocket_colbert.server.service import Service
+    from pocket_colbert.server.writing import WritingService
 
     config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
     index = Index.create(tmp_path / "page.index", config)
     Retriever(encoder, index).add(DOCUMENTS)
     index.commit()
-    app = create_app(Service(encoder, index, writable=True), hosts=LOOPBACK_HOSTS)
+    app = create_app(WritingService(encoder, index), hosts=LOOPBACK_HOSTS)
     with listening(app) as found:
         yield found
 
@@ -255,12 +256,12 @@ def indexed_meanwhile(path: Path, encoder: Encoder) -> Iterator[str]:
     from pocket_colbert.corpus import Fields
     from pocket_colbert.server.app import create_app
     from pocket_colbert.server.indexing import Indexing
-    from pocket_colbert.server.service import Service
+    from pocket_colbert.server.writing import WritingService
 
     folder = path.with_name("meanwhile.index")
     index = Index.create(folder, IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint))
     indexing = Indexing(path, folder, Fields())
-    with listening(create_app(Service(encoder, index, writable=True, indexing=indexing))) as found:
+    with listening(create_app(WritingService(encoder, index, indexing=indexing))) as found:
         yield found
 
 
@@ -300,8 +301,45 @@ def test_why_indexing_stopped_is_shown(browser: Browser, encoder: Encoder, tmp_p
     with indexed_meanwhile(tmp_path / "bad.txt", encoder) as address:
         page = browser.new_page()
         page.goto(address)
-        expect(page.locator("#indexing-failed")).to_contain_text("bad.txt is not UTF-8")
+        expect(page.locator("#trouble")).to_contain_text("bad.txt is not UTF-8")
         expect(page.locator("#indexing")).to_be_hidden()
+        page.close()
+
+
+def test_what_a_store_cannot_do_is_hidden_and_that_it_is_gone_is_said(
+    browser: Browser,
+    encoder: Encoder,
+    library_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not importlib.util.find_spec("lancedb"):
+        pytest.skip("needs the 'lance' extra")
+    from pocket_colbert.server.app import create_app
+    from pocket_colbert.server.service import Service
+    from pocket_colbert.server.sources import StoreSource
+    from pocket_colbert.stores import open_store, push
+
+    monkeypatch.setattr("pocket_colbert.server.sources.REFRESH_SECONDS", 0.0)
+    place = f"lance://{tmp_path}/lance/papers"
+    with Index.load(library_folder) as index:
+        push(index, place)
+    with listening(create_app(Service(encoder, StoreSource(open_store(place))))) as address:
+        page = browser.new_page()
+        page.goto(f'{address}/?q=bees&where={{"kind": "legal"}}')
+        expect(page.locator("#hits .hit")).to_have_count(1)
+        expect(page.locator("#served")).to_have_text("4 documents")
+        for name in ("#hybrid", "#open-filter", "#open-add"):
+            expect(page.locator(name)).to_be_hidden()
+        assert page.locator("#hits mark").count() > 0
+        page.click("#chips .chip")
+        expect(page.locator("#hits .hit")).to_have_count(4)
+        page.click("#hits .hit >> nth=0")
+        expect(page.locator("#reader-title")).to_have_text("Supply agreement")
+        expect(page.locator("#delete")).to_be_hidden()
+        shutil.rmtree(tmp_path / "lance")
+        page.reload()
+        expect(page.locator("#trouble")).to_contain_text(place)
         page.close()
 
 

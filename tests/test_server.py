@@ -32,6 +32,8 @@ from pocket_colbert.server.app import Limits, create_app
 from pocket_colbert.server.run import run
 from pocket_colbert.server.security import LOOPBACK_HOSTS, host_name, listening_socket
 from pocket_colbert.server.service import Service
+from pocket_colbert.server.sources import IndexSource
+from pocket_colbert.server.writing import WritingService
 
 from .conftest import listening, serve_command
 
@@ -66,7 +68,11 @@ def serving(folder: Path, encoder: Encoder) -> Iterator[Callable[..., TestClient
     open_clients = []
 
     def start(*, writable: bool = True, **options: Any) -> TestClient:
-        service = Service(encoder, Index.load(folder, writable=writable), writable=writable)
+        service = (
+            WritingService(encoder, Index.load(folder, writable=True))
+            if writable
+            else Service(encoder, IndexSource(Index.load(folder)))
+        )
         client = TestClient(create_app(service, **options), base_url=BASE)
         client.__enter__()
         open_clients.append(client)
@@ -404,7 +410,7 @@ def test_the_openapi_document_is_true(folder: Path, encoder: Encoder) -> None:
         checks.response_schema_conformance,
         checks.negative_data_rejection,
     ]
-    service = Service(encoder, Index.load(folder, writable=True), writable=True)
+    service = WritingService(encoder, Index.load(folder, writable=True))
     with listening(create_app(service)) as address:
         document = httpx.get(f"{address}/openapi.json").json()
         schema = schemathesis.openapi.from_dict(without_long_limits(document))
@@ -449,7 +455,7 @@ def test_overload_answers_everyone(folder: Path, encoder: Encoder) -> None:
                 with lock:
                     running[0] -= 1
 
-    service = Slow(encoder, Index.load(folder), writable=False)
+    service = Slow(encoder, IndexSource(Index.load(folder)))
     app = create_app(service, limits=Limits(concurrency=2, queue=5, seconds=120))
 
     async def send() -> tuple[list[httpx.Response], httpx.Response]:

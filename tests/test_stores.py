@@ -33,10 +33,10 @@ from pocket_colbert import (
 )
 from pocket_colbert.cli import main
 from pocket_colbert.stores import RemoteStore, engine_at, open_store, push
-from pocket_colbert.stores.engine import Engine
+from pocket_colbert.stores.engine import Engine, passage_of
 from pocket_colbert.stores.record import Record
 from pocket_colbert.stores.rows import Row
-from tests.conftest import LIBRARY, cone_documents, listening, unit_rows
+from tests.conftest import LIBRARY, QDRANT_KEY, cone_documents, unit_rows
 from tests.test_filters import NAMES, NASTY, NUMBERS, filters, holds
 from tests.test_joined import Collection
 
@@ -48,7 +48,6 @@ pytestmark = pytest.mark.filterwarnings("default:Api key is used with an insecur
 DIM = 16
 WHERE = {"number": {"$gte": 5, "$lt": 12}}
 EXACT = SearchParameters(mode="exact")
-KEY = "a secret/key"
 ROUNDING = 1e-5
 """Of float32 sums in another order, for a query token."""
 
@@ -68,17 +67,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def address(kind: str, tmp_path: Path) -> str:
     return address_of(kind, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Qdrant server, without the name of a collection, that wants a key."""
-    if "qdrant" in MISSING or not importlib.util.find_spec("qdrant_edge"):
-        pytest.skip("needs the 'qdrant' extra and qdrant-edge-py")
-    from tests.qdrant_server import Server
-
-    with listening(Server(tmp_path_factory.mktemp("server"), KEY).app()) as url:
-        yield url.replace("http", "qdrant")
 
 
 @pytest.fixture
@@ -155,14 +143,14 @@ def test_it_ranks_as_brute_force(
 
 
 def test_it_ranks_as_brute_force_over_http(
-    server: str, index: Index, rng: np.random.Generator, recwarn: pytest.WarningsRecorder
+    qdrant_server: str, index: Index, rng: np.random.Generator, recwarn: pytest.WarningsRecorder
 ) -> None:
-    server = f"{server}/papers"
-    address = server.replace("qdrant://", "qdrant://a%20secret%2Fkey@")
+    place = f"{qdrant_server}/papers"
+    address = place.replace("qdrant://", "qdrant://a%20secret%2Fkey@")
     done = push(index, address, range_fields=["number"])
     assert done.written == 60
     assert push(index, address).unchanged == 60
-    with open_store(server, api_key=KEY) as store:
+    with open_store(place, api_key=QDRANT_KEY) as store:
         queries = queries_of(rng)
         check_ranking(store, index, queries, 10)
         names = {hit.document_id for hit in store.search(queries[:1], 60, where=WHERE)[0]}
@@ -174,9 +162,9 @@ def test_it_ranks_as_brute_force_over_http(
     assert recwarn and all("insecure connection" in str(item.message) for item in recwarn)
 
 
-def test_a_wrong_key_and_a_dead_server_are_store_errors(server: str, index: Index) -> None:
+def test_a_wrong_key_and_a_dead_server_are_store_errors(qdrant_server: str, index: Index) -> None:
     with pytest.raises(StoreError, match="401") as refused:
-        open_store(f"{server}/papers", api_key="wr0ng")
+        open_store(f"{qdrant_server}/papers", api_key="wr0ng")
     with pytest.raises(StoreError, match="refused") as dead:
         push(index, "qdrant://wr0ng@127.0.0.1:9/papers")
     for error in (refused, dead):
@@ -240,6 +228,33 @@ def test_documents_come_back_as_they_were(address: str, rng: np.random.Generator
         assert [hit.document_id for hit in found] == ["plain", "all ' \x00 \""]
 
 
+def test_one_passage_is_fetched_without_the_others(
+    address: str, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors: list[int] = []
+
+    def counting(values: Any, embedding: Any, dim: int) -> Passage:
+        vectors.append(len(embedding))
+        return passage_of(values, embedding, dim)
+
+    push(index, address)
+    monkeypatch.setattr(f"pocket_colbert.stores.{address.partition(':')[0]}.passage_of", counting)
+    with open_store(address) as store:
+        for document in index:
+            name = document.document_id
+            for wanted in index.passages(name):
+                vectors.clear()
+                found = store.passages(name, wanted.start)
+                assert len(vectors) == 1
+                for (part,) in (found, index.passages(name, wanted.start)):
+                    assert (part.start, part.end) == (wanted.start, wanted.end)
+                    assert part.embedding.tolist() == wanted.embedding.tolist()
+        assert store.passages("d0", 7) == index.passages("d0", 7) == []
+        for place in (store, index):
+            with pytest.raises(InvalidInputError, match="no document"):
+                place.passages("other", 0)
+
+
 def test_a_client_and_a_collection_of_your_own(index: Index, rng: np.random.Generator) -> None:
     """As the documentation says: an empty collection with the right vectors, and an alias."""
     if "qdrant" in MISSING:
@@ -287,15 +302,15 @@ class Filtered:
         self.stores: dict[str, RemoteStore] = {}
         for name, address in addresses.items():
             indexed = ["a"] if name == "qdrant over http" else []
-            push(index, address, api_key=KEY, range_fields=indexed)
+            push(index, address, api_key=QDRANT_KEY, range_fields=indexed)
             if indexed:  # the same again is no other layout
-                assert push(index, address, api_key=KEY, range_fields=indexed).written == 0
+                assert push(index, address, api_key=QDRANT_KEY, range_fields=indexed).written == 0
             if name == "lance, indexed":
                 engine = engine_at(address)
                 assert engine.read_record()
                 indexes = engine._table.list_indices()  # type: ignore[attr-defined]
                 assert "values" in {name for index in indexes for name in index.columns}
-            self.stores[name] = open_store(address, api_key=KEY)
+            self.stores[name] = open_store(address, api_key=QDRANT_KEY)
 
     def value(self, rng: np.random.Generator, depth: int) -> Any:
         """Return a value of some kind."""
@@ -319,7 +334,7 @@ def filtered(
     if not addresses:
         pytest.skip("needs the extra qdrant or lance")
     if "qdrant" in addresses and importlib.util.find_spec("qdrant_edge"):
-        addresses["qdrant over http"] = f"{request.getfixturevalue('server')}/filtered"
+        addresses["qdrant over http"] = f"{request.getfixturevalue('qdrant_server')}/filtered"
     with pytest.MonkeyPatch.context() as patch:
         if "lance" in addresses:
             addresses["lance, indexed"] = address_of("lance", folder, "indexed")
@@ -440,16 +455,37 @@ def test_a_reader_refreshes(address: str, index: Index, rng: np.random.Generator
         index.add(["new"], [unit_rows(rng, 4, DIM)])
         index.commit()
         push(index, engine)
-        store.refresh()
+        assert store.refresh() and not store.refresh()
         assert "new" in store and len(store) == 61
         record = store.record.to_text()
-        engine.write_record(record.replace('"complete": true', '"complete": false'))
-        with pytest.raises(StoreError, match="incomplete"):
-            store.refresh()
         engine.write_record(record.replace('"dim": 16', '"dim": 8'))
         with pytest.raises(StoreError, match="another model"):
             store.refresh()
         assert len(store.search([unit_rows(rng, 2, DIM)], 3)[0]) == 3
+
+
+def test_a_reader_goes_on_while_a_push_is_under_way(
+    address: str, kind: str, index: Index, rng: np.random.Generator
+) -> None:
+    engine = engine_at(address)
+    push(index, engine)
+    with RemoteStore(engine) as store:
+        index.add(["new"], [unit_rows(rng, 4, DIM)])
+        index.delete(["d0"])
+        index.commit()
+        # Another connection: Qdrant's local mode has one at a time.
+        pushing = engine if kind == "qdrant" else engine_at(address)
+        with pytest.raises(StoreError, match="unplugged"):
+            push(index, unplugged(pushing, 0))
+        for news in (kind == "qdrant", False):
+            assert store.refresh() == news
+            assert store.record.complete == (kind == "lance")
+            assert len(store) == 60 and "d0" in store and "new" not in store
+            assert len(store.search([unit_rows(rng, 2, DIM)], 60)[0]) == 60
+        del pushing.upsert, pushing.batch_elements  # type: ignore[attr-defined]
+        push(index, pushing)
+        assert store.refresh() and store.record.complete
+        assert len(store) == 60 and "d0" not in store and "new" in store
 
 
 def unplugged(engine: Engine, writes: int) -> Engine:
@@ -650,8 +686,8 @@ def test_addresses_say_where_and_hide_keys() -> None:
 
     for text, place, name in (
         ("qdrant://host/a%20b", "http://host:6333", "a b"),
-        ("qdrant+https://KEY@host:443/x", "https://host:443", "x"),
-        ("qdrant+https://user:KEY@[::1]/proxied/x", "https://[::1]:6333/proxied", "x"),
+        ("qdrant+https://QDRANT_KEY@host:443/x", "https://host:443", "x"),
+        ("qdrant+https://user:QDRANT_KEY@[::1]/proxied/x", "https://[::1]:6333/proxied", "x"),
         ("qdrant://:memory:/x", ":memory:", "x"),
         ("qdrant:///data/q/x", "/data/q", "x"),
         ("lance://my.lance/x", "my.lance", "x"),
@@ -659,8 +695,8 @@ def test_addresses_say_where_and_hide_keys() -> None:
     ):
         found = parse_address(text)
         assert (found.place, found.name) == (place, name)
-        assert "KEY" not in f"{found} {found!r}"
-        assert ("KEY" in text) == (found.key == "KEY")
+        assert "QDRANT_KEY" not in f"{found} {found!r}"
+        assert ("QDRANT_KEY" in text) == (found.key == "QDRANT_KEY")
 
 
 def test_joined_indexes_are_pushed_as_one(

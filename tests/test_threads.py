@@ -6,16 +6,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pocket_colbert import (
     Encoder,
     Index,
     IndexConfig,
+    JoinedIndex,
     Retriever,
     SearchParameters,
     TruncationWarning,
@@ -151,3 +153,43 @@ def test_every_truncation_is_counted_and_one_warns(tiny_model: Path) -> None:
     with pytest.warns(TruncationWarning) as warned, ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda _: [encoder.encode_query(texts) for _ in range(5)], range(THREADS)))
     assert encoder.truncated == 5 * THREADS and len(warned) == 1
+
+
+def test_a_writer_that_commits_keeps_no_refresh_waiting(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "index", IndexConfig(dim=4)) as index, index._changing:
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(index.refresh).result(20) is False
+
+
+def test_joined_indexes_never_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.eye(4, dtype=np.float32)
+
+    def add(name: str) -> None:
+        with Index.load(tmp_path / "a", writable=True) as index:
+            index.add([name], [rows])
+            index.commit()
+
+    for name in "ab":
+        Index.create(tmp_path / name, IndexConfig(dim=4)).close()
+    began, go, join = threading.Event(), threading.Event(), JoinedIndex._join
+
+    def gated(self: JoinedIndex, snapshots: Any) -> None:
+        if not began.is_set():
+            began.set()
+            assert go.wait(20)
+        join(self, snapshots)
+
+    with (
+        JoinedIndex.load([tmp_path / "a", tmp_path / "b"]) as joined,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        monkeypatch.setattr(JoinedIndex, "_join", gated)
+        add("first")
+        slow = pool.submit(joined.refresh)
+        assert began.wait(20)
+        add("second")
+        fast = pool.submit(joined.refresh)
+        wait([fast], timeout=0.5)  # it must not come to its end before the slow one
+        go.set()
+        assert slow.result(20) and fast.result(20)
+        assert [hit.document_id for hit in joined.search([rows], 9)[0]] == ["first", "second"]

@@ -21,6 +21,7 @@ from pocket_colbert.cli_common import (
     encoder_for,
     folder_type,
     id_field_option,
+    incomplete_option,
     json_option,
     load_encoder,
     model_option,
@@ -114,11 +115,7 @@ for command in (
     "--also", type=folder_type, multiple=True, metavar="FOLDER",
     help="Search this index as part of the first; repeatable.",
 )  # fmt: skip
-@click.option(
-    "--incomplete",
-    is_flag=True,
-    help="Search a store although a push to it has not come to its end.",
-)
+@incomplete_option
 @api_key_option
 @model_option
 @threads_option

@@ -113,6 +113,10 @@ codes_option = click.option(
     "--codes", type=click.Choice(CODES), default=DEFAULT_CODES,
     show_default=True, help="Bits a component of a token vector is stored in.",
 )  # fmt: skip
+incomplete_option = click.option(
+    "--incomplete", is_flag=True,
+    help="Search a store although a push to it has not come to its end.",
+)  # fmt: skip
 api_key_option = click.option(
     "--api-key", envvar="QDRANT_API_KEY", show_envvar=True, metavar="TEXT",
     help="Of a Qdrant server.",
@@ -121,6 +125,14 @@ dim_option = click.option(
     "--dim", type=int, help="Components of a token vector to keep, of a model trained for it; "
     "see the model's card.  [default: all]",
 )  # fmt: skip
+
+
+def given_options(context: click.Context) -> set[str]:
+    """Return the names of the parameters that stand on the command line."""
+    return {
+        name for name in context.params
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    }  # fmt: skip
 
 
 def load_encoder(

@@ -20,6 +20,7 @@ from pocket_colbert.cli_common import (
     dim_option,
     encoder_for,
     folder_type,
+    given_options,
     id_field_option,
     inverted_file_option,
     json_option,
@@ -152,12 +153,8 @@ def index(
         inverted_file=inverted_file,
         model=encoder.card.fingerprint,
     )
-    given = {
-        name for name in context.params
-        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-    }  # fmt: skip
     sources = [source_name(path, into) for path in paths]
-    with _target(into, encoder, overwrite, config, given) as target:
+    with _target(into, encoder, overwrite, config, given_options(context)) as target:
         retriever = Retriever(encoder, target)
         with progress_bar("Indexing", None, as_json) as advance:
             try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +13,14 @@ from typing import TYPE_CHECKING
 import click
 
 from pocket_colbert.cli_common import (
+    api_key_option,
     encoder_for,
     folder_type,
+    given_options,
     id_field_option,
+    incomplete_option,
     load_encoder,
     model_option,
-    path_type,
     provider_option,
     text_field_option,
     threads_option,
@@ -32,16 +37,28 @@ from pocket_colbert.errors import (
 if TYPE_CHECKING:
     from pocket_colbert.corpus import Fields
     from pocket_colbert.encoder import Encoder
+    from pocket_colbert.server.sources import Source
 
 
 _NEEDED = ("starlette", "uvicorn", "msgspec", "threadpoolctl")
+_DOCUMENTS, _INDEX, _STORE = "documents", "an index", "a store"
+_OPTIONS = {
+    _DOCUMENTS: ("into", "id_field", "text_field", "title_field"),
+    _INDEX: ("also",),
+    _STORE: ("incomplete", "api_key"),
+}
+"""Options that go with one kind of what can be served only."""
 
 
 @click.command()
-@click.argument("path", type=path_type)
+@click.argument("source", type=click.Path(), metavar="PATH_OR_ADDRESS")
+@click.option(
+    "--also", type=folder_type, multiple=True, metavar="FOLDER",
+    help="Serve this index as part of the first, read-only; repeatable.",
+)  # fmt: skip
 @click.option(
     "--into", type=folder_type, default=None, metavar="DIR",
-    help="Where documents are indexed.  [default: PATH.index]",
+    help="Where documents are indexed.  [default: beside them, with .index at the end]",
 )  # fmt: skip
 @id_field_option
 @text_field_option
@@ -77,11 +94,16 @@ _NEEDED = ("starlette", "uvicorn", "msgspec", "threadpoolctl")
     "--max-body", type=click.IntRange(min=1), default=8_000_000, show_default=True,
     help="Bytes of a request at most.",
 )  # fmt: skip
+@incomplete_option
+@api_key_option
 @model_option
 @threads_option
 @provider_option
+@click.pass_context
 def serve(
-    path: Path,
+    context: click.Context,
+    source: str,
+    also: tuple[Path, ...],
     into: Path | None,
     id_field: str,
     text_field: str,
@@ -95,15 +117,18 @@ def serve(
     queue: int,
     timeout: float,
     max_body: int,
+    incomplete: bool,
+    api_key: str | None,
     model: str | None,
     threads: int | None,
     provider: str,
 ) -> None:
-    """Serve PATH over HTTP, with a page to search it.
+    """Serve PATH_OR_ADDRESS over HTTP, with a page to search it.
 
-    PATH is an index, or a folder or file of documents that `index` takes. Documents are indexed
-    into DIR while they are served, and found as they are committed. Interrupted, it goes on where
-    it was when it is called again; then it takes in what has changed, too.
+    That is an index, a store at an address (see push), or a folder or file of documents that
+    `index` takes. Documents are indexed into DIR while they are served, and found as they are
+    committed. Interrupted, it goes on where it was when it is called again; then it takes in what
+    has changed, too. Stores, and indexes that are joined by --also, are served read-only.
     """
     from pocket_colbert.corpus import Fields
     from pocket_colbert.cpu import usable_cores
@@ -116,55 +141,104 @@ def serve(
         from pocket_colbert.server.run import run
         from pocket_colbert.server.security import LOOPBACK_HOSTS, listening_socket
         from pocket_colbert.server.service import Service
+        from pocket_colbert.server.writing import WritingService
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
         raise OptionalDependencyError.of("serve", "server") from error
 
     warnings.simplefilter("ignore", TruncationWarning)  # long queries are cut, as in search
-    indexing, folder = None, path
-    if is_index(path):
-        if into is not None:
-            raise click.UsageError(f"--into goes with documents, and {path} is an index.")
-    else:
+    kind, shown = _kind(source)
+    _check_options(given_options(context), kind, shown)
+    indexing, folder = None, Path(source)
+    if kind == _DOCUMENTS:
         fields = Fields(id_field, text_field, title_field)
-        folder = _index_folder(path, into, fields, read_only)
-        indexing = Indexing(path, folder, fields, tell=partial(click.echo, err=True))
+        folder = _index_folder(Path(source), into, fields, read_only)
+        indexing = Indexing(Path(source), folder, fields, tell=partial(click.echo, err=True))
     listening, local = listening_socket(host, port, token=token)
-    with listening:
-        encoder = None
-        if not is_index(folder):
-            encoder = load_encoder(model, threads, provider)
-            _create(folder, encoder)
-        with Index.load(folder, writable=not read_only, threads=threads) as index:
-            encoder = encoder or encoder_for(index.config, model, threads, provider)
-            service = Service(encoder, index, writable=not read_only, indexing=indexing)
-            limits = Limits(
-                body=max_body, concurrency=concurrency or usable_cores(), queue=queue,
-                seconds=timeout,
-            )  # fmt: skip
-            # Beyond this machine the token keeps strangers out, whatever name they come by.
-            hosts = [*LOOPBACK_HOSTS, *allow_host] if local or allow_host else None
-            app = create_app(service, limits=limits, token=token, hosts=hosts)
-            place = f"[{host}]" if ":" in host else host
-            now = f", indexing into {folder}" if indexing else ""
-            click.echo(
-                f"Serving {path} ({len(index)} documents{now}) at "
-                f"http://{place}:{listening.getsockname()[1]}",
-                err=True,
+    with listening, ExitStack() as opened:
+        service: Service
+        if kind == _STORE or also or read_only:
+            served = _read_only_source(
+                source, also, kind, threads, api_key, incomplete, math.ceil(timeout)
             )
-            try:
-                run(app, listening, seconds=timeout)
-            finally:
-                service.close()  # a second signal ends the application before it has
+            opened.callback(served.store.close)
+            service = Service(encoder_for(served.store.config, model, threads, provider), served)
+        else:
+            encoder = None
+            if not is_index(folder):
+                encoder = load_encoder(model, threads, provider)
+                _create(folder, encoder)
+            index = opened.enter_context(Index.load(folder, writable=True, threads=threads))
+            encoder = encoder or encoder_for(index.config, model, threads, provider)
+            service = WritingService(encoder, index, indexing=indexing)
+        opened.callback(service.close)  # a second signal ends the application before it has
+        limits = Limits(
+            body=max_body, concurrency=concurrency or usable_cores(), queue=queue, seconds=timeout
+        )
+        # Beyond this machine the token keeps strangers out, whatever name they come by.
+        hosts = [*LOOPBACK_HOSTS, *allow_host] if local or allow_host else None
+        app = create_app(service, limits=limits, token=token, hosts=hosts)
+        place = f"[{host}]" if ":" in host else host
+        now = f", indexing into {folder}" if indexing else ""
+        names = ", ".join([shown, *map(str, also)])
+        click.echo(
+            f"Serving {names} ({service.info().documents} documents{now}) at "
+            f"http://{place}:{listening.getsockname()[1]}",
+            err=True,
+        )
+        run(app, listening, seconds=timeout)
+
+
+def _kind(source: str) -> tuple[str, str]:
+    """Say what is to be served, and how messages name it: without any key."""
+    from pocket_colbert.folder import is_index
+    from pocket_colbert.stores.address import is_address, parse_address
+
+    if is_address(source):
+        return _STORE, str(parse_address(source))
+    if not Path(source).exists():
+        raise IndexNotFoundError(f"there is no index at {source}, and no file or folder.")
+    return _INDEX if is_index(Path(source)) else _DOCUMENTS, source
+
+
+def _check_options(given: set[str], kind: str, shown: str) -> None:
+    """Refuse options that would do nothing."""
+    for wanted, names in _OPTIONS.items():
+        for name in names:
+            if name in given and kind != wanted:
+                option = "--" + name.replace("_", "-")
+                raise click.UsageError(f"{option} goes with {wanted}, and {shown} is {kind}.")
+
+
+def _read_only_source(
+    source: str,
+    also: Sequence[Path],
+    kind: str,
+    threads: int | None,
+    api_key: str | None,
+    incomplete: bool,
+    seconds: int,
+) -> Source:
+    """Open what nothing is written to; one request to an engine may take so many seconds."""
+    from pocket_colbert.index import Index
+    from pocket_colbert.joined import JoinedIndex
+    from pocket_colbert.server.sources import IndexSource, JoinedSource, StoreSource
+    from pocket_colbert.stores.opening import open_store
+
+    if kind == _STORE:
+        return StoreSource(
+            open_store(source, api_key=api_key, timeout=seconds, incomplete=incomplete)
+        )
+    if also:
+        return JoinedSource(JoinedIndex.load([source, *also], threads=threads))
+    return IndexSource(Index.load(source, threads=threads))
 
 
 def _index_folder(path: Path, into: Path | None, fields: Fields, read_only: bool) -> Path:
     """Return where documents are indexed, once it is known that there are any."""
     from pocket_colbert.corpus import read_documents
 
-    if not path.exists():
-        raise IndexNotFoundError(f"there is no index at {path}, and no file or folder.")
     if next(read_documents([path], fields), None) is None:
         raise CorpusError(f"there are no documents in {path}.")
     if read_only:

@@ -433,17 +433,6 @@ class DocumentStore:
         return IndexFormatError(f"{self._path} is damaged: it has {what}.")
 
 
-def check_ids(document_ids: Iterable[str], name: str) -> list[str]:
-    """Return ids as a list, once each is known to be a text that is not empty."""
-    if isinstance(document_ids, str):
-        raise InvalidInputError(f"{name} must be a list of strings, got one string.")
-    ids = list(document_ids)
-    for document_id in ids:
-        if not isinstance(document_id, str) or not document_id:
-            raise InvalidInputError(f"a document id must be a text, got {document_id!r}.")
-    return ids
-
-
 def checked_document(document: Document) -> Document:
     """Return a copy of a document, once it is known that it reads back as it is stored.
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.documents import Document, StoredDocument, check_ids
+from pocket_colbert.documents import Document, StoredDocument
 from pocket_colbert.errors import DuplicateIdError, IndexConflictError, InvalidInputError
 from pocket_colbert.folder import IndexFolder, is_index
+from pocket_colbert.ids import check_ids
 from pocket_colbert.index_info import IndexInfo, describe
 from pocket_colbert.merging import (
     SEGMENT_TOKENS,
@@ -371,9 +372,9 @@ class Index(Searchable):
         Raises:
             IndexFormatError: See `load`.
         """
+        if self._folder is None or self._folder.writable:
+            return False  # at once, whatever is being committed
         with self._changing:
-            if self._folder is None or self._folder.writable:
-                return False
             segments = self._folder.refreshed(self._snapshot.segments)
             if segments is not None:
                 self._snapshot = Snapshot(segments)

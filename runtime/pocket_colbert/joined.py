@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
+import threading
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -56,7 +58,8 @@ class JoinedIndex(Searchable):
         super().__init__(_common_settings([index.config for index in indexes]), threads)
         self.indexes = tuple(indexes)
         self._replacing = replacing
-        self._join()
+        self._joining = threading.Lock()
+        self._join([index.snapshot for index in self.indexes])
 
     @classmethod
     def load(
@@ -95,8 +98,13 @@ class JoinedIndex(Searchable):
     def __repr__(self) -> str:
         return f"<JoinedIndex of {len(self.indexes)} indexes: {len(self)} documents>"
 
+    @property
+    def generation(self) -> int:
+        """Sum of the indexes' generations: a higher one after each commit that is shown."""
+        return self._generation
+
     def refresh(self) -> bool:
-        """Show what writers have committed since, see `Index.refresh`.
+        """Show what writers have committed since, see `Index.refresh`; any thread may ask.
 
         Returns:
             Whether there was anything new.
@@ -105,10 +113,15 @@ class JoinedIndex(Searchable):
             IndexFormatError: See `Index.load`.
             DuplicateIdError: See `JoinedIndex`; what was shown before is still shown.
         """
-        fresh = [index.refresh() for index in self.indexes]
-        if any(fresh):
-            self._join()
-        return any(fresh)
+        with self._joining:
+            for index in self.indexes:
+                index.refresh()
+            snapshots = [index.snapshot for index in self.indexes]
+            # Not what `refresh` returned: an error may have come between it and joining.
+            if all(map(operator.is_, snapshots, self._joined)):
+                return False
+            self._join(snapshots)
+            return True
 
     def save(self, folder: str | Path) -> None:
         """Write one index of all documents to a new folder.
@@ -153,14 +166,15 @@ class JoinedIndex(Searchable):
         for index in self.indexes:
             index.close()
 
-    def _join(self) -> None:
-        parts = [list(index.snapshot.segments) for index in self.indexes]
+    def _join(self, snapshots: Sequence[Snapshot]) -> None:
+        parts = [list(snapshot.segments) for snapshot in snapshots]
         for number in range(1, len(parts)):
             for segment in parts[number]:
                 for ids in segment.living_ids():
                     for earlier in parts[:number]:
                         _without(earlier, ids, self._replacing)
-        self._parts = parts
+        self._parts, self._joined = parts, snapshots
+        self._generation = sum(index.generation for index in self.indexes)
         self._snapshot = Snapshot(tuple(chain.from_iterable(parts)))
 
     def _copied(self, segment: Segment, source: Path | None, folder: Path) -> Segment:

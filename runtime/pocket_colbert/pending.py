@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.documents import Document, Span, StoredDocument, check_ids, checked_document
+from pocket_colbert.documents import Document, Span, StoredDocument, checked_document
 from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.ids import check_ids
 from pocket_colbert.passages import Passage
 from pocket_colbert.quantization import BITS, Codec, check_embedding
 from pocket_colbert.token_rows import EncodedPassage, TokenRows

@@ -22,6 +22,8 @@ from pocket_colbert.selection import top_k
 from pocket_colbert.store import Store
 from pocket_colbert.tokenizer import Token
 
+_Passage = tuple[PassageHit, list[Token], NDArray[np.float32]]
+
 
 class Retriever:
     """An encoder and, for `retrieve`, a store of documents that it encoded."""
@@ -328,8 +330,19 @@ class Retriever:
             self._last.query = known
         return known[2]
 
-    def _passage(self, hit: Hit) -> tuple[PassageHit, list[Token], NDArray[np.float32]]:
-        """Return a hit's best passage, its tokens and their vectors."""
+    def _passage(self, hit: Hit) -> _Passage:
+        """Return a hit's best passage, its tokens and their vectors.
+
+        Who asks for a snippet of a hit then asks for an explanation, in the same thread, and a
+        store on another engine is asked over the network.
+        """
+        known: tuple[Encoder, Hit, _Passage] | None = getattr(self._last, "passage", None)
+        if known is None or known[0] is not self.encoder or known[1] is not hit:
+            known = self.encoder, hit, self._passage_of(hit)
+            self._last.passage = known
+        return known[2]
+
+    def _passage_of(self, hit: Hit) -> _Passage:
         if hit.text is None:
             raise InvalidInputError(
                 f"{hit.document_id!r} has no text to explain; add documents with their texts."
@@ -339,7 +352,7 @@ class Retriever:
         tokens = self.encoder.document_tokens(text, title=hit.title)
         if self.index is not None and self.index.config.pruning == Pruning():
             try:
-                stored = self.index.passages(hit.document_id)
+                stored = self.index.passages(hit.document_id, part.start)
             except InvalidInputError:  # a text that was reranked, or one deleted since
                 stored = []
             for item in stored:

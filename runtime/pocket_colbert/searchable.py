@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,15 +11,16 @@ from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig, SearchParameters
 from pocket_colbert.cpu import usable_cores
-from pocket_colbert.documents import Document, check_ids
+from pocket_colbert.documents import Document
 from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.ids import check_ids
 from pocket_colbert.passages import Passage
 from pocket_colbert.results import Hit
 from pocket_colbert.searching import Search, checked_queries, query_texts_of
 from pocket_colbert.snapshot import Place, Snapshot
 
 
-class Searchable:
+class Searchable(ABC):
     """Segments, and threads to search them with.
 
     Attributes:
@@ -63,6 +65,15 @@ class Searchable:
     def dim(self) -> int:
         """Width of a token vector."""
         return self.config.dim
+
+    @property
+    @abstractmethod
+    def generation(self) -> int:
+        """Number of the commit that is shown, a higher one after each."""
+
+    @abstractmethod
+    def refresh(self) -> bool:
+        """Show what writers have committed since, and say whether there was anything new."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -130,17 +141,21 @@ class Searchable:
         """
         return Snapshot.document(*self._place_of(document_id))
 
-    def passages(self, document_id: str) -> list[Passage]:
+    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
         """Return a document's passages with their token vectors as they are stored.
 
         Of what is committed, which is what searches find, whatever was added or deleted since.
+
+        Args:
+            document_id: Its id.
+            start: Leave out passages whose first character is another one; None for none.
 
         Raises:
             InvalidInputError: There is no committed document of that id.
         """
         snapshot = self._snapshot  # in another thread it may be replaced
         for place in snapshot.places([document_id]).values():
-            return snapshot.passages(place)
+            return snapshot.passages(place, start)
         raise InvalidInputError(f"no document {document_id!r} in the index.")
 
     def close(self) -> None:

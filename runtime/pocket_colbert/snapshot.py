@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.documents import Document
-from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.filters import parse_filter
+from pocket_colbert.ids import check_present
 from pocket_colbert.passages import Passage
 from pocket_colbert.segment import Segment
 
@@ -51,9 +51,9 @@ class Snapshot:
         """Return the document at a place."""
         return self.segments[place[0]].documents.get([place[1]])[place[1]]
 
-    def passages(self, place: Place) -> list[Passage]:
-        """Return the passages of the document at a place, with its token vectors as stored."""
-        return _passages(self.segments[place[0]], place[1], self.document(place))
+    def passages(self, place: Place, start: int | None = None) -> list[Passage]:
+        """Return the passages of the document at a place, see `Searchable.passages`."""
+        return _passages(self.segments[place[0]], place[1], self.document(place), start)
 
     def encoded(self) -> Iterator[tuple[Document, list[Passage]]]:
         """Iterate over documents and their passages, in the order in which they were added."""
@@ -86,12 +86,7 @@ class Snapshot:
         allowed: list[NDArray[np.bool_] | None] = [None] * len(self.segments)
         if subset is not None:
             places = self.places(subset)
-            missing = [item for item in subset if item not in places]
-            if missing:
-                raise InvalidInputError(
-                    f"document ids must be in the index, got {missing[0]!r} and "
-                    f"{len(missing) - 1} others that are not."
-                )
+            check_present(subset, places, "index")
             for number, segment in enumerate(self.segments):
                 mask = np.zeros(segment.num_documents, dtype=bool)
                 mask[[position for n, position in places.values() if n == number]] = True
@@ -105,11 +100,14 @@ class Snapshot:
         return allowed
 
 
-def _passages(segment: Segment, position: int, document: Document) -> list[Passage]:
+def _passages(
+    segment: Segment, position: int, document: Document, start: int | None = None
+) -> list[Passage]:
     numbers = segment.passages_of(np.array([position]))
     return [
-        Passage(start, end, segment.rows.decode(int(number)))
-        for number, (start, end) in zip(
+        Passage(first, end, segment.rows.decode(int(number)))
+        for number, (first, end) in zip(
             numbers, segment.spans(position, document.text), strict=True
         )
+        if start is None or first == start
     ]

@@ -49,8 +49,11 @@ class Store(Protocol):
     def get(self, document_id: str) -> Document:
         """Return a document; InvalidInputError if there is none of that id."""
 
-    def passages(self, document_id: str) -> list[Passage]:
-        """Return a document's passages with their token vectors as they are stored."""
+    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
+        """Return a document's passages with their token vectors as they are stored.
+
+        With `start` only those whose first character is that one: others need not be fetched.
+        """
 
     def close(self) -> None:
         """Release what is open."""

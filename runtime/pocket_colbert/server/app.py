@@ -75,10 +75,10 @@ def create_app(
     token: str | None = None,
     hosts: Sequence[str] | None = None,
 ) -> Application:
-    """Make the ASGI application of an index.
+    """Make the ASGI application of a service.
 
     Args:
-        service: Index and encoder; closed when the application ends.
+        service: What is served; closed when the application ends.
         limits: What it takes on.
         token: What requests must show as bearer; None asks for none.
         hosts: Names a Host header may have; None allows any.
@@ -98,8 +98,8 @@ def create_app(
     server = _Server(service, limits or Limits())
     table: list[tuple[Operation, Work | None]] = [
         (
-            Operation("post", "/api/search", "search", "Search the index.",
-                      m.SearchResponse, m.SearchRequest),
+            Operation("post", "/api/search", "search", "Search.",
+                      m.SearchResponse, m.SearchRequest, errors=(502,)),
             service.search,
         ),
         (
@@ -125,7 +125,7 @@ def create_app(
         ),
         (
             Operation("get", "/api/documents", "getDocuments", "Return documents.",
-                      m.DocumentsResponse, ids=True, errors=(404,)),
+                      m.DocumentsResponse, ids=True, errors=(404, 502)),
             lambda ids, deadline: service.documents(ids),
         ),
         (
@@ -134,7 +134,8 @@ def create_app(
             lambda ids, deadline: service.delete(ids),
         ),
         (
-            Operation("get", "/api/info", "info", "Say what is served.", m.InfoResponse),
+            Operation("get", "/api/info", "info", "Say what is served.", m.InfoResponse,
+                      errors=(502,)),
             lambda nothing, deadline: service.info(),
         ),
         (

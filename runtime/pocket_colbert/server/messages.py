@@ -274,7 +274,14 @@ class Indexing(Struct):
 
 
 class InfoResponse(Struct):
-    """What is served; `indexing` is null where that is an index made before."""
+    """What is served.
+
+    `keywords` is "none" where searches can be by meaning only (`hybrid` is "off"), and `fields`
+    false where `/api/fields` cannot list what there is to filter by. `complete` is false while a
+    push to a store is under way, or after one broke off: documents may be missing, old or new.
+    `bytes` and `generation` are null for a store on another engine, and `indexing` is null where
+    what is served was made before.
+    """
 
     version: str
     model: str
@@ -284,8 +291,10 @@ class InfoResponse(Struct):
     dim: int
     codes: str
     keywords: str
-    bytes: int
-    generation: int
+    fields: bool
+    complete: bool
+    bytes: int | None
+    generation: int | None
     writable: bool
     indexing: Indexing | None
 

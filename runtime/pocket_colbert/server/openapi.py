@@ -23,6 +23,7 @@ ERRORS = {
     421: "The Host header names another server.",
     422: "The request does not follow the schema or another rule; the message says which.",
     500: "The index could not be read or written, or an error nobody expected.",
+    502: "The engine that keeps the documents cannot be reached or does not answer as it must.",
     503: "Too many requests wait, or this one took too long.",
 }
 
@@ -84,7 +85,7 @@ def document_of(operations: Sequence[Operation], *, max_ids: int, token: bool) -
         "info": {
             "title": "pocket-colbert",
             "version": __version__,
-            "description": "Late-interaction search over one index.",
+            "description": "Late-interaction search.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {},

@@ -10,6 +10,8 @@ from pocket_colbert.errors import (
     IndexConflictError,
     InvalidInputError,
     PocketColbertError,
+    StoreError,
+    UnsupportedError,
 )
 
 logger = logging.getLogger("pocket_colbert.server")
@@ -39,10 +41,15 @@ def as_request_error(error: Exception) -> RequestError:
         return error
     if isinstance(error, DuplicateIdError):
         return RequestError(409, "duplicate_id", str(error))
+    if isinstance(error, UnsupportedError):
+        return RequestError(422, "unsupported", str(error))
     if isinstance(error, InvalidInputError):
         return RequestError(422, "invalid_request", str(error))
     if isinstance(error, IndexConflictError):
         return RequestError(409, "index_conflict", str(error))
+    if isinstance(error, StoreError):
+        logger.warning("a store failed: %s", error)
+        return RequestError(502, "store", str(error))
     logger.error("a request failed", exc_info=error)
     if isinstance(error, PocketColbertError):
         return RequestError(500, "internal", str(error))

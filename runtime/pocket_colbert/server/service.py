@@ -1,126 +1,103 @@
-"""What is asked for, computed: plain functions of a request and its deadline, run in threads."""
+"""What is asked for, computed: plain functions of a request and its deadline, run in threads.
+
+Nothing is changed here; `writing.py` does that.
+"""
 
 from __future__ import annotations
 
 import base64
 import math
-import threading
 import uuid
-import weakref
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Sequence
 
 from msgspec import UNSET
 
 import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
 from pocket_colbert.config import SearchParameters
-from pocket_colbert.documents import Document
 from pocket_colbert.encoder import Encoder
-from pocket_colbert.errors import DuplicateIdError, InvalidInputError
+from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.explanation import Explanation
-from pocket_colbert.field_values import FieldValues, field_values
-from pocket_colbert.index import Index
-from pocket_colbert.index_info import describe
-from pocket_colbert.pending import Pending
+from pocket_colbert.field_values import FieldValues
 from pocket_colbert.results import Hit
 from pocket_colbert.retriever import Retriever
-from pocket_colbert.server.indexing import Indexing
-from pocket_colbert.server.problems import Deadline, RequestError, logger
-from pocket_colbert.snapshot import Snapshot
+from pocket_colbert.server.problems import Deadline, RequestError
+from pocket_colbert.server.sources import Source
 
 _ATTEMPTS = 3
-_SMALL_SEGMENTS = 8
-_Result = TypeVar("_Result")
 
 
 class Service:
-    """An index and the encoder that it was made with.
+    """What is served and the encoder that it was made with; read-only.
 
-    Reading methods may be called from any thread. Writing methods take turns.
+    Methods may be called from any thread.
 
     Attributes:
         encoder: The encoder.
-        index: The index.
+        writable: Whether documents may be added and deleted.
     """
 
-    def __init__(
-        self, encoder: Encoder, index: Index, *, writable: bool, indexing: Indexing | None = None
-    ) -> None:
+    writable = False
+
+    def __init__(self, encoder: Encoder, source: Source) -> None:
         """Put the two together.
 
         Args:
             encoder: The encoder.
-            index: Its index; closed by `close`.
-            writable: Whether the index was opened for writing.
-            indexing: What brings the index up to date from `start` on.
+            source: What is served; `close` closes its store.
 
         Raises:
-            InvalidInputError: The index was made with another model.
+            InvalidInputError: It was made with another model.
         """
         self.encoder = encoder
-        self.index = index
-        self.writable = writable
-        self._retriever = Retriever(encoder, index)
-        self._writing = threading.Lock()
-        self._indexing = indexing
-        self._described = _OfSnapshot(
-            lambda snapshot: describe(index.config, snapshot.segments, Pending(index.config))
-        )
-        self._fields = _OfSnapshot(field_values)
+        self._source = source
+        self._retriever = Retriever(encoder, source.store)
 
     def start(self) -> None:
-        """Begin to index what is to be indexed."""
-        if self._indexing is not None:
-            self._indexing.start(self._retriever)
+        """Begin with what is to be done beside answering, which is nothing here."""
 
     def close(self) -> None:
-        """Stop indexing, commit what is pending and close the index; again does nothing."""
-        if self._indexing is not None:
-            self._indexing.stop()
-        with self._writing:
-            try:
-                if self.writable:
-                    self.index.commit()
-            finally:
-                self.index.close()
+        """Close what is served; again does nothing."""
+        self._source.store.close()
 
     def info(self) -> m.InfoResponse:
         """Say what is served."""
-        # What is committed, and so can be found.
-        found = self._described.get(self.index.snapshot)
+        self._source.refresh()
+        # Read before the numbers, so that who has seen it has seen at least these.
+        generation = self._source.generation
+        held = self._source.held()
         return m.InfoResponse(
             version=__version__,
             model=self.encoder.card.fingerprint,
-            documents=found.documents,
-            passages=found.passages,
-            tokens=found.tokens,
-            dim=found.dim,
-            codes=found.codes,
-            keywords=self.index.config.keywords,
-            bytes=sum(found.bytes.values()),
-            generation=self.index.generation,
+            documents=held.documents,
+            passages=held.passages,
+            tokens=held.tokens,
+            dim=self.encoder.dim,
+            codes=held.codes,
+            keywords=held.keywords,
+            fields=held.fields,
+            complete=held.complete,
+            bytes=held.bytes,
+            generation=generation,
             writable=self.writable,
-            indexing=None if self._indexing is None else self._indexing.progress,
+            indexing=self._progress(),
         )
 
     def fields(self) -> m.FieldsResponse:
         """Say what there is to filter by."""
-        if not self.writable:
-            self.index.refresh()
-        return m.FieldsResponse([_field(f) for f in self._fields.get(self.index.snapshot)])
+        self._source.refresh()
+        return m.FieldsResponse([_field(found) for found in self._source.fields()])
 
     def search(self, request: m.SearchRequest, deadline: Deadline) -> m.SearchResponse:
         """Search, and say why and where."""
-        if not self.writable:
-            self.index.refresh()  # another process may write to it
+        self._source.refresh()
         for _ in range(_ATTEMPTS):
-            generation = self.index.generation
+            generation = self._source.generation
             try:
                 return self._search(request, deadline)
             except InvalidInputError:
                 # A document that was found may have been deleted before it was explained.
-                if generation == self.index.generation:
+                if generation == self._source.generation:
                     raise
         raise RequestError(
             503, "overloaded", "the index changes too fast; try again.", {"Retry-After": "1"}
@@ -208,15 +185,13 @@ class Service:
 
     def documents(self, document_ids: Sequence[str]) -> m.DocumentsResponse:
         """Return documents."""
-        if not self.writable:
-            self.index.refresh()
-        snapshot = self.index.snapshot
-        places = snapshot.places(document_ids)
+        self._source.refresh()
+        known = self._source.documents(document_ids)
         found = []
         for document_id in document_ids:
-            if document_id not in places:
-                raise _unknown(document_id)
-            document = snapshot.document(places[document_id])
+            if document_id not in known:
+                raise unknown(document_id)
+            document = known[document_id]
             found.append(
                 m.StoredDocument(
                     document_id,
@@ -231,86 +206,19 @@ class Service:
     def add(
         self, request: m.DocumentsRequest, deadline: Deadline, *, replacing: bool
     ) -> m.AddedResponse:
-        """Add documents, or put them in the place of others; they are durable on return."""
-        documents = [
-            Document(item.id, item.text, item.title, item.metadata, item.source)
-            for item in request.documents
-        ]
-        with self._writing:
-            self._begin()
-            self._check_ids([document.document_id for document in documents], replacing)
-            method = self._retriever.upsert if replacing else self._retriever.add
-            tokens = method(documents, progress=deadline.progress)
-            try:
-                self.index.commit()
-            except OSError:
-                if not replacing:  # take them back, so that the same request may be repeated
-                    self.index.delete([document.document_id for document in documents])
-                raise
-            self._tidy()
-            return m.AddedResponse(len(documents), tokens, len(self.index))
+        """Refuse to add documents."""
+        raise self._refused()
 
     def delete(self, document_ids: Sequence[str]) -> m.DeletedResponse:
-        """Delete documents; they are gone for good on return."""
-        with self._writing:
-            self._begin()
-            for document_id in document_ids:
-                if document_id not in self.index:
-                    raise _unknown(document_id)
-            deleted = self.index.delete(document_ids)
-            self.index.commit()
-            self._tidy()
-            return m.DeletedResponse(deleted, len(self.index))
+        """Refuse to delete documents."""
+        raise self._refused()
 
-    def _begin(self) -> None:
-        """Refuse to change an index that was opened for reading.
+    def _refused(self) -> RequestError:
+        return RequestError(403, "read_only", self._source.read_only)
 
-        What an earlier request changed and, on a full disk, could not commit is committed first:
-        one request's changes are never told as another's.
-        """
-        if not self.writable:
-            raise RequestError(
-                403, "read_only", "the index is served read-only; start without --read-only."
-            )
-        self.index.commit()
-
-    def _check_ids(self, document_ids: Sequence[str], replacing: bool) -> None:
-        """Refuse ids before the work of encoding that the index would refuse after it."""
-        seen: set[str] = set()
-        for document_id in document_ids:
-            if document_id in seen:
-                raise DuplicateIdError(f"document ids must differ, got {document_id!r} twice.")
-            seen.add(document_id)
-            if not replacing and document_id in self.index:
-                raise DuplicateIdError(
-                    f"document ids must be new, got {document_id!r}, which is in the index; PUT "
-                    "replaces it."
-                )
-
-    def _tidy(self) -> None:
-        """Keep the number of small segments bounded. The commit before this one holds anyway."""
-        try:
-            self.index.compact(only_small=_SMALL_SEGMENTS)
-        except OSError as error:
-            logger.warning("small segments could not be merged: %s", error)
-
-
-class _OfSnapshot(Generic[_Result]):
-    """Remembers what was made of a snapshot, for as long as that is the last one asked about."""
-
-    def __init__(self, make: Callable[[Snapshot], _Result]) -> None:
-        self._make = make
-        # Weak, lest segments that have been merged away stay open.
-        self._known: tuple[weakref.ref[Snapshot], _Result] | None = None
-
-    def get(self, snapshot: Snapshot) -> _Result:
-        """Return what was made of it, made now if need be."""
-        known = self._known
-        if known is not None and known[0]() is snapshot:
-            return known[1]
-        made = self._make(snapshot)
-        self._known = weakref.ref(snapshot), made
-        return made
+    def _progress(self) -> m.Indexing | None:
+        """How far what is served is indexed; None where that has been done before."""
+        return None
 
 
 def _field(found: FieldValues) -> m.MetadataField:
@@ -349,5 +257,6 @@ def _explanation(why: Explanation) -> m.Explanation:
     )
 
 
-def _unknown(document_id: str) -> RequestError:
+def unknown(document_id: str) -> RequestError:
+    """Build the answer to a request for a document that is not there."""
     return RequestError(404, "unknown_id", f"no document {document_id!r} in the index.")

@@ -126,8 +126,14 @@ class Engine(ABC):
         """Return those of the documents that are there."""
 
     @abstractmethod
-    def passages(self, document_id: str, dim: int) -> list[Passage]:
-        """Return a document's passages in order, none for a document that is not there."""
+    def passages(self, document_id: str, dim: int, start: int | None) -> list[Passage] | None:
+        """Return a document's passages in order, None for a document that is not there.
+
+        Args:
+            document_id: Its id.
+            dim: Width of a token vector.
+            start: Leave out passages whose first character is another one; None for none.
+        """
 
     @abstractmethod
     def known(self, document_ids: Sequence[str]) -> dict[str, Known]:
@@ -154,8 +160,11 @@ class Engine(ABC):
         """Make what has been written fast to search."""
 
     @abstractmethod
-    def refresh(self) -> None:
-        """Show what others have written since."""
+    def latest(self) -> Engine:
+        """Return an engine that shows what others have written since, this one if it does.
+
+        If it is another one, this one shows what it did.
+        """
 
     @abstractmethod
     def close(self) -> None:

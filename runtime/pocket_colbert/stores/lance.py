@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -126,11 +127,15 @@ class Lance(Engine):
             for row in self._first_rows(document_ids, names)
         }  # fmt: skip
 
-    def passages(self, document_id: str, dim: int) -> list[Passage]:
+    def passages(self, document_id: str, dim: int, start: int | None) -> list[Passage] | None:
         """See `Engine.passages`."""
         names = ["passage", "start", "end", "vector"]
         where = f"document_id = {_text(document_id)}"
+        if start is not None:
+            where += f" AND start = {int(start)}"
         rows = sorted(self._select(where, names, None), key=lambda row: row["passage"])
+        if not rows and not self.known([document_id]):
+            return None
         return [passage_of(row, row["vector"], dim) for row in rows]
 
     def known(self, document_ids: Sequence[str]) -> dict[str, Known]:
@@ -189,10 +194,11 @@ class Lance(Engine):
                 old = timedelta(milliseconds=1) if first else _OLD_VERSIONS
                 self._table.optimize(cleanup_older_than=old)
 
-    def refresh(self) -> None:
-        """See `Engine.refresh`."""
-        with self._errors():
-            self._table.checkout_latest()
+    def latest(self) -> Lance:
+        """See `Engine.latest`."""
+        latest = copy(self)
+        latest._table = None  # `read_record` opens it as it is by then
+        return latest
 
     def close(self) -> None:
         """LanceDB holds nothing open that it does not release by itself."""

@@ -179,12 +179,18 @@ class Qdrant(Engine):
         points = self._retrieve([row_id(item, 0) for item in document_ids], names)
         return {point.payload["document_id"]: _document(point.payload) for point in points}
 
-    def passages(self, document_id: str, dim: int) -> list[Passage]:
-        """See `Engine.passages`."""
-        first = self._retrieve([row_id(document_id, 0)], ["passages"])
-        count = first[0].payload["passages"] if first else 0
-        ids = [row_id(document_id, number) for number in range(count)]
-        points = self._retrieve(ids, ["passage", "start", "end"], with_vectors=True)
+    def passages(self, document_id: str, dim: int, start: int | None) -> list[Passage] | None:
+        """See `Engine.passages`; most documents have one passage, and one request does for them."""
+        names = ["passage", "start", "end"]
+        points = self._retrieve([row_id(document_id, 0)], ["passages", *names], with_vectors=True)
+        if not points:
+            return None
+        others = [row_id(document_id, n) for n in range(1, points[0].payload["passages"])]
+        if start is not None:
+            points = [point for point in points if point.payload["start"] == start]
+            found = self._retrieve(others, ["start"])  # without vectors, which are the bulk
+            others = [str(point.id) for point in found if point.payload["start"] == start]
+        points += self._retrieve(others, names, with_vectors=True)
         return [
             passage_of(point.payload, (point.vector or {}).get(_VECTOR), dim)
             for point in sorted(points, key=lambda item: item.payload["passage"])
@@ -239,8 +245,9 @@ class Qdrant(Engine):
     def finish(self, layout: Layout) -> None:
         """The server optimises by itself."""
 
-    def refresh(self) -> None:
+    def latest(self) -> Qdrant:
         """Every request sees what is there."""
+        return self
 
     def close(self) -> None:
         """See `Engine.close`."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig, SearchParameters
-from pocket_colbert.documents import Document, check_ids
+from pocket_colbert.documents import Document
 from pocket_colbert.errors import (
     InvalidInputError,
     StoreError,
@@ -18,6 +18,7 @@ from pocket_colbert.errors import (
     UnsupportedError,
 )
 from pocket_colbert.filters import is_unicode, parse_filter
+from pocket_colbert.ids import check_ids, check_present
 from pocket_colbert.passages import Passage
 from pocket_colbert.results import Hit, PassageHit
 from pocket_colbert.searching import checked_queries
@@ -58,8 +59,14 @@ class RemoteStore:
         """
         self._engine = engine
         self._incomplete = incomplete
-        self.record = self._read()
+        self.record = _record_of(engine)
         self.config: IndexConfig = self.record.config
+        if not self.record.complete and not incomplete:
+            raise StoreError(
+                f"{engine} is incomplete: a push to it is under way or broke off. Wait, or "
+                "push again: it goes on where it was. To search what is there so far, open it "
+                "with incomplete=True (--incomplete)."
+            )
 
     def __enter__(self) -> RemoteStore:
         return self
@@ -75,27 +82,42 @@ class RemoteStore:
         return self.record.documents
 
     def __contains__(self, document_id: object) -> bool:
-        return isinstance(document_id, str) and not self._missing([document_id])
+        return isinstance(document_id, str) and document_id in self._present([document_id])
 
     @property
     def dim(self) -> int:
         """Width of a token vector."""
         return self.config.dim
 
-    def refresh(self) -> None:
+    @property
+    def address(self) -> str:
+        """Where it is, without any key."""
+        return str(self._engine)
+
+    def refresh(self) -> bool:
         """Show what later pushes have brought.
 
-        A Qdrant server shows documents at once, other engines what was there when the store was
-        opened; the number of documents is as of opening in both.
+        LanceDB shows the last complete state until this is called, and goes on with it while a
+        push is under way or after one broke off (unless the store was opened `incomplete`). A
+        Qdrant server shows documents as they come; `record` is as of the last call, and says
+        whether they are complete.
+
+        Returns:
+            Whether there was anything new.
 
         Raises:
-            StoreError: See `__init__`.
+            StoreNotFoundError: See `__init__`. What was shown before is still shown.
+            StoreError: See `__init__`, or the store was made anew with another model; likewise.
         """
-        self._engine.refresh()
-        record = self._read()
+        latest = self._engine.latest()
+        record = _record_of(latest)
         if record.config.model != self.config.model or record.config.dim != self.dim:
-            raise StoreError(f"{self._engine} was made anew with another model; open it again.")
-        self.record, self.config = record, record.config
+            raise StoreError(f"{latest} was made anew with another model; open it again.")
+        if not (record.complete or self._incomplete or latest is self._engine):
+            return False
+        fresh = record != self.record
+        self._engine, self.record, self.config = latest, record, record.config
+        return fresh
 
     def search(
         self,
@@ -139,12 +161,7 @@ class RemoteStore:
         exact = parameters.mode == "exact" or not self.record.approximate
         if subset is not None:
             ids = check_ids(subset, "subset")
-            missing = self._missing(ids)
-            if missing:
-                raise InvalidInputError(
-                    f"document ids must be in the store, got {missing[0]!r} and "
-                    f"{len(missing) - 1} others that are not."
-                )
+            check_present(ids, self._present(ids), "store")
             conditions.append(self._engine.documents_in(ids))
             exact = True
         condition = self._engine.all_of(conditions) if conditions else None
@@ -160,41 +177,41 @@ class RemoteStore:
             InvalidInputError: There is no document of that id.
             StoreError: See `search`.
         """
-        found = self._engine.documents([document_id]) if is_unicode(document_id) else {}
+        found = self.find([document_id])
         if document_id not in found:
             raise InvalidInputError(f"no document {document_id!r} in {self._engine}.")
         return found[document_id]
 
-    def passages(self, document_id: str) -> list[Passage]:
+    def find(self, document_ids: Sequence[str]) -> dict[str, Document]:
+        """Return those of the documents that are there, in one request.
+
+        Raises:
+            StoreError: See `search`.
+        """
+        return self._engine.documents([item for item in document_ids if is_unicode(item)])
+
+    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
         """Return a document's passages with their token vectors as the engine holds them.
+
+        Args:
+            document_id: Its id.
+            start: Leave out passages whose first character is another one, which are then not
+                fetched; None for none.
 
         Raises:
             InvalidInputError: There is no document of that id.
             StoreError: See `search`.
         """
-        found = self._engine.passages(document_id, self.dim) if is_unicode(document_id) else []
-        if not found:
+        found = None
+        if is_unicode(document_id):
+            found = self._engine.passages(document_id, self.dim, start)
+        if found is None:
             raise InvalidInputError(f"no document {document_id!r} in {self._engine}.")
         return found
 
     def close(self) -> None:
         """Close the engine."""
         self._engine.close()
-
-    def _read(self) -> Record:
-        text = self._engine.read_record()
-        if text is None:
-            raise StoreNotFoundError(
-                f"there is no store at {self._engine}; push an index to it, or mend the address."
-            )
-        record = Record.from_text(text, str(self._engine))
-        if not record.complete and not self._incomplete:
-            raise StoreError(
-                f"{self._engine} is incomplete: a push to it is under way or broke off. Wait, or "
-                "push again: it goes on where it was. To search what is there so far, open it "
-                "with incomplete=True (--incomplete)."
-            )
-        return record
 
     def _check_parameters(self, parameters: SearchParameters) -> None:
         defaults = {item.name: item.default for item in fields(SearchParameters)}
@@ -206,14 +223,13 @@ class RemoteStore:
                     f"the kind; got {value!r}. Leave it out, or search an index folder."
                 )
 
-    def _missing(self, document_ids: Sequence[str]) -> list[str]:
-        """Return those of the ids whose documents are not there."""
-        missing: list[str] = []
+    def _present(self, document_ids: Sequence[str]) -> set[str]:
+        """Return those of the ids whose documents are there."""
+        present: set[str] = set()
         for first in range(0, len(document_ids), _BATCH):
             batch = document_ids[first : first + _BATCH]
-            known = self._engine.known([item for item in batch if is_unicode(item)])
-            missing.extend(item for item in batch if item not in known)
-        return missing
+            present.update(self._engine.known([item for item in batch if is_unicode(item)]))
+        return present
 
     def _hits(
         self,
@@ -266,6 +282,15 @@ class RemoteStore:
             ):
                 return ranked[:k]
             limit *= 2
+
+
+def _record_of(engine: Engine) -> Record:
+    text = engine.read_record()
+    if text is None:
+        raise StoreNotFoundError(
+            f"there is no store at {engine}; push an index to it, or mend the address."
+        )
+    return Record.from_text(text, str(engine))
 
 
 def _rank(found: Found) -> tuple[float, int]:

@@ -52,8 +52,10 @@ const said = (error) => (error instanceof Refused ? error.message : "The server 
 async function showInfo() {
   const info = await call("GET", "/api/info");
   state.writable = info.writable;
-  $("served").textContent = `${info.documents} documents`;
+  $("served").textContent = `${info.documents} documents${info.complete ? "" : ", incomplete"}`;
   $("open-add").hidden = !info.writable;
+  $("hybrid").hidden = info.keywords === "none";
+  if ($("hybrid").hidden) $("hybrid").value = "off";
   return info;
 }
 
@@ -65,10 +67,10 @@ async function follow() {
   try {
     info = await showInfo();
     changed = info.generation !== state.generation;
-    if (changed) await showFields();
+    if (changed) await showFields(info);
   } catch (error) {
     if (error.status === 401) return; // goes on when the token is given
-    $("indexing-text").textContent = said(error);
+    $("trouble").textContent = said(error);
     setTimeout(follow, 5 * POLLING_PAUSE);
     return;
   }
@@ -81,9 +83,10 @@ async function follow() {
 
 function showIndexing({ indexing, documents: found }) {
   $("indexing").hidden = !UNDER_WAY.includes(indexing?.state);
+  $("trouble").textContent = "";
   if (!indexing) return;
   const { state: now, source, documents, total, message } = indexing;
-  $("indexing-failed").textContent = now === "failed" ? `Indexing ${source} stopped: ${message}` : "";
+  $("trouble").textContent = now === "failed" ? `Indexing ${source} stopped: ${message}` : "";
   const bar = $("indexing-bar");
   if (total === null) bar.removeAttribute("value");
   else Object.assign(bar, { max: Math.max(total, documents, 1), value: documents });
@@ -142,13 +145,8 @@ async function search() {
 
 // ---- filters
 
-async function showFields() {
-  try {
-    state.fields = (await call("GET", "/api/fields")).fields;
-  } catch (error) {
-    if (error.status !== 422) throw error;
-    state.fields = []; // the index is of a format that filters do not work on
-  }
+async function showFields(info) {
+  state.fields = info.fields ? (await call("GET", "/api/fields")).fields : [];
   $("open-filter").hidden = !state.fields.length;
   const chosen = $("filter-field").value;
   options($("filter-field"), state.fields.map((field) => [field.name, field.name]));
@@ -414,7 +412,7 @@ async function add(event) {
 async function changed() {
   const info = await showInfo();
   state.generation = info.generation;
-  await showFields();
+  await showFields(info);
   await search();
 }
 

@@ -1,0 +1,119 @@
+"""An index that is changed while it is served."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import pocket_colbert.server.messages as m
+from pocket_colbert.documents import Document
+from pocket_colbert.encoder import Encoder
+from pocket_colbert.errors import DuplicateIdError
+from pocket_colbert.index import Index
+from pocket_colbert.server.indexing import Indexing
+from pocket_colbert.server.problems import Deadline, logger
+from pocket_colbert.server.service import Service, unknown
+from pocket_colbert.server.sources import IndexSource
+
+_SMALL_SEGMENTS = 8
+
+
+class WritingService(Service):
+    """An index that is open for writing. Methods that write take turns."""
+
+    writable = True
+
+    def __init__(self, encoder: Encoder, index: Index, *, indexing: Indexing | None = None) -> None:
+        """Put encoder and index together.
+
+        Args:
+            encoder: The encoder.
+            index: Its index, open for writing; closed by `close`.
+            indexing: What brings the index up to date from `start` on.
+
+        Raises:
+            InvalidInputError: The index was made with another model.
+        """
+        super().__init__(encoder, IndexSource(index))
+        self._index = index
+        self._writing = threading.Lock()
+        self._indexing = indexing
+
+    def start(self) -> None:
+        """Begin to index what is to be indexed."""
+        if self._indexing is not None:
+            self._indexing.start(self._retriever)
+
+    def close(self) -> None:
+        """Stop indexing, commit what is pending and close the index; again does nothing."""
+        if self._indexing is not None:
+            self._indexing.stop()
+        with self._writing:
+            try:
+                self._index.commit()
+            finally:
+                super().close()
+
+    def add(
+        self, request: m.DocumentsRequest, deadline: Deadline, *, replacing: bool
+    ) -> m.AddedResponse:
+        """Add documents, or put them in the place of others; they are durable on return."""
+        documents = [
+            Document(item.id, item.text, item.title, item.metadata, item.source)
+            for item in request.documents
+        ]
+        with self._writing:
+            self._begin()
+            self._check_ids([document.document_id for document in documents], replacing)
+            method = self._retriever.upsert if replacing else self._retriever.add
+            tokens = method(documents, progress=deadline.progress)
+            try:
+                self._index.commit()
+            except OSError:
+                if not replacing:  # take them back, so that the same request may be repeated
+                    self._index.delete([document.document_id for document in documents])
+                raise
+            self._tidy()
+            return m.AddedResponse(len(documents), tokens, len(self._index))
+
+    def delete(self, document_ids: Sequence[str]) -> m.DeletedResponse:
+        """Delete documents; they are gone for good on return."""
+        with self._writing:
+            self._begin()
+            for document_id in document_ids:
+                if document_id not in self._index:
+                    raise unknown(document_id)
+            deleted = self._index.delete(document_ids)
+            self._index.commit()
+            self._tidy()
+            return m.DeletedResponse(deleted, len(self._index))
+
+    def _begin(self) -> None:
+        """Commit what an earlier request changed and, on a full disk, could not commit.
+
+        One request's changes are never told as another's.
+        """
+        self._index.commit()
+
+    def _check_ids(self, document_ids: Sequence[str], replacing: bool) -> None:
+        """Refuse ids before the work of encoding that the index would refuse after it."""
+        seen: set[str] = set()
+        for document_id in document_ids:
+            if document_id in seen:
+                raise DuplicateIdError(f"document ids must differ, got {document_id!r} twice.")
+            seen.add(document_id)
+            if not replacing and document_id in self._index:
+                raise DuplicateIdError(
+                    f"document ids must be new, got {document_id!r}, which is in the index; PUT "
+                    "replaces it."
+                )
+
+    def _tidy(self) -> None:
+        """Keep the number of small segments bounded. The commit before this one holds anyway."""
+        try:
+            self._index.compact(only_small=_SMALL_SEGMENTS)
+        except OSError as error:
+            logger.warning("small segments could not be merged: %s", error)
+
+    def _progress(self) -> m.Indexing | None:
+        return None if self._indexing is None else self._indexing.progress
