@@ -50,6 +50,7 @@ from pocket_colbert.bulk import (
     Workers,
     encode_corpus,
     index_encoded,
+    workers,
 )
 from pocket_colbert.bulk.job import Job, JobFile
 from pocket_colbert.bulk.opening import target_at
@@ -100,7 +101,9 @@ def corpus(tmp_path: Path, rng: np.random.Generator) -> Path:
 def two_processors() -> Iterator[None]:
     """Ray with two processors, whatever the machine has."""
     try:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+        )
     except Exception as error:  # what a machine does not allow is many things
         pytest.skip(f"Ray cannot be started here: {error}")
     yield
@@ -409,6 +412,25 @@ def test_a_table_ranks_as_the_index_does(corpus: Path, tiny_model: Path, tmp_pat
         assert (report.documents, report.deleted) == (68, 0)
         with open_store(address) as store:
             assert len(store) == 68
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_relative_paths_mean_the_same_to_workers(
+    corpus: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_model, tmp_path / "my-model")
+    report = encode_corpus(["corpus"], "encoded", model="my-model")
+    assert len(EncodedCorpus(tmp_path / "encoded")) == report.documents == 68
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_what_a_worker_raises_of_its_own_is_one_line() -> None:
+    def fails(row: Any) -> Any:
+        raise MemoryError("no room")
+
+    with pytest.raises(ClusterError, match="^a worker failed: MemoryError: no room$"):
+        list(workers._results(ray.data.from_items([1]).map(fails)))
 
 
 @pytest.mark.usefixtures("two_processors")

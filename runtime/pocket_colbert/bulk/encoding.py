@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pocket_colbert.bulk.job import Counts, Job, JobFile
-from pocket_colbert.bulk.opening import target_at
+from pocket_colbert.bulk.opening import from_anywhere, target_at
 from pocket_colbert.bulk.sources import PartSize, Survey, find_files, read_file
 from pocket_colbert.bulk.target import Target
 from pocket_colbert.bulk.workers import Workers, cluster, encode_parts, survey
@@ -108,7 +108,8 @@ def encode_corpus(
         fields=fields or Fields(), datatype=datatype, size=part_size,
         files=tuple(JobFile(file, ()) for file in files),
     )  # fmt: skip
-    place: dict[str, Any] = {"into": str(into), "approximate": approximate}
+    model_name = str(Path(model).absolute() if Path(model).is_dir() else model)
+    place: dict[str, Any] = {"into": from_anywhere(str(into)), "approximate": approximate}
     with cluster(workers):  # Lance is imported after it: what it brings must not be forked
         target = target_at(**place)
         job = target.read_job()
@@ -123,7 +124,7 @@ def encode_corpus(
         finished = target.finished(job)
         before = done = Counts.total(list(finished.values())).documents
         progress(done, job.documents)
-        for name, counts in encode_parts(job, place, str(model), workers, finished):
+        for name, counts in encode_parts(job, place, model_name, workers, finished):
             finished[name] = counts
             done += counts.documents
             progress(done, job.documents)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from pocket_colbert.bulk.parquet import ParquetTarget
+from pocket_colbert.bulk.places import Place
 from pocket_colbert.bulk.target import Target
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.stores.address import is_address, parse_address
@@ -31,3 +34,13 @@ def target_at(into: str, *, approximate: bool = False) -> Target:
     from pocket_colbert.bulk.lance_table import LanceTarget
 
     return LanceTarget(into, approximate=approximate)
+
+
+def from_anywhere(into: str) -> str:
+    """Return an address, or path, that means the same in any folder of this machine."""
+    if not is_address(into):
+        return Place(into).uri
+    folder = parse_address(into).folder
+    return (
+        into if folder is None else f"lance://{os.path.abspath(folder)}/{into.rpartition('/')[2]}"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ except ImportError as error:
 _TASKS = 1000
 """Into so many are files shared out at most, where there are many small ones."""
 
+_RAISED = re.compile(r"[\w.]+(Error|Exception|Exit|Operation)\b")
 _READERS = 4
 """Files that are read at a time; reading is a thousand times as fast as encoding."""
 
@@ -169,7 +171,9 @@ def cluster(workers: Workers) -> Iterator[None]:
     if started:
         try:
             ray.init(
-                workers.address, include_dashboard=False if workers.address is None else None,
+                # "local", lest it joins a cluster that happens to run on this machine.
+                workers.address or "local",
+                include_dashboard=False if workers.address is None else None,
                 log_to_driver=False, logging_level=logging.ERROR,
             )  # fmt: skip
         except (RayError, OSError, RuntimeError, ValueError) as error:
@@ -273,9 +277,14 @@ def _quietly() -> Iterator[None]:
     context.target_max_block_size = 1  # a part is a block, so that any worker can take the next
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    with ray.data.DataContext.current(context):
-        yield
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with ray.data.DataContext.current(context):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _results(dataset: Any) -> Iterator[Any]:
@@ -288,4 +297,6 @@ def _results(dataset: Any) -> Iterator[Any]:
                 raise getattr(errors, name)(text)
             yield values
     except RayError as error:
-        raise ClusterError(f"a worker failed: {error}") from error
+        # Of a text of many lines, that which names what was raised first.
+        reasons = [line for line in str(error).splitlines() if _RAISED.match(line)]
+        raise ClusterError(f"a worker failed: {(reasons or [str(error)])[0]}") from error
