@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--from", type=Path, dest="earlier", help="JSON of an earlier run")
     parser.add_argument("--documents", type=int, default=1500, help="real ones to encode")
     parser.add_argument("--scale", type=float, default=1.0, help="of the sizes, to try it out")
-    parser.add_argument("--seconds", type=float, default=6.0, help="for the queries of a search")
+    parser.add_argument("--seconds", type=float, default=8.0, help="for the queries of a search")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--docs", type=Path, nargs="*", default=[])
     options = parser.parse_args()

@@ -26,6 +26,8 @@ SECONDS = 1.0
 GPU_BYTES, GPU_BANDWIDTH = 80e9, 3.35e12
 """Memory and its bytes a second of an H100 SXM, from its data sheet."""
 
+DEFAULT_PATH = "index, approximate"
+
 Point = Mapping[str, Any]
 
 
@@ -141,8 +143,8 @@ def _per_million(results: Mapping[str, Any], costs: Sequence[str]) -> str:
             cells.append("")
             if key in lines:
                 line, unit = lines[key], COSTS[key][1]
-                fixed, each = round(line.fixed * unit, 3) + 0.0, short(line.per_million * unit)
-                cells[-1] = f"{fixed:.3f} + **{each}** ({100 * line.residual:.0f} %)"
+                fixed, each = round(line.fixed * unit, 3) + 0.0, round(line.per_million * unit, 9)
+                cells[-1] = f"{fixed:.3f} + **{short(each)}** ({100 * line.residual:.0f} %)"
         rows.append([path["name"], *cells, short(MILLION / lines["ms_all"].largest)])
     head = ["", *(COSTS[key][0] for key in costs), "times the largest measured"]
     return table(head, rows)
@@ -158,10 +160,9 @@ def time_per_million(results: Mapping[str, Any]) -> str:
     return _per_million(results, [key for key in COSTS if not key.endswith("bytes")])
 
 
-def memory_line(lines: Mapping[str, Line]) -> tuple[float, float]:
-    """Return bytes, fixed and a document, that keep a path in memory: its files and its own."""
-    kept = [lines[key] for key in ("disk_bytes", "private_bytes") if key in lines]
-    return sum(line.fixed for line in kept), sum(max(line.per_document, 0) for line in kept)
+def held(lines: Mapping[str, Line]) -> Line:
+    """Return the bytes that should be in memory: the files, or what is held without any."""
+    return lines["disk_bytes"] if "disk_bytes" in lines else lines["private_bytes"]
 
 
 def holding(results: Mapping[str, Any]) -> str:
@@ -169,10 +170,10 @@ def holding(results: Mapping[str, Any]) -> str:
     rows = []
     for path in results["paths"]:
         lines = lines_of(path)
-        fixed, each = memory_line(lines)
+        kept = held(lines)
         cells = []
         for cores, memory in MACHINES.values():
-            by_memory = (IN_USE * memory - fixed) / each
+            by_memory = (IN_USE * memory - kept.fixed) / kept.per_document
             query = lines["ms_all"]
             one_second = 1000 * SECONDS * cores / results["cores"]
             by_time = math.inf
@@ -184,21 +185,48 @@ def holding(results: Mapping[str, Any]) -> str:
     return table(["millions of documents", *MACHINES], rows)
 
 
+@dataclass(frozen=True)
+class Demand:
+    """What a billion passages take on a path, computed from what a document adds alone.
+
+    Attributes:
+        documents: Documents that they are.
+        bytes: Bytes that should be in memory.
+        machines: Machines that have them there.
+        work: Core-seconds a query.
+        spread: Seconds a query, where the work is spread evenly over all cores of the machines.
+        building: Core-seconds.
+    """
+
+    documents: float
+    bytes: float
+    machines: int
+    work: float
+    spread: float
+    building: float
+
+    @classmethod
+    def of(cls, results: Mapping[str, Any], lines: Mapping[str, Line]) -> Demand:
+        """Compute it."""
+        documents = BILLION / results["collection"]["passages_per_document"]
+        cores, memory = MACHINES[LARGEST]
+        kept = documents * held(lines).per_document
+        machines = math.ceil(kept / (IN_USE * memory))
+        work = lines["ms_all"].per_document * documents * results["cores"] / 1000
+        building = lines["build_seconds"].per_document * documents * results["cores"]
+        return cls(documents, kept, machines, work, work / machines / cores, building)
+
+
 def billion(results: Mapping[str, Any]) -> str:
-    """Return what a billion passages take."""
-    documents = BILLION / results["collection"]["passages_per_document"]
-    cores, memory = MACHINES[LARGEST]
+    """Return what a billion passages take on all paths."""
     rows = []
     for path in results["paths"]:
         lines = lines_of(path)
-        _, each = memory_line(lines)
-        machines = math.ceil(documents * each / (IN_USE * memory))
-        work = lines["ms_all"].per_document * documents * results["cores"] / 1000
-        days = lines["build_seconds"].per_document * documents * results["cores"] / 86400
+        need = Demand.of(results, lines)
         rows.append([
-            path["name"], short(documents * each / 1e12), short(machines), short(work),
-            short(work / machines / cores), short(days),
-            short(documents / lines["ms_all"].largest),
+            path["name"], short(need.bytes / 1e12), short(need.machines), short(need.work),
+            short(need.spread), short(need.building / 86400),
+            short(need.documents / lines["ms_all"].largest),
         ])  # fmt: skip
     head = [
         "1 billion passages", "TB", "machines", "core-seconds a query", "s a query on them",
@@ -210,49 +238,41 @@ def billion(results: Mapping[str, Any]) -> str:
 def worked(results: Mapping[str, Any]) -> str:
     """Return the arithmetic of the default path, step by step, and the floor of a GPU."""
     found = results["collection"]
-    documents = BILLION / found["passages_per_document"]
-    vectors = BILLION * found["tokens_per_passage"]
-    cores, memory = MACHINES[LARGEST]
     lines = lines_of(next(path for path in results["paths"] if path["name"] == DEFAULT_PATH))
-    _, each = memory_line(lines)
-    machines = math.ceil(documents * each / (IN_USE * memory))
-    work = lines["ms_all"].per_million * results["cores"] / 1000
+    need = Demand.of(results, lines)
+    cores, memory = MACHINES[LARGEST]
+    million = need.documents / MILLION
+    vectors = BILLION * found["tokens_per_passage"]
     encoded = results["encoding"]["documents_per_second_one_core"]
-    build = lines["build_seconds"].per_million * results["cores"]
-    half = vectors * found["dim"] * 2
-    million = documents / MILLION
+    half, gpu = vectors * found["dim"] * 2, IN_USE * GPU_BYTES
     steps = [
         ("documents", f"1 billion passages / {found['passages_per_document']:.2f} a document",
          f"{short(million)} million"),
         ("token vectors", f"1 billion passages x {short(found['tokens_per_passage'])}",
          f"{short(vectors / BILLION)} billion"),
-        ("bytes", f"{short(million)} million x {short(each)} a document",
-         f"{short(documents * each / 1e12)} TB"),
-        ("machines", f"/ ({IN_USE} x {short(memory / 1e9)} GB), rounded up", short(machines)),
-        ("a query", f"{short(million)} x {short(work)} core-seconds a million documents",
-         f"{short(work * million)} core-seconds"),
-        ("", f"/ ({short(machines)} machines x {cores} cores)",
-         f"{short(work * million / machines / cores)} s"),
-        ("building", f"{short(million)} x {short(build)} core-seconds a million documents",
-         f"{short(build * million / 86400)} core-days"),
+        ("bytes", f"{short(million)} million x {short(held(lines).per_document)} a document",
+         f"{short(need.bytes / 1e12)} TB"),
+        ("machines", f"/ ({IN_USE} x {short(memory / 1e9)} GB), rounded up", short(need.machines)),
+        ("a query", f"{short(million)} x {short(need.work / million)} core-seconds a million "
+         "documents", f"{short(need.work)} core-seconds"),
+        ("", f"/ ({short(need.machines)} machines x {cores} cores)", f"{short(need.spread)} s"),
+        ("building", f"{short(million)} x {short(need.building / million)} core-seconds a million "
+         "documents", f"{short(need.building / 86400)} core-days"),
         ("encoding", f"{short(million)} million / {short(encoded)} documents a second and core",
-         f"{short(documents / encoded / 86400)} core-days"),
+         f"{short(need.documents / encoded / 86400)} core-days"),
         ("on GPUs, NOT MEASURED:", "", ""),
         ("float16 bytes", f"{short(vectors / BILLION)} billion x {found['dim']} x 2",
          f"{short(half / 1e12)} TB"),
         ("H100s for them", f"/ ({IN_USE} x {short(GPU_BYTES / 1e9)} GB), rounded up",
-         short(math.ceil(half / IN_USE / GPU_BYTES))),
+         short(math.ceil(half / gpu))),
         ("a query, at least", f"{IN_USE} x {short(GPU_BYTES / 1e9)} GB / "
          f"{short(GPU_BANDWIDTH / 1e12)} TB a second",
-         f"{short(1000 * IN_USE * GPU_BYTES / GPU_BANDWIDTH)} ms of all of them"),
+         f"{short(1000 * gpu / GPU_BANDWIDTH)} ms of all of them"),
     ]  # fmt: skip
-    text = [
-        f"{name:24}{sum_:58}= {result}" if result else name for name, sum_, result in steps
-    ]  # fmt: skip
+    text = [f"{name:24}{sum_:58}= {so}" if so else name for name, sum_, so in steps]
     return "\n".join(["```text", *text, "```"])
 
 
-DEFAULT_PATH = "index, approximate"
 DIVISORS = (
     ("approximate search instead of exact", "index, exact", "index, approximate"),
     ("pooling by 2, exact search", "index, exact", "index pooled by 2, exact"),
@@ -305,7 +325,7 @@ BLOCKS = {
 }  # fmt: skip
 """What stands between `<!-- capacity: NAME -->` and `<!-- /capacity -->` on a page."""
 
-_BLOCK = re.compile(r"(<!-- capacity: ([a-z-]+) -->\n).*?(\n<!-- /capacity -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- capacity: ([a-z-]+) -->\n).*?(<!-- /capacity -->)", re.DOTALL)
 
 
 def with_blocks(page: str, results: Mapping[str, Any]) -> str:
@@ -314,4 +334,4 @@ def with_blocks(page: str, results: Mapping[str, Any]) -> str:
     Raises:
         KeyError: A mark names no block.
     """
-    return _BLOCK.sub(lambda m: f"{m[1]}\n{BLOCKS[m[2]](results)}\n{m[3]}", page)
+    return _BLOCK.sub(lambda m: f"{m[1]}\n{BLOCKS[m[2]](results)}\n\n{m[3]}", page)
