@@ -79,7 +79,8 @@ def groups(scale: float) -> list[Group]:
     def sizes(*numbers: int) -> list[int]:
         return [max(round(number * scale), 20) for number in numbers]
 
-    most, joined = sizes(10_000, 20_000, 40_000), sizes(5000, 10_000, 20_000)
+    most, (part,) = sizes(10_000, 20_000, 40_000), sizes(5000)
+    joined = [part, 2 * part, PARTS * part]
     lance, served, graph = sizes(1000, 2000, 4000), sizes(500, 1000, 2000), sizes(500, 1000, 2000)
     both = [("exact", "exact", ""), ("approximate", "auto", "exact")]
 
@@ -90,7 +91,9 @@ def groups(scale: float) -> list[Group]:
         Group("index", most, paths("index", both[:1])),
         Group("index", most, paths("index", both[1:]), {"inverted": "auto"}),
         Group("index", most, paths("index pooled by 2"), {"inverted": "auto"}, pooled=True),
-        Group("joined", joined, paths(f"{PARTS} joined indexes"), {"inverted": "auto"}),
+        Group(
+            "joined", joined, paths(f"{PARTS} joined indexes"), {"inverted": "auto", "part": part}
+        ),
     ]
     for datatype in ("float32", "float16"):
         name, options = f"LanceDB {datatype}", {"datatype": datatype}
@@ -163,8 +166,6 @@ class Measuring:
             str(self._place / ("pooled" if group.pooled else "plain")), 0, 0, self._cores,
             str(self._place / "queries.npz"), self._options.seconds, **group.options,
         )  # fmt: skip
-        if group.family == "joined":
-            order = replace(order, part=max(group.sizes) // PARTS)
         built: dict[str, Any] = {}
         for first, last in zip((0, *group.sizes), group.sizes, strict=False):
             order = replace(order, first=first, last=last)

@@ -7,11 +7,13 @@ import json
 import os
 import re
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,23 +70,16 @@ class Order:
 
     def run(self) -> dict[str, Any]:
         """Carry it out in a new process, on that many threads and cores."""
-        done = subprocess_of(self)
-        found: dict[str, Any] = json.loads(done.splitlines()[-1])
+        text = json.dumps(dataclasses.asdict(self))
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.capacity_worker", text],
+            env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(self.threads)),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{self} ended with {done.returncode}: {done.stderr[-2000:]}")
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
-
-
-def subprocess_of(order: Order) -> str:
-    """Return what the new process prints."""
-    import subprocess
-
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.capacity_worker", json.dumps(dataclasses.asdict(order))],
-        env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(order.threads)),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{order} ended with {done.returncode}: {done.stderr[-2000:]}")
-    return done.stdout
 
 
 def memory() -> dict[str, int]:
@@ -177,7 +172,8 @@ def opened(order: Order) -> Iterator[tuple[Search, dict[str, Any]]]:
 
             started = time.perf_counter()
             batches = read_collection(Path(order.collection), 0, order.last)
-            passages = [p.embedding for b in batches for found_ in b.passages for p in found_]
+            documents = chain.from_iterable(batch.passages for batch in batches)
+            passages = [item.embedding for passages in documents for item in passages]
             scorer = MaxSim(passages, provider="cpu", dtype=order.datatype)
             found["build_seconds"] = time.perf_counter() - started
             passages.clear()

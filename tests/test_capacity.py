@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from .conftest import documents_of
 ROOT = Path(__file__).parents[1]
 fitting = pytest.importorskip("benchmarks.capacity_fit", reason="needs benchmarks/")
 synthetic = pytest.importorskip("benchmarks.synthetic", reason="needs benchmarks/")
+worker = pytest.importorskip("benchmarks.capacity_worker", reason="needs benchmarks/")
 
 
 @pytest.mark.parametrize("fixed", [0.5, 120.0, 3e8])
@@ -112,15 +114,19 @@ def test_the_tables_of_the_pages_are_those_of_the_results(page: str) -> None:
     assert fitting.with_blocks(text, results) == text
 
 
+def small_documents(rng: np.random.Generator, lengths: list[tuple[int, int]]) -> list[object]:
+    """Real documents of two passages each, whose texts are their numbers."""
+    pairs = [documents_of(rng, list(pair), 8) for pair in lengths]
+    return [
+        synthetic.Real(f"text {n}", None, [Passage(0, 3, a), Passage(3, 6, b)])
+        for n, (a, b) in enumerate(pairs)
+    ]
+
+
 def test_a_collection_is_the_real_documents_and_then_some_that_resemble_them(
     rng: np.random.Generator, tmp_path: Path
 ) -> None:
-    real = [
-        synthetic.Real(f"text {n}", None, [Passage(0, 3, a), Passage(3, 6, b)])
-        for n, (a, b) in enumerate(
-            zip(documents_of(rng, [5, 9], 8), documents_of(rng, [3, 1], 8), strict=True)
-        )
-    ]
+    real = small_documents(rng, [(5, 3), (9, 1)])
     synthetic.write_collection(tmp_path / "collection", real, 300)
     (first,) = synthetic.read_collection(tmp_path / "collection", 0, 2)
     for found, document in zip(first.passages, real, strict=True):
@@ -145,3 +151,29 @@ def test_a_collection_is_the_real_documents_and_then_some_that_resemble_them(
     for found, wanted in zip(later.passages, flat[257:], strict=True):
         for item, other in zip(found, wanted, strict=True):
             np.testing.assert_array_equal(item.embedding, other.embedding)
+
+
+def test_joined_parts_and_an_index_that_grew_in_steps_find_the_same(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    real = small_documents(rng, [(5, 3), (9, 2), (4, 4)])
+    synthetic.write_collection(tmp_path / "collection", real, 60)
+    np.savez(tmp_path / "queries.npz", *documents_of(rng, [4, 6, 5], 8))
+    order = worker.Order(
+        "build", "index", str(tmp_path / "index"), str(tmp_path / "collection"), 0, 20, 1,
+        str(tmp_path / "queries.npz"), 60.0,
+    )  # fmt: skip
+    joined = replace(order, family="joined", place=str(tmp_path / "joined"), part=20)
+    for step in (order, replace(order, first=20, last=60), joined):
+        assert worker.build(step)["build_seconds"] > 0
+    worker.build(replace(joined, first=20, last=60))
+    found = [worker.search(replace(item, last=60)) for item in (order, joined)]
+    names = {f"document-{n}" for n in range(60)}
+    for answer in found:
+        assert answer["ms"] > 0 and len(answer["hits"]) == 3
+        assert all(len(hits) == 10 and set(hits) <= names for hits in answer["hits"])
+    # Their codes are fitted to different documents, so near ties may change places.
+    for one, other in zip(found[0]["hits"], found[1]["hits"], strict=True):
+        assert len(set(one) & set(other)) >= 8
+    fewer = worker.search(replace(joined, last=20))["hits"]
+    assert {name for hits in fewer for name in hits} <= {f"document-{n}" for n in range(20)}
