@@ -51,7 +51,6 @@ from pocket_colbert.cpu import usable_cores
 
 POOL_FACTOR = 2
 ENCODED_ALONE = 150
-PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,11 @@ class Group:
 def groups(scale: float) -> list[Group]:
     """Return everything that is measured."""
 
-    def sizes(*numbers: int) -> list[int]:
-        return [max(round(number * scale), 20) for number in numbers]
+    def sizes(smallest: int) -> list[int]:
+        number = max(round(smallest * scale), 20)
+        return [number, 2 * number, 4 * number]
 
-    most, (part,) = sizes(10_000, 20_000, 40_000), sizes(5000)
-    joined = [part, 2 * part, PARTS * part]
-    lance, served, graph = sizes(1000, 2000, 4000), sizes(500, 1000, 2000), sizes(500, 1000, 2000)
+    most, joined, lance, few = sizes(10_000), sizes(5000), sizes(1000), sizes(500)
     both = [("exact", "exact", ""), ("approximate", "auto", "exact")]
 
     def paths(name: str, modes: Sequence[tuple[str, str, str]] = both) -> list[Any]:
@@ -92,7 +90,10 @@ def groups(scale: float) -> list[Group]:
         Group("index", most, paths("index", both[1:]), {"inverted": "auto"}),
         Group("index", most, paths("index pooled by 2"), {"inverted": "auto"}, pooled=True),
         Group(
-            "joined", joined, paths(f"{PARTS} joined indexes"), {"inverted": "auto", "part": part}
+            "joined",
+            joined,
+            paths(f"{joined[2] // joined[0]} joined indexes"),
+            {"inverted": "auto", "part": joined[0]},
         ),
     ]
     for datatype in ("float32", "float16"):
@@ -102,9 +103,9 @@ def groups(scale: float) -> list[Group]:
         found.append(Group("lance", lance, paths(name, both[1:]), approximate))
     for datatype in ("float32", "float16"):
         name, options = f"Qdrant {datatype}", {"datatype": datatype}
-        found.append(Group("qdrant", served, paths(name, both[:1]), options))
+        found.append(Group("qdrant", few, paths(name, both[:1]), options))
     found.append(
-        Group("graph", graph, [("MaxSim graph float16, CPU", "exact", "")], {"datatype": "float16"})
+        Group("graph", few, [("MaxSim graph float16, CPU", "exact", "")], {"datatype": "float16"})
     )
     return found
 
