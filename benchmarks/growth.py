@@ -3,10 +3,8 @@
     python -m benchmarks.growth VECTORS/text --sizes 10000 100000 1000000 --pool-factor 4 \
         --json benchmarks/results/growth.json --plot benchmarks/results/growth.svg
 
-Documents beyond those in VECTORS are synthetic: the token vectors of a real document, a third of
-them replaced by those of other documents, all moved a little (noise of a tenth of their length),
-so that lengths, the cone, and the clusters stay those of real token vectors. Indexes are made and
-searched in fresh processes; peak memory is that of opening and searching.
+Documents beyond those in VECTORS are synthetic, see `synthetic.py`. Indexes are made and searched
+in fresh processes; peak memory is that of opening and searching.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.ours import peak
+from benchmarks.synthetic import resembling
 from pocket_colbert import Index, IndexConfig, SearchParameters
 from pocket_colbert.pruning import pool_tokens
 
@@ -41,18 +40,6 @@ def real_documents(folder: Path, pool_factor: float) -> list[NDArray[np.float32]
     ]
 
 
-def synthetic(
-    real: list[NDArray[np.float32]], pool: NDArray[np.float32], rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Return a document that resembles a real one."""
-    tokens = real[rng.integers(len(real))].copy()
-    foreign = rng.random(len(tokens)) < 1 / 3
-    tokens[foreign] = pool[rng.integers(len(pool), size=int(foreign.sum()))]
-    noise = rng.normal(size=tokens.shape).astype(np.float32) * 0.1 / np.sqrt(tokens.shape[1])
-    tokens += noise
-    return tokens / np.linalg.norm(tokens, axis=1, keepdims=True)
-
-
 def build(folder: Path, real: list[NDArray[np.float32]], size: int, codes: str) -> dict[str, float]:
     """Build an index of that many documents; returns seconds and bytes."""
     rng = np.random.default_rng(size)
@@ -62,7 +49,10 @@ def build(folder: Path, real: list[NDArray[np.float32]], size: int, codes: str) 
     with Index.create(folder, IndexConfig(dim=dim, codes=codes), threads=2) as index:
         for first in range(0, size, BATCH):
             numbers = range(first, min(first + BATCH, size))
-            documents = [real[n] if n < len(real) else synthetic(real, pool, rng) for n in numbers]
+            documents = [
+                real[n] if n < len(real) else resembling(real[rng.integers(len(real))], pool, rng)
+                for n in numbers
+            ]
             started = time.perf_counter()
             index.add([str(n) for n in numbers], documents)
             tokens += sum(map(len, documents))

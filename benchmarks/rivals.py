@@ -76,6 +76,11 @@ import numpy as np
 
 READ_BYTES = 1 << 24
 BATCH_DOCUMENTS = 256
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS",
+    "TOKIO_WORKER_THREADS", "LANCE_CPU_THREADS",
+)  # fmt: skip
+"""What the libraries here read how many threads to start from."""
 
 
 class Vectors:
@@ -646,11 +651,8 @@ def rerank(rival: Rival, pairs: list[tuple[int, list[int]]]) -> dict[str, Any]:
 
 def pin(kind: type[Rival], threads: int) -> None:
     """Limit threads and cores, starting over once so that every library sees it from the start."""
-    names = (
-        "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS",
-        "TOKIO_WORKER_THREADS", "LANCE_CPU_THREADS",
-    )  # fmt: skip
-    wanted = dict.fromkeys(names, str(threads)) | {"HF_HUB_OFFLINE": "1"} | kind.environment
+    wanted = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    wanted |= {"HF_HUB_OFFLINE": "1"} | kind.environment
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         os.environ.update(wanted)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.rivals import THREAD_VARIABLES
 from benchmarks.vectors import Vectors
 from pocket_colbert.evaluation import judge
 from pocket_colbert.maxsim import maxsim_ragged
@@ -88,8 +89,7 @@ class Worker:
 
 
 def _environment() -> dict[str, str]:
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-    return os.environ | dict.fromkeys(names, "2")
+    return os.environ | dict.fromkeys(THREAD_VARIABLES, "2")
 
 
 def exact(data: Vectors, queries: Sequence[NDArray[np.float32]]) -> list[dict[int, float]]:

@@ -447,8 +447,8 @@ def _check_keys(cls: Any, values: Mapping[str, Any], what: str) -> None:
 class SearchParameters:
     """How one search is carried out.
 
-    The defaults find at least 99 % of what exact search has among the first 10, on every set in
-    `benchmarks/README.md`.
+    The defaults find at least 99 % of what exact search has among the first 10, on every set of
+    real documents in `benchmarks/README.md`.
 
     Attributes:
         mode: "exact" scores every document, "approximate" only candidates from inverted files
