@@ -243,7 +243,7 @@ class _TextOf(html.parser.HTMLParser):
     """Gathers title and text; all that a head may hold is silent by itself or has no text."""
 
     # Not "title": one that is never closed would swallow the page.
-    RCDATA_CONTENT_ELEMENTS = ("textarea",)
+    RCDATA_CONTENT_ELEMENTS = ("textarea",)  # type: ignore[misc, unused-ignore]
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
