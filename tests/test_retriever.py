@@ -130,6 +130,24 @@ def test_long_documents_are_found_by_any_part(long: Retriever) -> None:
         assert reranked.document_id == "long"
 
 
+@pytest.mark.parametrize("words", ["ninety days", "bees roof"])
+def test_hits_by_keywords_are_shown_by_their_best_passage(long: Retriever, words: str) -> None:
+    assert long.index is not None
+    parameters = SearchParameters(hybrid="keywords")
+    hits = long.retrieve([words], parameters=parameters)[0]
+    alone = long.index.search(
+        [np.empty((0, long.index.dim), np.float32)], parameters=parameters, texts=[words]
+    )[0]
+    assert [(hit.document_id, hit.score) for hit in hits] == [
+        (hit.document_id, hit.score) for hit in alone
+    ]
+    best = hits[0].passages[0]
+    assert hits[0].document_id == "contract" and best.end - best.start < 600
+    ((start, end),) = long.snippets(words, hits[:1], 100)
+    assert words.split()[0] in CONTRACT[start:end]
+    assert long.explain(words, hits[0]).start == best.start > 600
+
+
 def test_explanations_add_up(long: Retriever) -> None:
     question = "How long is the notice?"
     hit = long.retrieve([question], k=1)[0][0]

@@ -82,9 +82,7 @@ class Retriever:
             raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
         parameters = parameters or SearchParameters()
         check_texts(queries)
-        if parameters.hybrid == "keywords":
-            encoded = [np.empty((0, index.dim), np.float32) for _ in queries]
-        elif len(queries) == 1:
+        if len(queries) == 1:
             encoded = [self._encoded_query(queries[0])]
         else:
             encoded = self.encoder.encode_query(queries)
