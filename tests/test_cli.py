@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from pocket_colbert import Encoder
+from pocket_colbert import Encoder, Index, IndexConfig
 from pocket_colbert.cli import main
 
 
@@ -70,6 +70,23 @@ def test_search_answers(index: Path) -> None:
     assert hits[0]["document_id"] == "bees.html" and hits[0]["title"] == "Bees"
     assert "color" not in hits[0]["text"] and "x()" not in hits[0]["text"]
     assert len(hits) == 5
+
+
+def test_documents_without_texts_are_found(encoder: Encoder, tmp_path: Path) -> None:
+    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
+    with Index.create(tmp_path / "index", config) as made:
+        texts = ["Paris is the capital of France.", "Bees swarm in May."]
+        made.add(["a", "b"], encoder.encode_document(texts), texts=[None, texts[1]])
+        made.commit()
+    result = run("search", tmp_path / "index", "the French capital", "--explain")
+    first, shown, second, *_ = result.stdout.splitlines()
+    assert (first.split()[-1], shown.strip(), second.split()[-1]) == ("a", "(no text)", "b")
+    assert "Bees swarm in May." in result.stdout
+    hits = json.loads(
+        run("search", tmp_path / "index", "the French capital", "--explain", "--json").stdout
+    )
+    assert [hit["snippet"] for hit in hits] == [None, [0, 18]]
+    assert ["explanation" in hit for hit in hits] == [False, True]
 
 
 def test_info_splits_the_bytes(index: Path) -> None:

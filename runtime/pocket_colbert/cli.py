@@ -287,25 +287,37 @@ def _read_text(path: Path) -> str:
 def _print_hits(
     retriever: Retriever, query: str, hits: Sequence[Hit], explain: bool, as_json: bool
 ) -> None:
-    spans = retriever.snippets(query, hits, _SNIPPET)
-    explanations = [retriever.explain(query, hit) if explain else None for hit in hits]
+    found = [(hit, *_reasons(retriever, query, hit, explain)) for hit in hits]
     if as_json:
         print_json([
             asdict(hit) | {"snippet": span} | ({"explanation": asdict(why)} if why else {})
-            for hit, span, why in zip(hits, spans, explanations, strict=True)
+            for hit, span, why in found
         ])  # fmt: skip
         return
-    for rank, (hit, (start, end), why) in enumerate(
-        zip(hits, spans, explanations, strict=True), start=1
-    ):
+    for rank, (hit, span, why) in enumerate(found, start=1):
         click.echo(f"{rank:3} {hit.score:8.3f}  {hit.document_id}")
-        text = hit.text or ""
-        shown = ("..." if start else "") + text[start:end] + ("..." if end < len(text) else "")
-        line = " ".join(f"{hit.title + ': ' if hit.title else ''}{shown}".split())
+        line = " ".join(f"{hit.title + ': ' if hit.title else ''}{_snippet(hit, span)}".split())
         if line:
             click.echo(f"              {line}")
         if why is not None:
             _print_explanation(why)
+
+
+def _reasons(
+    retriever: Retriever, query: str, hit: Hit, explain: bool
+) -> tuple[tuple[int, int] | None, Explanation | None]:
+    """Return a hit's snippet and explanation; a document may have been added without its text."""
+    if hit.text is None:
+        return None, None
+    (span,) = retriever.snippets(query, [hit], _SNIPPET)
+    return span, retriever.explain(query, hit) if explain else None
+
+
+def _snippet(hit: Hit, span: tuple[int, int] | None) -> str:
+    if hit.text is None or span is None:
+        return "(no text)"
+    start, end = span
+    return f"{'...' if start else ''}{hit.text[start:end]}{'...' if end < len(hit.text) else ''}"
 
 
 def _print_explanation(why: Explanation) -> None:
