@@ -13,7 +13,7 @@ from pocket_colbert.config import IndexConfig
 from pocket_colbert.documents import Document, Span, StoredDocument, check_ids, checked_document
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.passages import Passage
-from pocket_colbert.quantization import BITS, Codec, check_embedding
+from pocket_colbert.quantization import BITS, Codec, check_tokens
 from pocket_colbert.token_rows import EncodedPassage, TokenRows
 
 Embedded = NDArray[Any] | Sequence[Passage]
@@ -198,7 +198,7 @@ def _checked_passages(
 ) -> list[tuple[Span, NDArray[np.float32]]]:
     name, size = f"embedding of {document.document_id!r}", len(document.text or "")
     if isinstance(embedded, np.ndarray):
-        return [((0, size), check_embedding(embedded, dim, name))]
+        return [((0, size), check_tokens(embedded, dim, name))]
     passages = list(embedded)
     if not passages or not all(isinstance(item, Passage) for item in passages):
         raise InvalidInputError(
@@ -210,6 +210,4 @@ def _checked_passages(
                 f"passages of {document.document_id!r} must lie within its {size} characters, "
                 f"got {item.start} to {item.end}."
             )
-    return [
-        ((item.start, item.end), check_embedding(item.embedding, dim, name)) for item in passages
-    ]
+    return [((item.start, item.end), check_tokens(item.embedding, dim, name)) for item in passages]
