@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -87,6 +90,40 @@ def test_documents_without_texts_are_found(encoder: Encoder, tmp_path: Path) -> 
     )
     assert [hit["snippet"] for hit in hits] == [None, [0, 18]]
     assert ["explanation" in hit for hit in hits] == [False, True]
+
+
+def ranked_in_cp1252(folder: Path, *options: str) -> str:
+    """Rerank texts that cp1252 cannot hold on a console that has no other encoding."""
+    (folder / "texts.txt").write_text("東京 is a city 😀.\nCafé.\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", "from pocket_colbert.cli import main; main()", "rerank", "city",
+         folder / "texts.txt", *options],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stderr == b""
+    return done.stdout.decode("cp1252")
+
+
+def test_what_the_console_cannot_show_is_escaped(tmp_path: Path) -> None:
+    shown = ranked_in_cp1252(tmp_path)
+    assert "\\u6771\\u4eac is a city \\U0001f600." in shown and "Café." in shown
+
+
+def test_json_holds_what_the_console_cannot_show(tmp_path: Path) -> None:
+    hits = json.loads(ranked_in_cp1252(tmp_path, "--json"))
+    assert [hit["text"] for hit in hits] == ["東京 is a city 😀.", "Café."]
+
+
+def test_texts_do_not_command_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    evil = "\x1b[31mred\x07 \x9b2J\x7fend"
+    path.write_text(json.dumps({"_id": f"a{evil}", "title": evil, "text": evil}), encoding="utf-8")
+    assert run("index", path, "--into", tmp_path / "index").exit_code == 0
+    result = run("search", tmp_path / "index", "red", "--explain")
+    assert not set("\x1b\x07\x9b\x7f") & set(result.stdout)
+    assert "a[31mred 2Jend" in result.stdout
+    hits = json.loads(run("search", tmp_path / "index", "red", "--json").stdout)
+    assert hits[0]["text"] == evil and hits[0]["document_id"] == f"a{evil}"
 
 
 def test_info_splits_the_bytes(index: Path) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +14,7 @@ from pocket_colbert import __version__
 from pocket_colbert.cli_bulk import collect, encode_corpus
 from pocket_colbert.cli_bundle import bundle
 from pocket_colbert.cli_common import (
+    CommandGroup,
     api_key_option,
     encoder_for,
     folder_type,
@@ -28,6 +26,7 @@ from pocket_colbert.cli_common import (
     path_type,
     pool_option,
     print_json,
+    printable,
     progress_bar,
     provider_option,
     replacing,
@@ -40,10 +39,7 @@ from pocket_colbert.cli_index import check, compact, delete, index, info, merge
 from pocket_colbert.cli_measure import evaluate, tune
 from pocket_colbert.cli_serve import serve
 from pocket_colbert.cli_stores import push
-from pocket_colbert.errors import (
-    CorpusError,
-    PocketColbertError,
-)
+from pocket_colbert.errors import CorpusError
 
 _SNIPPET = 160
 
@@ -57,30 +53,7 @@ if TYPE_CHECKING:
     from pocket_colbert.stores.remote import RemoteStore
 
 
-class _Group(click.Group):
-    """Turns every expected failure into one line on stderr and exit code 1."""
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _show_warning  # type: ignore[assignment]
-                return super().invoke(context)
-        except PocketColbertError as error:
-            raise click.ClickException(str(error)) from error
-        except BrokenPipeError:
-            # The reader of our output has gone: there is nobody left to tell.
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-            raise SystemExit(1) from None
-        except OSError as error:
-            place = f" {error.filename}" if error.filename else ""
-            raise click.ClickException(f"{error.strerror or error}:{place}.") from error
-
-
-def _show_warning(message: Warning | str, *details: Any) -> None:
-    click.echo(f"Warning: {message}", err=True)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pocket-colbert")
 def main() -> None:
     """ColBERT search that fits in a pocket: index, search and rerank without torch."""
@@ -295,10 +268,10 @@ def _print_hits(
         ])  # fmt: skip
         return
     for rank, (hit, span, why) in enumerate(found, start=1):
-        click.echo(f"{rank:3} {hit.score:8.3f}  {hit.document_id}")
+        click.echo(f"{rank:3} {hit.score:8.3f}  {printable(hit.document_id)}")
         line = " ".join(f"{hit.title + ': ' if hit.title else ''}{_snippet(hit, span)}".split())
         if line:
-            click.echo(f"              {line}")
+            click.echo(f"              {printable(line)}")
         if why is not None:
             _print_explanation(why)
 
@@ -329,8 +302,8 @@ def _print_explanation(why: Explanation) -> None:
             continue
         place = f"at {match.document_span[0]}" if match.document_span else "title or marker"
         click.echo(
-            f"              {match.share:6.1%}  {match.query_token} - {match.document_token} "
-            f"({match.similarity:.2f}, {place})"
+            f"              {match.share:6.1%}  {printable(match.query_token)} - "
+            f"{printable(match.document_token)} ({match.similarity:.2f}, {place})"
         )
     if others:
         click.echo(
