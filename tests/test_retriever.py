@@ -179,6 +179,14 @@ def test_add_and_upsert_replace(encoder: Encoder) -> None:
         Retriever(encoder).add([Document("a", "x")])
 
 
+@pytest.mark.parametrize("documents", [["x"], Document("x", "y"), 5, [Document("x"), None]])
+@pytest.mark.parametrize("method", ["add", "upsert", "encode"])
+def test_only_documents_can_be_added(encoder: Encoder, method: str, documents: object) -> None:
+    retriever = Retriever(encoder, Index(encoder.dim))
+    with pytest.raises(InvalidInputError, match="documents must be a list of Document"):
+        getattr(retriever, method)(documents)
+
+
 def test_other_models_are_refused(encoder: Encoder) -> None:
     with pytest.raises(InvalidInputError, match="another model"):
         Retriever(encoder, Index(96, config=IndexConfig(dim=96, model="f" * 64)))

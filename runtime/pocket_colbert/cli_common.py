@@ -134,7 +134,8 @@ passage_overlap_option = click.option(
 )  # fmt: skip
 keywords_option = click.option(
     "--keywords", type=click.Choice(["english", "words", "trigrams", "none"]), default="english",
-    show_default=True, help="What counts as a word in keyword search.",
+    show_default=True, help="What counts as a word in keyword search; trigrams are for languages "
+    "without spaces and find no word of fewer than three characters.",
 )  # fmt: skip
 inverted_file_option = click.option(
     "--inverted-file", type=click.Choice(["auto", "always", "never"]), default="auto",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,7 +172,8 @@ def checked_additions(
         "sources": sources,
     }  # fmt: skip
     for name, column in columns.items():
-        size = len(column) if isinstance(column, Sized) and not isinstance(column, str) else None
+        unordered = isinstance(column, str | Mapping | Set)
+        size = len(column) if isinstance(column, Sized) and not unordered else None
         if column is not None and size != len(document_ids):
             raise InvalidInputError(
                 f"{name} must be a list of {len(document_ids)} items, one a document id, "
