@@ -63,7 +63,8 @@ class Encoder:
         threads: How many texts run side by side, or are tokenised and pruned beside a device.
         batch_size: Texts of a run at most.
         provider: onnxruntime's name of the execution provider.
-        truncated: How many texts were longer than the window so far.
+        truncated: How many texts were longer than the window so far; of the first ones a
+            TruncationWarning tells.
     """
 
     def __init__(
@@ -239,7 +240,7 @@ class Encoder:
         check_texts(texts)
         tokenize = self._tokenizer.tokenize_query
         encoded = self._encode(
-            texts, len, lambda text: [tokenize(text)], progress, self.config.query_length
+            texts, len, lambda text: [tokenize(text)], progress, self._tokenizer.query_limit
         )
         return [parts[0] for parts in encoded]
 
@@ -503,8 +504,8 @@ class Encoder:
         if first:
             warnings.warn(
                 f"{cut} of {len(overflow)} texts were longer than the model's window of {window} "
-                "tokens; what came after was not encoded. Later ones are counted in "
-                "Encoder.truncated without a warning.",
+                "tokens; what came after was not encoded. Later ones are counted without a "
+                "warning.",
                 TruncationWarning,
                 stacklevel=4,
             )
