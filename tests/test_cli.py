@@ -302,6 +302,47 @@ def test_a_full_disk_is_one_error(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_that_cannot_be_written_is_named(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, path: Path) -> None:
+        if path.name == "codes.u8":
+            raise OSError(28, "No space left on device")  # as the system says it, of no file
+
+    monkeypatch.setattr("pocket_colbert.files.synchronise", full)
+    place = f"No space left on device: {tmp_path / 'index'}"
+    fails("index", corpus, "--into", tmp_path / "index", message=place)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_texts_end_with_their_lines_alone(end: str, tmp_path: Path) -> None:
+    path, output = tmp_path / "lines.txt", tmp_path / "vectors.npz"
+    lines = ["Paris\fis in\u2028France.", "Rivers\rflow\x85into the sea."]
+    path.write_bytes("".join(line + end for line in lines).encode())
+    hits = json.loads(run("rerank", "where is Paris?", path, "--json").stdout)
+    assert [hit["text"] for hit in hits] == lines
+    assert run("encode", "--document", "-o", output, path).exit_code == 0
+    with np.load(output) as arrays:
+        assert len(arrays) == 2
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"_id": "a", "text": "\\ud800"}',
+        '{"_id": "a", "text": "x", "n": NaN}',
+        '{"_id": "a", "text": "x", "n": Infinity}',
+        '{"_id": "a", "text": "x", "n": ' + "[" * 200 + "]" * 200 + "}",
+    ],
+    ids=["surrogate", "nan", "infinity", "deep"],
+)
+def test_a_line_that_cannot_be_stored_is_named(row: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"_id": "good", "text": "x"}\n' + row + "\n", encoding="utf-8")
+    fails("index", path, "--into", tmp_path / "index", message=f"{path}, line 2: ")
+    fails("rerank", "x", path, message=f"{path}, line 2: ")
+
+
 def test_rerank(tmp_path: Path) -> None:
     path = tmp_path / "lines.txt"
     path.write_text("Rivers flow into the sea.\n\nParis is in France.\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -160,7 +160,7 @@ def rerank(
         _check_unique([item.document_id for item in found])
         documents = {item.document_id: item.text or "" for item in found}
     else:
-        lines = [line for line in _read_text(file).splitlines() if line.strip()]
+        lines = [line for line in _lines(_read_text(file)) if line.strip()]
         documents = {str(number): line for number, line in enumerate(lines)}
     if not documents:
         raise CorpusError(f"{file} holds no texts.")
@@ -169,7 +169,7 @@ def rerank(
 
 
 @main.command()
-@click.argument("source", type=click.File("r", encoding="utf-8"), default="-")
+@click.argument("source", type=click.File("rb"), default="-")
 @click.option("--query", "task", flag_value="query", help="Encode as queries.")
 @click.option("--document", "task", flag_value="document", help="Encode as documents.")
 @click.option("-o", "--output", required=True, type=path_type, help=".npz file to write.")
@@ -179,7 +179,7 @@ def rerank(
 @threads_option
 @provider_option
 def encode(
-    source: TextIO,
+    source: BinaryIO,
     task: str | None,
     output: Path,
     as_json: bool,
@@ -196,21 +196,17 @@ def encode(
 
     if task is None:
         raise click.UsageError("say --query or --document.")
-    try:
-        content = source.read()
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{source.name} is not UTF-8 (byte {error.start}).") from error
+    name = getattr(source, "name", "standard input")
+    content = _decoded(source.read(), name)
     if as_json:
         try:
             texts = json.loads(content)
-        except ValueError as error:
-            raise CorpusError(f"{source.name} is not JSON: {error}.") from error
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(f"{name} is not JSON: {error}.") from error
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise CorpusError(f"{source.name} must hold a JSON list of strings.")
+            raise CorpusError(f"{name} must hold a JSON list of strings.")
     else:
-        texts = content.split("\n")
-        if texts and not texts[-1]:
-            texts.pop()  # the newline that ends the last line begins no text
+        texts = _lines(content)
     encoder = load_encoder(model, threads, provider)
     with progress_bar("Encoding", len(texts), quiet=False) as update:
         if task == "query":
@@ -251,10 +247,20 @@ def _check_unique(document_ids: list[str]) -> None:
 def _read_text(path: Path) -> str:
     if not path.is_file():
         raise CorpusError(f"there is no file {path}.")
+    return _decoded(path.read_bytes(), str(path))
+
+
+def _decoded(content: bytes, name: str) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is not UTF-8 (byte {error.start}).") from error
+        raise CorpusError(f"{name} is not UTF-8 (byte {error.start}).") from error
+
+
+def _lines(content: str) -> list[str]:
+    """Return the lines of a text, which end at line feeds and at no form feed or the like."""
+    lines = content.replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]  # the last line's end begins no other
 
 
 def _print_hits(

@@ -63,8 +63,8 @@ class CommandGroup(click.Group):
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
             raise SystemExit(1) from None
         except OSError as error:
-            place = f" {error.filename}" if error.filename else ""
-            raise click.ClickException(f"{error.strerror or error}:{place}.") from error
+            place = f": {error.filename}" if error.filename else ""
+            raise click.ClickException(printable(f"{error.strerror or error}{place}.")) from error
 
 
 def _show_warning(message: Warning | str, *details: Any) -> None:
@@ -126,11 +126,11 @@ max_tokens_option = click.option(
 )  # fmt: skip
 passage_tokens_option = click.option(
     "--passage-tokens", type=click.IntRange(min=1), default=None,
-    help="Tokens of a passage at most.  [default: the model's window]",
+    help="Tokens of a passage at most, markers included.  [default: the model's window]",
 )  # fmt: skip
 passage_overlap_option = click.option(
     "--passage-overlap", type=click.IntRange(min=0), default=32, show_default=True,
-    help="Tokens that neighbouring passages share.",
+    help="Tokens that neighbouring passages share, at most half a passage.",
 )  # fmt: skip
 keywords_option = click.option(
     "--keywords", type=click.Choice(["english", "words", "trigrams", "none"]), default="english",

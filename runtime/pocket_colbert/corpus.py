@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from pocket_colbert.documents import Document
-from pocket_colbert.errors import CorpusError
+from pocket_colbert.documents import Document, checked_document
+from pocket_colbert.errors import CorpusError, InvalidInputError
 from pocket_colbert.passages import with_title
 
 TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".html", ".htm")
@@ -194,9 +194,11 @@ def document_of(row: Mapping[str, Any], fields: Fields, place: str, default_id: 
     if title is not None and not isinstance(title, str):
         raise CorpusError(f"{place}: {fields.title!r} must be a text, got {title!r}.")
     known = {fields.document_id, fields.text, fields.title}
-    return Document(
-        document_id, text, title or None, {k: v for k, v in row.items() if k not in known}
-    )
+    metadata = {k: v for k, v in row.items() if k not in known}
+    try:
+        return checked_document(Document(document_id, text, title or None, metadata))
+    except InvalidInputError as error:
+        raise CorpusError(f"{place}: {error}") from error
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
