@@ -671,6 +671,6 @@ def test_a_read_only_file_system_can_be_read(
         patch.setattr(os, "open", refuse)
         assert read(folder) == BEFORE
         with pytest.raises(
-            IndexConflictError, match=r"cannot be written to \(Read-only .* serve --read-only"
+            IndexConflictError, match=r"cannot be written to \(Read-only .*serve --read-only"
         ):
             Index.load(folder, writable=True)
