@@ -13,6 +13,7 @@ from pocket_colbert.corpus import html_text
         ("<head><title>T</title></head><body><p>text", "T", "text"),
         ("<head><meta charset=utf-8><title>T</title><body><p>text", "T", "text"),
         ("<!doctype html><title>T</title><h1>One</h1>two", "T", "One\ntwo"),
+        ("<silent>text</silent>", None, "text"),
         ("<head><link rel=x><style>p {}</style><script>x()</script>text", None, "text"),
         ("<head><noscript><p>no</p></noscript><template>no</template></head>text", None, "text"),
     ],

@@ -24,6 +24,8 @@ _BLOCK_TAGS = {
     "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p",
     "pre", "section", "table", "td", "th", "title", "tr", "ul",
 }  # fmt: skip
+_COUNTED = {**dict.fromkeys(_SILENT_TAGS, "silent"), "svg": "svg", "pre": "pre"}
+"""Tags within which text is read in another way, and what they are counted as."""
 _END_OF_TITLE = _BLOCK_TAGS | _SILENT_TAGS | {"base", "body", "head", "html", "link", "meta"}
 """Tags, opening or closing, that are in no title: one that was not closed ends there."""
 
@@ -267,8 +269,8 @@ class _TextOf(html.parser.HTMLParser):
         self._in_title &= tag not in _END_OF_TITLE
         if tag in _BLOCK_TAGS:
             self.parts[-1][1].append("\n")
-        kind = "silent" if tag in _SILENT_TAGS else tag
-        if kind in self._depths:
+        kind = _COUNTED.get(tag)
+        if kind is not None:
             self._depths[kind] = max(self._depths[kind] + step, 0)
         if self.parts[-1][0] != bool(self._depths["pre"]):
             self.parts.append((bool(self._depths["pre"]), []))
