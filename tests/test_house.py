@@ -193,13 +193,20 @@ def test_importing_stays_on_the_allow_list() -> None:
 
 
 @pytest.mark.parametrize(
-    "imported",
-    ["pocket_colbert", pytest.param("pocket_colbert_export", marks=pytest.mark.torch)],
+    "first",
+    [
+        "import pocket_colbert",
+        pytest.param(
+            "from pocket_colbert_export import export_model; import pocket_colbert",
+            marks=pytest.mark.torch,
+        ),
+    ],
+    ids=["runtime", "exporter"],
 )
-def test_searching_writes_nothing_to_the_home_folder(imported: str, tmp_path: Path) -> None:
+def test_searching_writes_nothing_to_the_home_folder(first: str, tmp_path: Path) -> None:
     """Telemetry of onnxruntime would leave a device id and a database of events there."""
     script = (
-        f"import {imported}; import pocket_colbert; "
+        f"{first}; "
         "e = pocket_colbert.Encoder.load('tiny', threads=1); i = pocket_colbert.Index(e.dim); "
         "i.add(['a'], e.encode_document(['x'])); pocket_colbert.Retriever(e, i).retrieve(['x'])"
     )

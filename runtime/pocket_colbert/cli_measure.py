@@ -110,7 +110,7 @@ def evaluate(
     type=click.IntRange(min=1),
     default=2000,
     show_default=True,
-    help="Documents to sample.",
+    help="Documents to sample; one longer than a window counts several times.",
 )
 @click.option(
     "--queries",
