@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.vectors import Vectors
-from pocket_colbert import Document, Pruning
+from pocket_colbert import Document, Passage, Pruning
 from pocket_colbert.config import CODES
 from pocket_colbert.corpus import BeirFolder
 from pocket_colbert.tuning import DROP_FREQUENT, PRUNINGS, Judge, Measured, most_frequent, prune
@@ -40,13 +40,16 @@ def measure(
     documents = [np.asarray(data.document(n)) for n in range(len(data.document_ids))]
     token_ids = np.load(folder / "token_ids.npy").astype(np.int64)
     ids = [token_ids[a:b] for a, b in zip(data.offsets, data.offsets[1:], strict=False)]
-    judge = Judge(sample, [data.queries[n] for n in chosen], documents)
+    queries = [data.queries[n] for n in chosen]
+    judge = Judge(sample, queries, [[Passage(0, 0, item)] for item in documents])
     full = len(data.tokens) * data.tokens.shape[1] * 2 / len(documents)
     frequent = most_frequent([token_ids], DROP_FREQUENT)
     found = []
     for label in labels:
         pruning = PRUNINGS.get(label) or Pruning(skiplist_ids=frequent)
-        kept = [prune(item, pruning, i) for item, i in zip(documents, ids, strict=True)]
+        kept = [
+            [Passage(0, 0, prune(item, pruning, i))] for item, i in zip(documents, ids, strict=True)
+        ]
         for name in codes:
             item = judge.measure(name, label, pruning, kept, 2)
             found.append((item, item.bytes_per_document / full))

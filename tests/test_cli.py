@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from pocket_colbert import Encoder
+from pocket_colbert import Encoder, Index, IndexConfig
 from pocket_colbert.cli import main
 
 
@@ -70,6 +73,57 @@ def test_search_answers(index: Path) -> None:
     assert hits[0]["document_id"] == "bees.html" and hits[0]["title"] == "Bees"
     assert "color" not in hits[0]["text"] and "x()" not in hits[0]["text"]
     assert len(hits) == 5
+
+
+def test_documents_without_texts_are_found(encoder: Encoder, tmp_path: Path) -> None:
+    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
+    with Index.create(tmp_path / "index", config) as made:
+        texts = ["Paris is the capital of France.", "Bees swarm in May."]
+        made.add(["a", "b"], encoder.encode_document(texts), texts=[None, texts[1]])
+        made.commit()
+    result = run("search", tmp_path / "index", "the French capital", "--explain")
+    first, shown, second, *_ = result.stdout.splitlines()
+    assert (first.split()[-1], shown.strip(), second.split()[-1]) == ("a", "(no text)", "b")
+    assert "Bees swarm in May." in result.stdout
+    hits = json.loads(
+        run("search", tmp_path / "index", "the French capital", "--explain", "--json").stdout
+    )
+    assert [hit["snippet"] for hit in hits] == [None, [0, 18]]
+    assert ["explanation" in hit for hit in hits] == [False, True]
+
+
+def ranked_in_cp1252(folder: Path, *options: str) -> str:
+    """Rerank texts that cp1252 cannot hold on a console that has no other encoding."""
+    (folder / "texts.txt").write_text("東京 is a city 😀.\nCafé.\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", "from pocket_colbert.cli import main; main()", "rerank", "city",
+         folder / "texts.txt", *options],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stderr == b""
+    return done.stdout.decode("cp1252")
+
+
+def test_what_the_console_cannot_show_is_escaped(tmp_path: Path) -> None:
+    shown = ranked_in_cp1252(tmp_path)
+    assert "\\u6771\\u4eac is a city \\U0001f600." in shown and "Café." in shown
+
+
+def test_json_holds_what_the_console_cannot_show(tmp_path: Path) -> None:
+    hits = json.loads(ranked_in_cp1252(tmp_path, "--json"))
+    assert [hit["text"] for hit in hits] == ["東京 is a city 😀.", "Café."]
+
+
+def test_texts_do_not_command_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    evil = "\x1b[31mred\x07 \x9b2J\x7fend"
+    path.write_text(json.dumps({"_id": f"a{evil}", "title": evil, "text": evil}), encoding="utf-8")
+    assert run("index", path, "--into", tmp_path / "index").exit_code == 0
+    result = run("search", tmp_path / "index", "red", "--explain")
+    assert not set("\x1b\x07\x9b\x7f") & set(result.stdout)
+    assert "a[31mred 2Jend" in result.stdout
+    hits = json.loads(run("search", tmp_path / "index", "red", "--json").stdout)
+    assert hits[0]["text"] == evil and hits[0]["document_id"] == f"a{evil}"
 
 
 def test_info_splits_the_bytes(index: Path) -> None:
@@ -246,6 +300,47 @@ def test_a_full_disk_is_one_error(
     monkeypatch.setattr(Segment, "write", full)
     fails("index", corpus, "--into", tmp_path / "index", message="No space left on device")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_named(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, path: Path) -> None:
+        if path.name == "codes.u8":
+            raise OSError(28, "No space left on device")  # as the system says it, of no file
+
+    monkeypatch.setattr("pocket_colbert.files.synchronise", full)
+    place = f"No space left on device: {tmp_path / 'index'}"
+    fails("index", corpus, "--into", tmp_path / "index", message=place)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_texts_end_with_their_lines_alone(end: str, tmp_path: Path) -> None:
+    path, output = tmp_path / "lines.txt", tmp_path / "vectors.npz"
+    lines = ["Paris\fis in\u2028France.", "Rivers\rflow\x85into the sea."]
+    path.write_bytes("".join(line + end for line in lines).encode())
+    hits = json.loads(run("rerank", "where is Paris?", path, "--json").stdout)
+    assert [hit["text"] for hit in hits] == lines
+    assert run("encode", "--document", "-o", output, path).exit_code == 0
+    with np.load(output) as arrays:
+        assert len(arrays) == 2
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"_id": "a", "text": "\\ud800"}',
+        '{"_id": "a", "text": "x", "n": NaN}',
+        '{"_id": "a", "text": "x", "n": Infinity}',
+        '{"_id": "a", "text": "x", "n": ' + "[" * 200 + "]" * 200 + "}",
+    ],
+    ids=["surrogate", "nan", "infinity", "deep"],
+)
+def test_a_line_that_cannot_be_stored_is_named(row: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"_id": "good", "text": "x"}\n' + row + "\n", encoding="utf-8")
+    fails("index", path, "--into", tmp_path / "index", message=f"{path}, line 2: ")
+    fails("rerank", "x", path, message=f"{path}, line 2: ")
 
 
 def test_rerank(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ import pocket_colbert
 from pocket_colbert import Encoder, Index, Retriever
 from pocket_colbert.cli import main
 from pocket_colbert.model_files import DEFAULT_MODEL, models_folder
+from pocket_colbert_export.cli import main as exporter
 
 from .conftest import LIBRARY
 
@@ -257,14 +258,6 @@ def of_site(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(name)
 
 
-@pytest.fixture
-def exporter(monkeypatch: pytest.MonkeyPatch) -> click.Group:
-    """The exporter's commands, as the site's build finds them: without torch."""
-    group = of_site("export_commands", monkeypatch).main
-    assert isinstance(group, click.Group)
-    return group
-
-
 def commands_of(page: Path) -> Iterator[str]:
     """Give a page's command lines, in blocks and within sentences."""
     text = page.read_text(encoding="utf-8")
@@ -275,7 +268,7 @@ def commands_of(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
-def test_commands_and_options_exist(page: Path, exporter: click.Group) -> None:
+def test_commands_and_options_exist(page: Path) -> None:
     of_both = options_of(main, exporter)
     for line in commands_of(page):
         options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line.partition(" # ")[0]))

@@ -88,6 +88,14 @@ def test_truncation_warns_once_and_counts() -> None:
     assert encoder.truncated == 3
 
 
+@pytest.mark.parametrize(("model", "window"), [("bundled", 300), ("fixed", 16)])
+def test_a_cut_query_is_told_how_much_is_encoded(model: str, window: int, tiny_model: Path) -> None:
+    encoder = Encoder.load("tiny" if model == "bundled" else tiny_model, threads=1)
+    with pytest.warns(TruncationWarning, match=f"1 of 1 texts .* window of {window} tokens"):
+        (query,) = encoder.encode_query(["word " * 400])
+    assert len(query) == window
+
+
 def test_progress_ends_at_the_total(encoder: Encoder) -> None:
     calls: list[tuple[int, int]] = []
     encoder.encode_document(["a", "b", "c"], progress=lambda *call: calls.append(call))

@@ -382,7 +382,7 @@ def test_no_conditions_hold_for_all() -> None:
 
 def test_an_index_of_format_2_must_be_compacted_first(tmp_path: Path) -> None:
     folder = shutil.copytree(DATA / "index-v2", tmp_path / "index")
-    query = np.ones((1, 8), np.float32)
+    query = np.full((1, 8), 8**-0.5, np.float32)
     parameters = SearchParameters(hybrid="keywords")
     with Index.load(folder) as index:
         for where in ({"n": 1}, {"$id": "d1"}, {"$not": {"n": 1}}):

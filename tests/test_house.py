@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -190,6 +191,29 @@ def test_importing_stays_on_the_allow_list() -> None:
         "starlette",
     ):
         assert banned not in modules
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import pocket_colbert",
+        pytest.param(
+            "from pocket_colbert_export import export_model; import pocket_colbert",
+            marks=pytest.mark.torch,
+        ),
+    ],
+    ids=["runtime", "exporter"],
+)
+def test_searching_writes_nothing_to_the_home_folder(first: str, tmp_path: Path) -> None:
+    """Telemetry of onnxruntime would leave a device id and a database of events there."""
+    script = (
+        f"{first}; "
+        "e = pocket_colbert.Encoder.load('tiny', threads=1); i = pocket_colbert.Index(e.dim); "
+        "i.add(['a'], e.encode_document(['x'])); pocket_colbert.Retriever(e, i).retrieve(['x'])"
+    )
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    subprocess.run([sys.executable, "-c", script], env={**kept, "HOME": str(tmp_path)}, check=True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_exported_members() -> None:

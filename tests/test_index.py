@@ -289,8 +289,13 @@ def test_bad_arguments_change_nothing(rng: np.random.Generator) -> None:
         assert len(index) == 5
     with pytest.raises(InvalidInputError, match="texts must be a list of 1"):
         index.add(["x"], [good], texts=[])
+    for columns in ({"metadata": {"a": 1}}, {"texts": {"x"}}, {"titles": "x"}):
+        with pytest.raises(InvalidInputError, match=f"{next(iter(columns))} must be a list of 1"):
+            index.add(["x"], [good], **columns)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="k must"):
         index.search([good], 0)
+    with pytest.raises(InvalidInputError, match=r"must be SearchParameters\(\.\.\.\), got dict"):
+        index.search([good], parameters={"mode": "exact"})  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="list of arrays"):
         index.search(good)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=f", {DIM}"):

@@ -25,6 +25,7 @@ EXAMPLES = {
     "langchain_rag": ("langchain_core", "Bees swarm in May when the hive is full."),
     "llama_index_rag": ("llama_index", "Feed the bees sugar syrup in autumn."),
     "haystack_rag": ("haystack", "Bees swarm in May when the hive is full."),
+    "rerankers_rank": ("rerankers", "Honey keeps for years in a closed jar."),
     "mteb_evaluate": ("mteb", "Bees test default 1.000"),
     "async_search": ("pocket_colbert", "-> Honey keeps for years in a closed jar."),
     "heat_map": ("pocket_colbert", "<HeatMap of 2 hits for 'When do bees swarm?'> in "),

@@ -307,9 +307,9 @@ def test_fusion_equals_brute_force(
 def test_documents_whose_maxsim_is_negative_are_fused_too() -> None:
     one, two = np.eye(DIM, dtype=np.float32)[:2, None]
     index = Index(DIM, threads=1)
-    index.add(["farther", "far"], [-one, two - one], texts=["a", "b"])
+    index.add(["farther", "far"], [-one, (two - one) / np.sqrt(2)], texts=["a", "b"])
     parameters = SearchParameters(hybrid="rrf")
-    hits = index.search([one - 0.5 * two], parameters=parameters, texts=["nothing"])[0]
+    hits = index.search([one - two], parameters=parameters, texts=["nothing"])[0]
     assert [hit.document_id for hit in hits] == ["farther", "far"]
 
 

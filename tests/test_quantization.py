@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pocket_colbert import Index, IndexConfig, Passage
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.maxsim import ReferenceKernel, maxsim_codes, maxsim_pairwise
 from pocket_colbert.quantization import BITS, Codec, check_embedding
@@ -144,3 +145,27 @@ def test_bits_are_checked() -> None:
 def test_bad_embeddings_are_refused(bad: object) -> None:
     with pytest.raises(InvalidInputError, match="query must"):
         check_embedding(bad, 4, "query")
+
+
+@pytest.mark.parametrize("length", [0.0, 0.98, 1.02, 2.0, 1e-30, 1e30])
+def test_an_index_refuses_rows_that_are_not_of_length_one(
+    rng: np.random.Generator, length: float
+) -> None:
+    index = Index(96)
+    index.add(["good"], [unit_rows(rng, 3, 96)])
+    bad = unit_rows(rng, 3, 96)
+    bad[1] *= np.float32(length)
+    for embedding in (bad, [Passage(0, 0, bad)]):
+        with pytest.raises(InvalidInputError, match=r"'bad' must have rows of length 1, .* row 1;"):
+            index.add(["bad"], [embedding])
+    assert list(index.search([unit_rows(rng, 3, 96)])[0])[0].document_id == "good"
+
+
+@pytest.mark.parametrize("codes", list(BITS))
+def test_an_index_takes_rounded_and_decoded_rows(rng: np.random.Generator, codes: str) -> None:
+    (rows,) = cone_documents(rng, [50], 32)
+    index = Index(32, config=IndexConfig(dim=32, codes=codes))
+    index.add(["whole", "rounded"], [rows, rows.astype(np.float16)])
+    index.commit()
+    index.add(["decoded"], [index.passages("whole")])
+    assert len(index) == 3

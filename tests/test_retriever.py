@@ -130,6 +130,24 @@ def test_long_documents_are_found_by_any_part(long: Retriever) -> None:
         assert reranked.document_id == "long"
 
 
+@pytest.mark.parametrize("words", ["ninety days", "bees roof"])
+def test_hits_by_keywords_are_shown_by_their_best_passage(long: Retriever, words: str) -> None:
+    assert long.index is not None
+    parameters = SearchParameters(hybrid="keywords")
+    hits = long.retrieve([words], parameters=parameters)[0]
+    alone = long.index.search(
+        [np.empty((0, long.index.dim), np.float32)], parameters=parameters, texts=[words]
+    )[0]
+    assert [(hit.document_id, hit.score) for hit in hits] == [
+        (hit.document_id, hit.score) for hit in alone
+    ]
+    best = hits[0].passages[0]
+    assert hits[0].document_id == "contract" and best.end - best.start < 600
+    ((start, end),) = long.snippets(words, hits[:1], 100)
+    assert words.split()[0] in CONTRACT[start:end]
+    assert long.explain(words, hits[0]).start == best.start > 600
+
+
 def test_explanations_add_up(long: Retriever) -> None:
     question = "How long is the notice?"
     hit = long.retrieve([question], k=1)[0][0]
@@ -159,6 +177,14 @@ def test_add_and_upsert_replace(encoder: Encoder) -> None:
     ] == ["a"]
     with pytest.raises(InvalidInputError, match="add needs an Index to write to, got None"):
         Retriever(encoder).add([Document("a", "x")])
+
+
+@pytest.mark.parametrize("documents", [["x"], Document("x", "y"), 5, [Document("x"), None]])
+@pytest.mark.parametrize("method", ["add", "upsert", "encode"])
+def test_only_documents_can_be_added(encoder: Encoder, method: str, documents: object) -> None:
+    retriever = Retriever(encoder, Index(encoder.dim))
+    with pytest.raises(InvalidInputError, match="documents must be a list of Document"):
+        getattr(retriever, method)(documents)
 
 
 def test_other_models_are_refused(encoder: Encoder) -> None:

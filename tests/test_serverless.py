@@ -53,7 +53,7 @@ def folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def handler(folder: Path) -> LambdaHandler:
-    return LambdaHandler(folder, threads=1)
+    return LambdaHandler(str(folder), threads=1)
 
 
 def http(body: str, method: str = "POST", **more: Any) -> dict[str, Any]:

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pocket_colbert import Document, Encoder, InvalidInputError, Pruning
+from pocket_colbert import (
+    Document,
+    Encoder,
+    Index,
+    IndexConfig,
+    InvalidInputError,
+    Pruning,
+    Retriever,
+    Splitting,
+    TruncationWarning,
+)
 from pocket_colbert.corpus import BeirFolder, read_beir
-from pocket_colbert.tuning import Measured, Tuning, _sample, frequent_ids, prune, tune
+from pocket_colbert.tuning import (
+    Measured,
+    Tuning,
+    _sample,
+    frequent_ids,
+    prune,
+    prune_passages,
+    tune,
+)
 from tests.test_cli import fails, run
 
 SUBJECTS = ("bread", "steel", "glaciers", "violins", "bees", "bridges", "vaccines", "tides")
@@ -60,6 +79,45 @@ def test_sizes_and_qualities_are_those_of_the_settings(tuning: Tuning) -> None:
     assert by["int8", "keep 0.5"].tokens_per_document < 0.6 * whole.tokens_per_document
     sizes = [item.bytes_per_document for item in tuning.measured]
     assert sizes == sorted(sizes)
+
+
+def test_long_documents_are_measured_as_they_are_indexed(encoder: Encoder) -> None:
+    pytest.importorskip("ir_measures")
+    filler = "The parties have read this paragraph, and nothing in it matters to anybody. " * 60
+    documents = [
+        Document("bees", f"{filler} The supplier keeps bees on the roof. {filler}", "Agreement"),
+        Document("tides", "The tides are the work of the moon."),
+    ]
+    qrels = {"q": {"bees": 1}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TruncationWarning)
+        found = tune(encoder, BeirFolder(documents, {"q": "who keeps bees?"}, qrels))
+    whole = next(item for item in found.measured if (item.codes, item.label) == ("int4", "all"))
+    with Index(encoder.dim, config=IndexConfig(dim=encoder.dim, codes="int4")) as index:
+        Retriever(encoder, index).add(documents)
+        info = index.info()
+    assert info.passages > 5
+    assert whole.tokens_per_document == info.tokens / 2
+
+
+def test_long_documents_count_several_times_towards_the_sample() -> None:
+    documents = [Document(f"d{n}", "x" * (13_000 if n % 2 else 13)) for n in range(100)]
+    data = BeirFolder(documents, {"q": "x"}, {"q": {"d1": 1}})
+    assert len(_sample(data, 100, 1).documents) < 20
+
+
+def test_prunings_of_passages_are_the_encoders(encoder: Encoder) -> None:
+    """Even when a title is too long to stand whole before every passage."""
+    texts, titles = ["The tides rise with the moon. " * 80], ["A title of tides and moons " * 20]
+    passages = encoder.encode_passages(texts, titles=titles)
+    ids = encoder.document_token_ids(texts, titles=titles, splitting=Splitting())
+    pruning = Pruning(skiplist_ids=frequent_ids(encoder, texts, 5), pool_factor=2.0)
+    expected = encoder.encode_passages(texts, titles=titles, pruning=pruning)
+    pruned = prune_passages(passages[0], pruning, ids[0])
+    assert len(pruned) == len(expected[0]) > 2
+    for ours, theirs in zip(pruned, expected[0], strict=True):
+        assert (ours.start, ours.end) == (theirs.start, theirs.end)
+        assert (ours.embedding == theirs.embedding).all()
 
 
 def item(size: float, quality: float) -> Measured:
@@ -147,7 +205,8 @@ def test_the_command_recommends_and_draws(folder: Path, tmp_path: Path) -> None:
     options = last.split("index ... ")[1].split()
     into = tmp_path / "index"
     assert run("index", folder / "corpus.jsonl", "--into", into, *options).exit_code == 0
-    found = json.loads(run("tune", folder, "--max-mb", 1, "--json").stdout)
+    found = json.loads(run("tune", folder, "--max-mb", 1, "--model", "tiny", "--json").stdout)
+    assert found["options"].endswith("--model tiny")
     assert found["recommended"]["quality"] == max(item["quality"] for item in found["measured"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frontier.svg", "index"]
     fails("tune", folder, "--max-mb", 0.00001, message="the smallest")

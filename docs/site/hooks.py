@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -23,11 +22,6 @@ COPIED = (
 """Files of the repository that are pages or pictures of the site, under the same names."""
 
 _LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)")
-
-
-def on_config(config: MkDocsConfig) -> None:
-    """Let mkdocs-click import export_commands."""
-    sys.path.insert(0, str(Path(__file__).parent))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -1,27 +1,26 @@
-"""Turns ColBERT checkpoints into model folders for pocket_colbert, with proof."""
+"""Turns ColBERT checkpoints into model folders for pocket_colbert, with proof.
+
+Public names are imported when they are first used: the command's help needs no torch.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pocket_colbert.errors import OptionalDependencyError
 
-try:
-    import onnx as _onnx  # noqa: F401
-    import optimum.exporters.onnx as _optimum  # noqa: F401
-    import torch as _torch  # noqa: F401
-    import transformers as _transformers  # noqa: F401
-except ImportError as error:
-    raise OptionalDependencyError.of("pocket_colbert_export", "export") from error
-
-from pocket_colbert_export.distillation import distill
-from pocket_colbert_export.errors import (
-    CalibrationError,
-    CheckpointError,
-    DistillationError,
-    ExportError,
-    ParityError,
-)
-from pocket_colbert_export.export import export_model
-from pocket_colbert_export.training import Distillation
+if TYPE_CHECKING:
+    from pocket_colbert_export.distillation import distill
+    from pocket_colbert_export.errors import (
+        CalibrationError,
+        CheckpointError,
+        DistillationError,
+        ExportError,
+        ParityError,
+    )
+    from pocket_colbert_export.export import export_model
+    from pocket_colbert_export.training import Distillation
 
 __all__ = [
     "CalibrationError",
@@ -33,3 +32,24 @@ __all__ = [
     "distill",
     "export_model",
 ]
+
+_HOMES = {"Distillation": "training", "distill": "distillation", "export_model": "export"}
+"""The module that defines each public name; the others are in `errors`."""
+
+_NEEDED = ("torch", "transformers", "onnx", "optimum.exporters.onnx")
+"""Torch first: without it transformers says so in its own words."""
+
+
+if not TYPE_CHECKING:  # to type checkers it would say that any name exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            for package in _NEEDED:
+                import_module(package)
+        except ImportError as error:
+            raise OptionalDependencyError.of("pocket_colbert_export", "export") from error
+        value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+        globals()[name] = value
+        return value

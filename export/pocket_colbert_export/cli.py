@@ -9,10 +9,10 @@ from typing import Any, TextIO
 
 import click
 
-from pocket_colbert.errors import PocketColbertError
+from pocket_colbert.cli_common import CommandGroup
 
 
-class _ExportByDefault(click.Group):
+class _ExportByDefault(CommandGroup):
     """A group whose commands other than `export` have to be named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -70,14 +70,11 @@ def export(source: str, output: Path, about: TextIO | None, **options: Any) -> N
     or a dense encoder. The export proves that the graph computes and ranks as the checkpoint
     does, and writes nothing when it does not.
     """
-    try:
-        from pocket_colbert_export.export import export_model
+    from pocket_colbert_export import export_model
 
-        command = shlex.join(["pocket-colbert-export", *sys.argv[1:]])
-        text = about.read() if about else None
-        files = export_model(source, output, command=command, about=text, step=_say, **options)
-    except PocketColbertError as error:
-        raise click.ClickException(str(error)) from error
+    command = shlex.join(["pocket-colbert-export", *sys.argv[1:]])
+    text = about.read() if about else None
+    files = export_model(source, output, command=command, about=text, step=_say, **options)
     size = files.graph.stat().st_size / 1e6
     click.echo(
         f"{output}: {files.card.precision}, {files.config.embedding_dim} dimensions, {size:.1f} MB"
@@ -174,17 +171,14 @@ def distill(
     teacher, guide and keywords. Writes a checkpoint for the export command. Can be interrupted at
     any time; the same call goes on.
     """
-    try:
-        from pocket_colbert_export.distillation import distill
-        from pocket_colbert_export.training import Distillation
+    from pocket_colbert_export import Distillation, distill
 
+    try:
         done = distill(
             teacher, student, guide or student, texts, output,
             work or output.with_name(output.name + ".work"), Distillation(**settings),
             device=device, mixed_precision=mixed_precision, minutes=minutes, step=_say,
         )  # fmt: skip
-    except PocketColbertError as error:
-        raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         raise click.ClickException("interrupted; the same call goes on.") from None
     if done:

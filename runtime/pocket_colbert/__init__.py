@@ -2,10 +2,14 @@
 
 Public names are imported when they are first used, so that a command or a function that starts
 loads what it needs and no more: `import pocket_colbert` alone brings neither NumPy nor onnxruntime.
+
+onnxruntime's telemetry, which some of its builds have switched on, is switched off for the process
+unless `ORT_DISABLE_TELEMETRY` is set already ("0" leaves it on).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -52,6 +56,9 @@ if TYPE_CHECKING:
     from pocket_colbert.tokenizer import Token
 
 __version__ = "0.1.0"
+
+# Here, as onnxruntime reads it when it is imported, and every import of it comes after this one.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "BundleError",

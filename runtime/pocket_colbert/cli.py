@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -17,6 +14,7 @@ from pocket_colbert import __version__
 from pocket_colbert.cli_bulk import collect, encode_corpus
 from pocket_colbert.cli_bundle import bundle
 from pocket_colbert.cli_common import (
+    CommandGroup,
     api_key_option,
     encoder_for,
     folder_type,
@@ -29,6 +27,7 @@ from pocket_colbert.cli_common import (
     path_type,
     pool_option,
     print_json,
+    printable,
     progress_bar,
     provider_option,
     replacing,
@@ -41,10 +40,7 @@ from pocket_colbert.cli_index import check, compact, delete, index, info, merge
 from pocket_colbert.cli_measure import evaluate, tune
 from pocket_colbert.cli_serve import serve
 from pocket_colbert.cli_stores import push
-from pocket_colbert.errors import (
-    CorpusError,
-    PocketColbertError,
-)
+from pocket_colbert.errors import CorpusError
 
 _SNIPPET = 160
 
@@ -58,30 +54,7 @@ if TYPE_CHECKING:
     from pocket_colbert.stores.remote import RemoteStore
 
 
-class _Group(click.Group):
-    """Turns every expected failure into one line on stderr and exit code 1."""
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _show_warning  # type: ignore[assignment]
-                return super().invoke(context)
-        except PocketColbertError as error:
-            raise click.ClickException(str(error)) from error
-        except BrokenPipeError:
-            # The reader of our output has gone: there is nobody left to tell.
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-            raise SystemExit(1) from None
-        except OSError as error:
-            place = f" {error.filename}" if error.filename else ""
-            raise click.ClickException(f"{error.strerror or error}:{place}.") from error
-
-
-def _show_warning(message: Warning | str, *details: Any) -> None:
-    click.echo(f"Warning: {message}", err=True)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pocket-colbert")
 def main() -> None:
     """ColBERT search that fits in a pocket: index, search and rerank without torch."""
@@ -184,7 +157,7 @@ def rerank(
         _check_unique([item.document_id for item in found])
         documents = {item.document_id: item.text or "" for item in found}
     else:
-        lines = [line for line in _read_text(file).splitlines() if line.strip()]
+        lines = [line for line in _lines(_read_text(file)) if line.strip()]
         documents = {str(number): line for number, line in enumerate(lines)}
     if not documents:
         raise CorpusError(f"{file} holds no texts.")
@@ -193,7 +166,7 @@ def rerank(
 
 
 @main.command()
-@click.argument("source", type=click.File("r", encoding="utf-8"), default="-")
+@click.argument("source", type=click.File("rb"), default="-")
 @click.option("--query", "task", flag_value="query", help="Encode as queries.")
 @click.option("--document", "task", flag_value="document", help="Encode as documents.")
 @click.option("-o", "--output", required=True, type=path_type, help=".npz file to write.")
@@ -203,7 +176,7 @@ def rerank(
 @threads_option
 @provider_option
 def encode(
-    source: TextIO,
+    source: BinaryIO,
     task: str | None,
     output: Path,
     as_json: bool,
@@ -220,21 +193,17 @@ def encode(
 
     if task is None:
         raise click.UsageError("say --query or --document.")
-    try:
-        content = source.read()
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{source.name} is not UTF-8 (byte {error.start}).") from error
+    name = getattr(source, "name", "standard input")
+    content = _decoded(source.read(), name)
     if as_json:
         try:
             texts = json.loads(content)
-        except ValueError as error:
-            raise CorpusError(f"{source.name} is not JSON: {error}.") from error
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(f"{name} is not JSON: {error}.") from error
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise CorpusError(f"{source.name} must hold a JSON list of strings.")
+            raise CorpusError(f"{name} must hold a JSON list of strings.")
     else:
-        texts = content.split("\n")
-        if texts and not texts[-1]:
-            texts.pop()  # the newline that ends the last line begins no text
+        texts = _lines(content)
     encoder = load_encoder(model, threads, provider)
     with progress_bar("Encoding", len(texts), quiet=False) as update:
         if task == "query":
@@ -275,34 +244,56 @@ def _check_unique(document_ids: list[str]) -> None:
 def _read_text(path: Path) -> str:
     if not path.is_file():
         raise CorpusError(f"there is no file {path}.")
+    return _decoded(path.read_bytes(), str(path))
+
+
+def _decoded(content: bytes, name: str) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is not UTF-8 (byte {error.start}).") from error
+        raise CorpusError(f"{name} is not UTF-8 (byte {error.start}).") from error
+
+
+def _lines(content: str) -> list[str]:
+    """Return the lines of a text, which end at line feeds and at no form feed or the like."""
+    lines = content.replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]  # the last line's end begins no other
 
 
 def _print_hits(
     retriever: Retriever, query: str, hits: Sequence[Hit], explain: bool, as_json: bool
 ) -> None:
-    spans = retriever.snippets(query, hits, _SNIPPET)
-    explanations = [retriever.explain(query, hit) if explain else None for hit in hits]
+    found = [(hit, *_reasons(retriever, query, hit, explain)) for hit in hits]
     if as_json:
         print_json([
             asdict(hit) | {"snippet": span} | ({"explanation": asdict(why)} if why else {})
-            for hit, span, why in zip(hits, spans, explanations, strict=True)
+            for hit, span, why in found
         ])  # fmt: skip
         return
-    for rank, (hit, (start, end), why) in enumerate(
-        zip(hits, spans, explanations, strict=True), start=1
-    ):
-        click.echo(f"{rank:3} {hit.score:8.3f}  {hit.document_id}")
-        text = hit.text or ""
-        shown = ("..." if start else "") + text[start:end] + ("..." if end < len(text) else "")
-        line = " ".join(f"{hit.title + ': ' if hit.title else ''}{shown}".split())
+    for rank, (hit, span, why) in enumerate(found, start=1):
+        click.echo(f"{rank:3} {hit.score:8.3f}  {printable(hit.document_id)}")
+        line = " ".join(f"{hit.title + ': ' if hit.title else ''}{_snippet(hit, span)}".split())
         if line:
-            click.echo(f"              {line}")
+            click.echo(f"              {printable(line)}")
         if why is not None:
             _print_explanation(why)
+
+
+def _reasons(
+    retriever: Retriever, query: str, hit: Hit, explain: bool
+) -> tuple[tuple[int, int] | None, Explanation | None]:
+    """Return a hit's snippet and explanation; a document may have been added without its text."""
+    if hit.text is None:
+        return None, None
+    (span,) = retriever.snippets(query, [hit], _SNIPPET)
+    return span, retriever.explain(query, hit) if explain else None
+
+
+def _snippet(hit: Hit, span: tuple[int, int] | None) -> str:
+    if hit.text is None or span is None:
+        return "(no text)"
+    start, end = span
+    return f"{'...' if start else ''}{hit.text[start:end]}{'...' if end < len(hit.text) else ''}"
 
 
 def _print_explanation(why: Explanation) -> None:
@@ -314,8 +305,8 @@ def _print_explanation(why: Explanation) -> None:
             continue
         place = f"at {match.document_span[0]}" if match.document_span else "title or marker"
         click.echo(
-            f"              {match.share:6.1%}  {match.query_token} - {match.document_token} "
-            f"({match.similarity:.2f}, {place})"
+            f"              {match.share:6.1%}  {printable(match.query_token)} - "
+            f"{printable(match.document_token)} ({match.similarity:.2f}, {place})"
         )
     if others:
         click.echo(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pocket_colbert.config import CODES, DEFAULT_CODES
+from pocket_colbert.errors import PocketColbertError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from pocket_colbert.encoder import Encoder
     from pocket_colbert.index import Index
     from pocket_colbert.joined import JoinedIndex
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 Update = Callable[..., None]
 """Called with the number of items done and, if it has changed, the number of all."""
@@ -37,6 +43,32 @@ def complete_model(
     names = [CompletionItem(name) for name in bundled_models() if name.startswith(incomplete)]
     # Folders first: click's script for bash forgets what stood before them.
     return [CompletionItem(incomplete, type="dir"), *names]
+
+
+class CommandGroup(click.Group):
+    """Turns every expected failure into one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # escapes, as stderr has
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning  # type: ignore[assignment]
+                return super().invoke(ctx)
+        except PocketColbertError as error:
+            raise click.ClickException(printable(str(error))) from error
+        except BrokenPipeError:
+            # The reader of our output has gone: there is nobody left to tell.
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+            raise SystemExit(1) from None
+        except OSError as error:
+            place = f": {error.filename}" if error.filename else ""
+            raise click.ClickException(printable(f"{error.strerror or error}{place}.")) from error
+
+
+def _show_warning(message: Warning | str, *details: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)
 
 
 class _Folder(click.Path):
@@ -94,15 +126,16 @@ max_tokens_option = click.option(
 )  # fmt: skip
 passage_tokens_option = click.option(
     "--passage-tokens", type=click.IntRange(min=1), default=None,
-    help="Tokens of a passage at most.  [default: the model's window]",
+    help="Tokens of a passage at most, markers included.  [default: the model's window]",
 )  # fmt: skip
 passage_overlap_option = click.option(
     "--passage-overlap", type=click.IntRange(min=0), default=32, show_default=True,
-    help="Tokens that neighbouring passages share.",
+    help="Tokens that neighbouring passages share, at most half a passage.",
 )  # fmt: skip
 keywords_option = click.option(
     "--keywords", type=click.Choice(["english", "words", "trigrams", "none"]), default="english",
-    show_default=True, help="What counts as a word in keyword search.",
+    show_default=True, help="What counts as a word in keyword search; trigrams are for languages "
+    "without spaces and find no word of fewer than three characters.",
 )  # fmt: skip
 inverted_file_option = click.option(
     "--inverted-file", type=click.Choice(["auto", "always", "never"]), default="auto",
@@ -217,7 +250,13 @@ def progress_bar(label: str, total: int | None, quiet: bool) -> Iterator[Update]
 
 def print_json(values: Any) -> None:
     """Print JSON for people and programs."""
-    click.echo(json.dumps(values, ensure_ascii=False, indent=1))
+    whole = str(getattr(sys.stdout, "encoding", None)).lower().startswith("utf")
+    click.echo(json.dumps(values, ensure_ascii=not whole, indent=1))
+
+
+def printable(text: str) -> str:
+    """Return a text without the control characters that terminals obey; lines and tabs stay."""
+    return _CONTROLS.sub("", text)
 
 
 def readable_size(count: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def evaluate(
     type=click.IntRange(min=1),
     default=2000,
     show_default=True,
-    help="Documents to sample.",
+    help="Documents to sample; one longer than a window counts several times.",
 )
 @click.option(
     "--queries",
@@ -172,7 +173,7 @@ def tune(
         title = f"{folder.name}: {encoder.config.model_name or 'model'}"
         with replacing(picture) as work:
             plot(tuning, chosen, title, work)
-    options = index_options(chosen)
+    options = index_options(chosen, model)
     if as_json:
         values = asdict(tuning) | {"recommended": asdict(chosen), "options": options}
         print_json({"dataset": folder.name, "split": data.split, **values})
@@ -194,8 +195,10 @@ def tune(
     click.echo(f"* keeps {chosen.quality:.1%} in {size}: pocket-colbert index ... {options}")
 
 
-def index_options(chosen: Any) -> str:
-    """Return the options of `pocket-colbert index` for a setting."""
+def index_options(chosen: Any, model: str | None) -> str:
+    """Return the options of `pocket-colbert index` for a setting and the model it was found for."""
+    from pocket_colbert.model_files import DEFAULT_MODEL
+
     pruning = chosen.pruning
     words = [f"--codes {chosen.codes}"]
     if pruning.pool_factor != 1:
@@ -204,4 +207,6 @@ def index_options(chosen: Any) -> str:
         words.append(f"--keep {pruning.keep:g}")
     if pruning.skiplist_ids:
         words.append(f"--drop-frequent {len(pruning.skiplist_ids)}")
+    if model not in (None, DEFAULT_MODEL):
+        words.append(f"--model {shlex.quote(str(model))}")
     return " ".join(words)

@@ -13,17 +13,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from pocket_colbert.documents import Document
-from pocket_colbert.errors import CorpusError
+from pocket_colbert.documents import Document, checked_document
+from pocket_colbert.errors import CorpusError, InvalidInputError
 from pocket_colbert.passages import with_title
 
 TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".html", ".htm")
-_SILENT_TAGS = {"script", "style", "template", "noscript", "head"}
+_SILENT_TAGS = {"script", "style", "template", "noscript"}
 _BLOCK_TAGS = {
     "address", "article", "blockquote", "br", "dd", "div", "dl", "dt", "figcaption", "footer",
     "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p",
     "pre", "section", "table", "td", "th", "title", "tr", "ul",
 }  # fmt: skip
+_COUNTED = {**dict.fromkeys(_SILENT_TAGS, "silent"), "svg": "svg", "pre": "pre"}
+"""Tags within which text is read in another way, and what they are counted as."""
+_END_OF_TITLE = _BLOCK_TAGS | _SILENT_TAGS | {"base", "body", "head", "html", "link", "meta"}
+"""Tags, opening or closing, that are in no title: one that was not closed ends there."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +196,11 @@ def document_of(row: Mapping[str, Any], fields: Fields, place: str, default_id: 
     if title is not None and not isinstance(title, str):
         raise CorpusError(f"{place}: {fields.title!r} must be a text, got {title!r}.")
     known = {fields.document_id, fields.text, fields.title}
-    return Document(
-        document_id, text, title or None, {k: v for k, v in row.items() if k not in known}
-    )
+    metadata = {k: v for k, v in row.items() if k not in known}
+    try:
+        return checked_document(Document(document_id, text, title or None, metadata))
+    except InvalidInputError as error:
+        raise CorpusError(f"{place}: {error}") from error
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -238,44 +244,61 @@ def json_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, Mapping[str,
 
 
 class _TextOf(html.parser.HTMLParser):
+    """Gathers title and text; all that a head may hold is silent by itself or has no text."""
+
+    # Not "title": one that is never closed would swallow the page.
+    RCDATA_CONTENT_ELEMENTS = ("textarea",)  # type: ignore[misc, unused-ignore]
+
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
         self.title: list[str] = []
-        self._silent = 0
+        self.parts: list[tuple[bool, list[str]]] = [(False, [])]
+        """Whether a part keeps its white space, as `<pre>` does, and its text."""
+        self._depths = {"silent": 0, "svg": 0, "pre": 0}
         self._in_title = False
 
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
-        if tag == "title":
-            self._in_title = True
-        elif tag in _SILENT_TAGS:
-            self._silent += 1
-        if tag in _BLOCK_TAGS:
-            self.parts.append("\n")
+        self._at_tag(tag, 1)
+        # Titles of drawings are text, and so are all but the page's first.
+        self._in_title |= tag == "title" and not self._depths["svg"] and not self.title
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "title":
-            self._in_title = False
-        elif tag in _SILENT_TAGS:
-            self._silent = max(self._silent - 1, 0)
+        self._at_tag(tag, -1)
+
+    def _at_tag(self, tag: str, step: int) -> None:
+        self._in_title &= tag not in _END_OF_TITLE
         if tag in _BLOCK_TAGS:
-            self.parts.append("\n")
+            self.parts[-1][1].append("\n")
+        kind = _COUNTED.get(tag)
+        if kind is not None:
+            self._depths[kind] = max(self._depths[kind] + step, 0)
+        if self.parts[-1][0] != bool(self._depths["pre"]):
+            self.parts.append((bool(self._depths["pre"]), []))
 
     def handle_data(self, data: str) -> None:
         if self._in_title:
             self.title.append(data)
-        elif not self._silent:
-            self.parts.append(data)
+        elif not self._depths["silent"]:
+            self.parts[-1][1].append(data)
 
 
 def html_text(source: str) -> tuple[str | None, str]:
-    """Return title, None when there is none, and readable text of an HTML page."""
+    """Return title, None when there is none, and readable text of an HTML page.
+
+    White space is kept inside `<pre>`; elsewhere lines are stripped and empty ones left out.
+    """
     reader = _TextOf()
     reader.feed(source)
     reader.close()
-    lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in "".join(reader.parts).split("\n"))
+    parts = []
+    for keeps_space, pieces in reader.parts:
+        lines = "".join(pieces).split("\n")
+        if not keeps_space:
+            lines = [re.sub(r"[^\S\n]+", " ", line).strip() for line in lines]
+            lines = [line for line in lines if line]
+        parts.append("\n".join(line.rstrip() for line in lines).strip("\n"))
     title = " ".join("".join(reader.title).split())
-    return title or None, "\n".join(line for line in lines if line)
+    return title or None, "\n".join(part for part in parts if part)
 
 
 def text_to_encode(document: Document) -> str:

@@ -22,7 +22,7 @@ from pocket_colbert.model_files import (
     bundled_model_of,
     load_model_files,
 )
-from pocket_colbert.passages import Passage, with_title
+from pocket_colbert.passages import Passage, checked_titles, with_title
 from pocket_colbert.pruning import drop_tokens, first_components, pool_tokens, skiplist_mask
 from pocket_colbert.session import Provider, Session, is_gpu, pad
 from pocket_colbert.tokenizer import Token, TokenizedText, Tokenizer
@@ -63,7 +63,8 @@ class Encoder:
         threads: How many texts run side by side, or are tokenised and pruned beside a device.
         batch_size: Texts of a run at most.
         provider: onnxruntime's name of the execution provider.
-        truncated: How many texts were longer than the window so far.
+        truncated: How many texts were longer than the window so far; of the first ones a
+            TruncationWarning tells.
     """
 
     def __init__(
@@ -239,7 +240,7 @@ class Encoder:
         check_texts(texts)
         tokenize = self._tokenizer.tokenize_query
         encoded = self._encode(
-            texts, len, lambda text: [tokenize(text)], progress, self.config.query_length
+            texts, len, lambda text: [tokenize(text)], progress, self._tokenizer.query_limit
         )
         return [parts[0] for parts in encoded]
 
@@ -312,16 +313,7 @@ class Encoder:
             ProviderError: See `encode_query`.
         """
         check_texts(texts)
-        titles = [None] * len(texts) if titles is None else titles
-        if (
-            isinstance(titles, str)
-            or len(titles) != len(texts)
-            or not all(isinstance(title, str | None) for title in titles)
-        ):
-            raise InvalidInputError(
-                f"titles must be a list of {len(texts)} strings or None, one a text, "
-                f"got {str(titles)[:60]!r}."
-            )
+        titles = checked_titles(titles, len(texts))
         chosen = splitting or Splitting()
         spans: list[list[tuple[int, int]]] = [[] for _ in texts]
 
@@ -343,21 +335,36 @@ class Encoder:
             for both in zip(spans, encoded, strict=True)
         ]
 
-    def document_token_ids(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+    def document_token_ids(
+        self,
+        texts: Sequence[str],
+        *,
+        titles: Sequence[str | None] | None = None,
+        splitting: Splitting | None = None,
+    ) -> list[NDArray[np.int64]]:
         """Return the ids of the tokens that documents have vectors of, before any pruning.
 
         Args:
             texts: The documents.
+            titles: Their titles.
+            splitting: How to split them, as `encode_passages` does; by default they are cut, as
+                `encode_document` does.
 
         Returns:
-            One (num_tokens,) int64 array a document.
+            One (num_tokens,) int64 array a document, one passage's ids after the other's.
 
         Raises:
-            InvalidInputError: texts is a bare string or holds something else than strings.
+            InvalidInputError: See `encode_passages`.
         """
         check_texts(texts)
-        tokenized = map(self._tokenizer.tokenize_document, texts)
-        return [np.asarray(item.input_ids)[item.keep] for item in tokenized]
+        found = []
+        for text, title in zip(texts, checked_titles(titles, len(texts)), strict=True):
+            if splitting is None:
+                parts = [self._tokenizer.tokenize_document(with_title(text, title))]
+            else:
+                parts = [p for *_, p in self._tokenizer.tokenize_passages(text, title, splitting)]
+            found.append(np.concatenate([np.asarray(p.input_ids)[p.keep] for p in parts]))
+        return found
 
     def query_tokens(self, text: str) -> list[Token]:
         """Describe the tokens that a query has vectors of, row for row of `encode_query`.
@@ -497,8 +504,8 @@ class Encoder:
         if first:
             warnings.warn(
                 f"{cut} of {len(overflow)} texts were longer than the model's window of {window} "
-                "tokens; what came after was not encoded. Later ones are counted in "
-                "Encoder.truncated without a warning.",
+                "tokens; what came after was not encoded. Later ones are counted without a "
+                "warning.",
                 TruncationWarning,
                 stacklevel=4,
             )

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,22 +46,35 @@ class FileWriter:
     def write(self, data: bytes | NDArray[Any]) -> None:
         """Append bytes or the bytes of an array."""
         view = memoryview(data) if isinstance(data, bytes) else np.ravel(data).data
-        self._stream.write(view)
+        with _naming(self._path):
+            self._stream.write(view)
         self._digest.update(view)
         self._size += view.nbytes
 
     def finish(self) -> FileEntry:
         """Wait until the file is on disk and return its entry."""
-        self._stream.flush()
-        synchronise(self._stream.fileno(), self._path)
-        self._stream.close()
+        with _naming(self._path):
+            self._stream.flush()
+            synchronise(self._stream.fileno(), self._path)
+            self._stream.close()
         return FileEntry(self._size, self._digest.hexdigest())
 
     def __enter__(self) -> FileWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stream.close()
+        with _naming(self._path):
+            self._stream.close()
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Give errors of writing to an open file, as on a full disk, the file's name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_file(path: Path, content: bytes | NDArray[Any]) -> FileEntry:

@@ -191,7 +191,8 @@ class Index(Searchable):
             sources: Where they were read from.
 
         Raises:
-            InvalidInputError: The lists differ in length, or an item is of the wrong kind.
+            InvalidInputError: The lists differ in length, an item is of the wrong kind, or a token
+                vector is not of length 1.
             DuplicateIdError: An id is given twice or is in the index already.
             IndexConflictError: The index was opened read-only, or changed by another writer.
         """

@@ -197,7 +197,8 @@ def _without(segments: list[Segment], document_ids: Sequence[str], replacing: bo
         if twice and not replacing:
             raise DuplicateIdError(
                 f"document ids must differ between indexes, got {next(iter(twice))!r} twice; "
-                "say that documents of later indexes replace those of earlier ones, or delete it."
+                "delete it from one, or let that of the last index count (merge --replace; in "
+                "Python replacing=True)."
             )
         if twice:
             segments[number] = segment.without(np.array(list(twice.values()), np.int64), None, 0)

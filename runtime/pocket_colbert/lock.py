@@ -16,6 +16,7 @@ from pocket_colbert.errors import IndexConflictError, IndexLockedError
 
 LOCK_FILE = "writer.lock"
 HOLDER_FILE = "writer.json"
+_FOR_READING = "for reading alone (serve --read-only; in Python without writable=True)"
 
 
 class WriterLock:
@@ -38,13 +39,12 @@ class WriterLock:
             self._lock.acquire()
         except Timeout as error:
             raise IndexLockedError(
-                f"{folder} is being written to by {_holder(self._holder)}; wait for it or open "
-                "the index without writable=True."
+                f"{folder} is being written to by {_holder(self._holder)}; wait for it, or "
+                f"open the index {_FOR_READING}."
             ) from error
         except OSError as error:
             raise IndexConflictError(
-                f"{folder} cannot be written to ({error.strerror}); open the index without "
-                "writable=True."
+                f"{folder} cannot be written to ({error.strerror}); open the index {_FOR_READING}."
             ) from error
         self._process = os.getpid()
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pocket_colbert.errors import InvalidInputError
 
 WORD, LINE, SENTENCE, PARAGRAPH = range(1, 5)
 """Kinds of borders, better ones larger. A line is worth less than a sentence, as many texts are
@@ -39,6 +42,25 @@ class Passage:
 def with_title(text: str, title: str | None) -> str:
     """Return what is encoded for a text and its title: title, a space, text, as BEIR does."""
     return f"{title or ''} {text}".strip()
+
+
+def checked_titles(titles: Sequence[str | None] | None, count: int) -> Sequence[str | None]:
+    """Return the titles of texts, once it is known that there is one a text; by default none.
+
+    Raises:
+        InvalidInputError: There are more or fewer, or one is no text.
+    """
+    titles = [None] * count if titles is None else titles
+    if (
+        isinstance(titles, str)
+        or len(titles) != count
+        or not all(isinstance(title, str | None) for title in titles)
+    ):
+        raise InvalidInputError(
+            f"titles must be a list of {count} strings or None, one a text, "
+            f"got {str(titles)[:60]!r}."
+        )
+    return titles
 
 
 def borders(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from pocket_colbert.documents import Document, Span, StoredDocument, checked_doc
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.ids import check_ids
 from pocket_colbert.passages import Passage
-from pocket_colbert.quantization import BITS, Codec, check_embedding
+from pocket_colbert.quantization import BITS, Codec, check_tokens
 from pocket_colbert.token_rows import EncodedPassage, TokenRows
 
 Embedded = NDArray[Any] | Sequence[Passage]
@@ -173,7 +173,8 @@ def checked_additions(
         "sources": sources,
     }  # fmt: skip
     for name, column in columns.items():
-        size = len(column) if isinstance(column, Sized) and not isinstance(column, str) else None
+        unordered = isinstance(column, str | Mapping | Set)
+        size = len(column) if isinstance(column, Sized) and not unordered else None
         if column is not None and size != len(document_ids):
             raise InvalidInputError(
                 f"{name} must be a list of {len(document_ids)} items, one a document id, "
@@ -199,7 +200,7 @@ def _checked_passages(
 ) -> list[tuple[Span, NDArray[np.float32]]]:
     name, size = f"embedding of {document.document_id!r}", len(document.text or "")
     if isinstance(embedded, np.ndarray):
-        return [((0, size), check_embedding(embedded, dim, name))]
+        return [((0, size), check_tokens(embedded, dim, name))]
     passages = list(embedded)
     if not passages or not all(isinstance(item, Passage) for item in passages):
         raise InvalidInputError(
@@ -211,6 +212,4 @@ def _checked_passages(
                 f"passages of {document.document_id!r} must lie within its {size} characters, "
                 f"got {item.start} to {item.end}."
             )
-    return [
-        ((item.start, item.end), check_embedding(item.embedding, dim, name)) for item in passages
-    ]
+    return [((item.start, item.end), check_tokens(item.embedding, dim, name)) for item in passages]

@@ -82,11 +82,8 @@ class Retriever:
         index = self.index
         if index is None:
             raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
-        parameters = parameters or SearchParameters()
         check_texts(queries)
-        if parameters.hybrid == "keywords":
-            encoded = [np.empty((0, index.dim), np.float32) for _ in queries]
-        elif len(queries) == 1:
+        if len(queries) == 1:
             encoded = [self._encoded_query(queries[0])]
         else:
             encoded = self.encoder.encode_query(queries)
@@ -118,7 +115,7 @@ class Retriever:
             DuplicateIdError: See `Index.add`; `upsert` replaces.
             IndexConflictError: See `Index.add`.
         """
-        return self._write("add", list(documents), passages, progress)
+        return self._write("add", _checked(documents), passages, progress)
 
     def upsert(
         self,
@@ -128,7 +125,7 @@ class Retriever:
         progress: Progress | None = None,
     ) -> int:
         """Encode documents and put them in the place of those that have their ids; see `add`."""
-        return self._write("upsert", list(documents), passages, progress)
+        return self._write("upsert", _checked(documents), passages, progress)
 
     def encode(
         self, documents: Sequence[Document], *, progress: Progress | None = None
@@ -148,6 +145,7 @@ class Retriever:
             InvalidInputError: There is no index to write to.
         """
         config = self._writable("encode").config
+        documents = _checked(documents)
         return self.encoder.encode_passages(
             [document.text or "" for document in documents],
             titles=[document.title for document in documents],
@@ -360,3 +358,14 @@ class Retriever:
                 if same and len(item.embedding) == len(tokens):
                     return part, tokens, item.embedding
         return part, tokens, self.encoder.encode_document([with_title(text, hit.title)])[0]
+
+
+def _checked(documents: object) -> list[Document]:
+    """Return documents as a list, once it is known that they are documents."""
+    found: list[Any] = list(documents) if isinstance(documents, Iterable) else []
+    if not isinstance(documents, Iterable) or not all(isinstance(x, Document) for x in found):
+        raise InvalidInputError(
+            f"documents must be a list of Document(...), got {documents!r:.60}; put a single one "
+            "in a list."
+        )
+    return found

@@ -16,7 +16,12 @@ from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.ids import check_ids
 from pocket_colbert.passages import Passage
 from pocket_colbert.results import Hit
-from pocket_colbert.searching import Search, checked_queries, query_texts_of
+from pocket_colbert.searching import (
+    Search,
+    checked_parameters,
+    checked_queries,
+    query_texts_of,
+)
 from pocket_colbert.snapshot import Place, Snapshot
 
 
@@ -113,7 +118,7 @@ class Searchable(ABC):
                 are missing for a hybrid search.
         """
         queries = checked_queries(query_embeddings, k, self.dim)
-        parameters = parameters or SearchParameters()
+        parameters = checked_parameters(parameters)
         query_texts = query_texts_of(texts, len(queries), parameters, self.config.keywords)
         snapshot = self._searched()
         ids = None if subset is None else check_ids(subset, "subset")

@@ -216,6 +216,19 @@ def checked_queries(
     return [check_embedding(query, dim, "query embedding") for query in query_embeddings]
 
 
+def checked_parameters(parameters: SearchParameters | None) -> SearchParameters:
+    """Return how to search, by default as `SearchParameters()` says.
+
+    Raises:
+        InvalidInputError: It is something else, such as a dictionary.
+    """
+    if not isinstance(parameters, SearchParameters | None):
+        raise InvalidInputError(
+            f"parameters must be SearchParameters(...), got {type(parameters).__name__}."
+        )
+    return parameters or SearchParameters()
+
+
 def query_texts_of(
     texts: Sequence[str] | None, count: int, parameters: SearchParameters, keywords: str
 ) -> Sequence[str]:

@@ -42,7 +42,7 @@ class LambdaHandler:
     and the answer is `{"hits": [...]}`, each the fields of a `Hit`.
     """
 
-    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+    def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
         """Open what `pocket-colbert bundle` laid down.
 
         Args:
@@ -54,6 +54,7 @@ class LambdaHandler:
             ModelError: The model cannot be used.
             InvalidInputError: The index was made with another model.
         """
+        folder = Path(folder)
         index = Index.load(folder / "index", threads=threads)
         encoder = Encoder.for_index(index.config, folder / "model", threads=threads)
         self.retriever = Retriever(encoder, index)

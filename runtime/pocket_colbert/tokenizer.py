@@ -107,14 +107,20 @@ class Tokenizer:
             )
         self._skiplist = frozenset(config.skiplist_ids)
 
+    @property
+    def query_limit(self) -> int:
+        """Tokens of a query at most; what comes after is cut."""
+        config = self._config
+        grows = config.do_query_expansion and config.query_expansion_strategy == "min"
+        return max(config.query_length, (grows and config.query_max_length) or 0)
+
     def tokenize_query(self, text: str) -> TokenizedText:
         """Tokenise one query: marker, window, expansion."""
         config = self._config
         length = config.query_length
-        limit = length
-        if config.do_query_expansion and config.query_expansion_strategy == "min":
-            limit = max(length, config.query_max_length or length)
-        ids, overflow = self._encode(text, config.query_prefix, config.query_prefix_id, limit)
+        ids, overflow = self._encode(
+            text, config.query_prefix, config.query_prefix_id, self.query_limit
+        )
         attention = np.ones(len(ids), dtype=np.int64)
         keep = self._keep(ids, "query")
         padding = length - len(ids)

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.config import CODES, IndexConfig, Pruning, SearchParameters
-from pocket_colbert.corpus import BeirFolder, text_to_encode
+from pocket_colbert.config import CODES, IndexConfig, Pruning, SearchParameters, Splitting
+from pocket_colbert.corpus import BeirFolder
+from pocket_colbert.documents import Document
 from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.evaluation import DEPTH, judge, ndcg_of_queries, require_evaluator
 from pocket_colbert.index import Index
 from pocket_colbert.maxsim import maxsim_ragged
+from pocket_colbert.passages import Passage
 from pocket_colbert.pruning import (
     drop_tokens,
     frequent_token_ids,
@@ -41,6 +43,9 @@ _CONFIDENCE = 1.645
 
 DROP_FREQUENT = 100
 """How many of the most frequent tokens are dropped: Acquavia et al. 2023 settle on 100."""
+
+_PASSAGE = 1300
+"""Characters that fill a window of 300 tokens, about."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,9 @@ def frequent_ids(encoder: Encoder, texts: Iterable[str], number: int) -> tuple[i
         texts: The documents, read once, one at a time.
         number: How many ids.
     """
-    return most_frequent((encoder.document_token_ids([text])[0] for text in texts), number)
+    whole = Splitting()
+    token_ids = (encoder.document_token_ids([text], splitting=whole)[0] for text in texts)
+    return most_frequent(token_ids, number)
 
 
 def most_frequent(token_ids: Iterable[NDArray[np.int64]], number: int) -> tuple[int, ...]:
@@ -168,7 +175,8 @@ def tune(
         encoder: The model.
         data: The collection.
         max_documents: Documents of the sample: all that are judged relevant for its queries, and
-            others spread evenly over the collection.
+            others spread evenly over the collection. One that is longer than a window counts as
+            often as it would fill it, about, so that the sample stays small.
         max_queries: Queries of the sample, spread evenly.
         progress: Told how many settings are done, and how many there are.
 
@@ -181,11 +189,12 @@ def tune(
     """
     require_evaluator("tune")
     sample = _sample(data, max_documents, max_queries)
-    texts = [text_to_encode(document) for document in sample.documents]
-    embeddings = encoder.encode_document(texts)
+    texts = [document.text or "" for document in sample.documents]
+    titles = [document.title for document in sample.documents]
+    documents = encoder.encode_passages(texts, titles=titles)
     queries = encoder.encode_query(list(sample.queries.values()))
-    token_ids = encoder.document_token_ids(texts)
-    judge_run = Judge(sample, queries, embeddings)
+    token_ids = encoder.document_token_ids(texts, titles=titles, splitting=Splitting())
+    judge_run = Judge(sample, queries, documents)
     prunings = dict(PRUNINGS)
     frequent = Pruning(skiplist_ids=most_frequent(token_ids, DROP_FREQUENT))
     prunings["drop frequent"] = frequent
@@ -195,7 +204,10 @@ def tune(
     measured: list[Measured] = []
     total = len(prunings) * len(CODES)
     for label, pruning in prunings.items():
-        kept = [prune(item, pruning, ids) for item, ids in zip(embeddings, token_ids, strict=True)]
+        kept = [
+            prune_passages(passages, pruning, ids)
+            for passages, ids in zip(documents, token_ids, strict=True)
+        ]
         for codes in CODES:
             measured.append(judge_run.measure(codes, label, pruning, kept, encoder.threads))
             progress(len(measured), total)
@@ -226,6 +238,26 @@ def prune(
     return pool_tokens(embedding, pruning.pool_factor, pruning.num_protected_tokens)
 
 
+def prune_passages(
+    passages: Sequence[Passage], pruning: Pruning, token_ids: NDArray[np.int64]
+) -> list[Passage]:
+    """Prune a document's passages as `Encoder.encode_passages` does.
+
+    Args:
+        passages: The passages, unpruned.
+        pruning: What to do.
+        token_ids: (num_tokens,) int64, of all passages one after the other.
+
+    Returns:
+        The passages with the token vectors that are kept.
+    """
+    ends = np.cumsum([len(passage.embedding) for passage in passages])
+    return [
+        replace(passage, embedding=prune(passage.embedding, pruning, ids))
+        for passage, ids in zip(passages, np.split(token_ids, ends[:-1]), strict=True)
+    ]
+
+
 class Judge:
     """Searches a sample with any storage and compares with unpruned float32 vectors."""
 
@@ -233,23 +265,25 @@ class Judge:
         self,
         sample: BeirFolder,
         queries: Sequence[NDArray[np.float32]],
-        embeddings: Sequence[NDArray[np.float32]],
+        documents: Sequence[Sequence[Passage]],
     ) -> None:
         """Search the unpruned vectors exactly.
 
         Args:
             sample: Documents, queries and judgements.
             queries: (query_tokens, dim) float32 each.
-            embeddings: (num_tokens, dim) float32 of each document.
+            documents: The passages of each document, at least one.
         """
         self._sample = sample
         self._queries = queries
         self._ids = [document.document_id for document in sample.documents]
+        embeddings = [passage.embedding for passages in documents for passage in passages]
         offsets = np.cumsum([0, *map(len, embeddings)])
-        tokens = np.concatenate(list(embeddings))
+        tokens = np.concatenate(embeddings)
+        firsts = np.cumsum([0, *map(len, documents)])[:-1]
         run, self._first = {}, []
         for query_id, query in zip(sample.queries, queries, strict=True):
-            scores = maxsim_ragged(query, tokens, offsets)
+            scores = np.maximum.reduceat(maxsim_ragged(query, tokens, offsets), firsts)
             best = top_k(scores, DEPTH)
             run[query_id] = {self._ids[n]: float(scores[n]) for n in best}
             self._first.append({self._ids[n] for n in best[:10]})
@@ -261,7 +295,7 @@ class Judge:
         codes: str,
         label: str,
         pruning: Pruning,
-        kept: Sequence[NDArray[np.float32]],
+        kept: Sequence[Sequence[Passage]],
         threads: int,
     ) -> Measured:
         """Store pruned documents as codes, search them exactly, and compare."""
@@ -309,8 +343,12 @@ def _sample(data: BeirFolder, max_documents: int, max_queries: int) -> BeirFolde
     names = list(data.queries)
     chosen = [names[n] for n in _evenly(len(names), max_queries)]
     relevant = {i for name in chosen for i, grade in data.qrels[name].items() if grade > 0}
-    others = [n for n, item in enumerate(data.documents) if item.document_id not in relevant]
-    rest = {others[n] for n in _evenly(len(others), max(max_documents - len(relevant), 0))}
+    sizes = np.array([_size(item) for item in data.documents])
+    needed = np.array([item.document_id in relevant for item in data.documents])
+    others = np.flatnonzero(~needed)
+    room = max(max_documents - sizes[needed].sum(), 0)
+    wanted = int(room / sizes[others].mean()) if len(others) else 0
+    rest = {int(others[n]) for n in _evenly(len(others), wanted)}
     documents = [
         item for n, item in enumerate(data.documents) if item.document_id in relevant or n in rest
     ]
@@ -320,6 +358,11 @@ def _sample(data: BeirFolder, max_documents: int, max_queries: int) -> BeirFolde
         {name: data.qrels[name] for name in chosen},
         data.split,
     )
+
+
+def _size(document: Document) -> float:
+    """Return how many windows a document fills, about, and 1 for a short one."""
+    return max(len(document.text or "") / _PASSAGE, 1.0)
 
 
 def _evenly(count: int, wanted: int) -> list[int]:

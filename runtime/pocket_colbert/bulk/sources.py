@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pocket_colbert.bulk.places import FoundFile, Place
 from pocket_colbert.corpus import Fields, document_of, json_lines
-from pocket_colbert.documents import Document, checked_document
+from pocket_colbert.documents import Document
 from pocket_colbert.errors import CorpusError, InvalidInputError
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -98,12 +98,8 @@ def read_file(source: NamedFile, fields: Fields) -> Iterator[Document]:
     is_table = place.name.lower().endswith(".parquet")
     rows = _table_rows(place) if is_table else _lines(place)
     for number, what, row in rows:
-        where = f"{place}, {what} {number}"
-        document = document_of(row, fields, where, f"{source.name}:{number}")
-        try:
-            yield checked_document(replace(document, source=str(place)))
-        except InvalidInputError as error:
-            raise CorpusError(f"{where}: {error}") from error
+        document = document_of(row, fields, f"{place}, {what} {number}", f"{source.name}:{number}")
+        yield replace(document, source=str(place))
 
 
 def in_parts(documents: Iterable[Document], size: PartSize) -> Iterator[list[Document]]:

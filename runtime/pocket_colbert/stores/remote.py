@@ -21,7 +21,7 @@ from pocket_colbert.filters import is_unicode, parse_filter
 from pocket_colbert.ids import check_ids, check_present
 from pocket_colbert.passages import Passage
 from pocket_colbert.results import Hit, PassageHit
-from pocket_colbert.searching import checked_queries
+from pocket_colbert.searching import checked_parameters, checked_queries
 from pocket_colbert.stores.engine import Engine, Found
 from pocket_colbert.stores.record import Record
 
@@ -153,7 +153,7 @@ class RemoteStore:
             StoreError: The engine cannot be reached, or refuses.
         """
         queries = checked_queries(query_embeddings, k, self.dim)
-        parameters = parameters or SearchParameters()
+        parameters = checked_parameters(parameters)
         self._check_parameters(parameters)
         conditions = []
         if where is not None:

@@ -1,0 +1,61 @@
+"""The command `pocket-colbert-export`, also where torch is not installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys
+sys.modules["torch"] = None  # as if it were not installed
+from pocket_colbert_export.cli import main
+main()
+"""
+
+SAY = """
+import click
+from pocket_colbert_export.cli import main
+main.command("say")(lambda: click.echo("東京"))
+main()
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, check=False
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["export"], ["distill"]])
+def test_help_needs_no_extra(command: list[str]) -> None:
+    done = run(*command, "--help")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"Usage:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["model", "-o", "out"],
+        ["distill", "--teacher", "a", "--student", "b", "--text", __file__, "-o", "out"],
+    ],
+)
+def test_a_missing_extra_is_one_line(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 1 and done.stdout == b""
+    assert done.stderr.decode().splitlines() == [
+        "Error: pocket_colbert_export needs the 'export' extra: "
+        "pip install 'pocket-colbert[export]'."
+    ]
+
+
+def test_what_the_console_cannot_show_is_escaped() -> None:
+    """An output path, say; the group's own setting is asked for with a command made up here."""
+    done = subprocess.run(
+        [sys.executable, "-c", SAY, "say"],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [b"\\u6771\\u4eac"]
