@@ -27,6 +27,7 @@ from pocket_colbert import (
     Index,
     IndexConfig,
     InvalidInputError,
+    OptionalDependencyError,
     Retriever,
     SearchParameters,
     Splitting,
@@ -711,16 +712,21 @@ def test_the_commands(corpus: Path, tiny_model: Path, tmp_path: Path, two_proces
     assert wrong.exit_code == 1 and "there is no encoded corpus" in wrong.output
 
 
-def test_a_missing_extra_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pocket_colbert import OptionalDependencyError
-
-    for package, module, extra in (
-        ("ray", "workers", "ray"), ("pyarrow", "places", "ray"),
-        ("lance", "lance_table", "ray-lance"),
-    ):  # fmt: skip
-        with monkeypatch.context() as context:
-            context.setitem(sys.modules, package, None)
-            for name in [n for n in sys.modules if n.startswith("pocket_colbert.bulk")]:
-                context.delitem(sys.modules, name)
-            with pytest.raises(OptionalDependencyError, match=rf"pocket-colbert\[{extra}\]"):
-                importlib.import_module(f"pocket_colbert.bulk.{module}")
+@pytest.mark.parametrize(
+    ("package", "module", "extra"),
+    [
+        ("ray", "workers", "ray"),
+        ("pyarrow", "places", "ray"),
+        pytest.param("lance", "lance_table", "ray-lance", marks=needs_lance),
+    ],
+)
+def test_a_missing_extra_names_the_pip_line(
+    monkeypatch: pytest.MonkeyPatch, package: str, module: str, extra: str
+) -> None:
+    if package == "lance":
+        importlib.import_module("pocket_colbert.stores.lance")  # what lancedb imports, it has
+    monkeypatch.setitem(sys.modules, package, None)
+    for name in [n for n in sys.modules if n.startswith("pocket_colbert.bulk")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(OptionalDependencyError, match=rf"pocket-colbert\[{extra}\]"):
+        importlib.import_module(f"pocket_colbert.bulk.{module}")
