@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from pocket_colbert import Encoder
+from pocket_colbert import Encoder, Index
 from pocket_colbert.cli import main
 
 
@@ -118,6 +119,62 @@ def test_update_and_overwrite(corpus: Path, tmp_path: Path) -> None:
     fails("index", extra, "--into", corpus, message="not an index")
     left = sorted(p.name for p in tmp_path.iterdir())
     assert left == ["extra.txt", "index", "notes", "other"]
+
+
+@pytest.fixture
+def glaciers(tmp_path: Path) -> tuple[Path, Path]:
+    """A file of text, and the index of it, which one commit has made."""
+    path, folder = tmp_path / "glaciers.txt", tmp_path / "made" / "index"
+    path.write_text("Glaciers calve icebergs.", encoding="utf-8")
+    assert run("index", path, "--into", folder).exit_code == 0
+    return path, folder
+
+
+def test_overwrite_waits_for_the_writer(glaciers: tuple[Path, Path]) -> None:
+    path, folder = glaciers
+    with Index.load(folder, writable=True) as writer:
+        fails("index", path, "--into", folder, "--overwrite", message="is being written to by")
+        writer.delete(["glaciers.txt"])
+        writer.commit()
+    assert run("index", path, "--into", folder, "--overwrite").exit_code == 0
+    assert json.loads(run("info", folder, "--json").stdout)["documents"] == 1
+    assert run("check", folder).exit_code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few users make links")
+def test_overwrite_replaces_in_one_step_what_it_is_given(
+    glaciers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A link stays a link, what a killed process left goes, and a reader follows."""
+    path, folder = glaciers
+    link = tmp_path / "link"
+    link.symlink_to(folder, target_is_directory=True)
+    (folder / "replacement" / "segments").mkdir(parents=True)
+    with Index.load(folder) as reader:
+        path.write_text("Icebergs melt.", encoding="utf-8")
+        assert run("index", path, "--into", link, "--overwrite").exit_code == 0
+        assert reader.get("glaciers.txt").text == "Glaciers calve icebergs."
+        assert reader.refresh() and reader.get("glaciers.txt").text == "Icebergs melt."
+    assert link.is_symlink() and run("check", folder).exit_code == 0
+    assert [item.name for item in folder.parent.iterdir()] == ["index"]
+    assert not (folder / "replacement").exists()
+
+
+def test_overwrite_that_fails_leaves_the_index(glaciers: tuple[Path, Path], tmp_path: Path) -> None:
+    path, folder = glaciers
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"_id": "1", "text": "One."}\nno JSON', encoding="utf-8")
+    fails("index", rows, "--into", folder, "--overwrite", message="line 2: not JSON")
+    assert not (folder / "replacement").exists() and run("check", folder).exit_code == 0
+    manifest = folder / "manifest.json"
+    manifest.write_text("{", encoding="utf-8")
+    assert run("index", path, "--into", folder, "--overwrite").exit_code == 0  # damaged or not
+    assert json.loads(run("info", folder, "--json").stdout)["documents"] == 1
+
+
+def test_a_place_that_cannot_be_made_is_named(glaciers: tuple[Path, Path]) -> None:
+    path, _ = glaciers
+    fails("index", path, "--into", path / "deep" / "index", message="Not a directory")
 
 
 def test_interrupted_indexing_goes_on(

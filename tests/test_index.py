@@ -26,6 +26,7 @@ from pocket_colbert import (
     SearchParameters,
     maxsim_pairwise,
 )
+from pocket_colbert.checking import check_index
 from pocket_colbert.manifest import Manifest
 from pocket_colbert.segment import Segment
 from tests.conftest import DATA, cone_documents, documents_of, unit_rows
@@ -365,6 +366,24 @@ def test_a_writer_past_the_lock_is_refused(rng: np.random.Generator, tmp_path: P
     second.close()
     with Index.load(tmp_path / "index") as loaded:
         assert "a" in loaded and "b" not in loaded
+
+
+def test_a_writer_of_an_index_that_was_made_anew_is_refused(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    """Its lock went with the old folder, and both count their commits from one."""
+    make(rng, 5).save(tmp_path / "index")
+    stale = Index.load(tmp_path / "index", writable=True)
+    stale.add(["a"], [unit_rows(rng, 2, DIM)])
+    shutil.rmtree(tmp_path / "index")
+    make(rng, 3).save(tmp_path / "index")
+    assert Manifest.load(tmp_path / "index").generation == stale.generation
+    with pytest.raises(IndexConflictError, match="made anew"):
+        stale.commit()
+    stale.close()
+    assert not check_index(tmp_path / "index")
+    with Index.load(tmp_path / "index") as loaded:
+        assert len(loaded) == 3
 
 
 @pytest.mark.parametrize("step", ["write", "manifest"])

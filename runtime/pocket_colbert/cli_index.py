@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -123,15 +122,17 @@ def index(
     it goes on where it was when it is called again.
     """
     from pocket_colbert.config import IndexConfig, Pruning, Splitting
-    from pocket_colbert.corpus import Fields, read_sources, source_name, text_to_encode
+    from pocket_colbert.corpus import Fields, read_sources, text_to_encode
     from pocket_colbert.index import Index
     from pocket_colbert.retriever import Retriever
+    from pocket_colbert.sources import source_name
     from pocket_colbert.sync import sync
     from pocket_colbert.tuning import frequent_ids
 
     names = Fields(id_field, text_field, title_field)
     documents = partial(read_sources, paths, into, names, id_prefix=id_prefix)
-    update = _is_there(into) and not overwrite
+    exists = _is_there(into)
+    update = exists and not overwrite
     if update and dim is None:
         with Index.load(into) as there:
             encoder = encoder_for(there.config, model, threads, provider, batch_tokens)
@@ -166,7 +167,8 @@ def index(
                 )
             except KeyboardInterrupt:
                 target.commit()
-                again = "nothing is kept" if overwrite else "call it again to go on"
+                again = "call it again to go on" + " without --overwrite" * overwrite
+                again = "nothing is kept" if exists and overwrite else again
                 click.echo(f"Interrupted after {len(target)} documents; {again}.", err=True)
                 raise SystemExit(_INTERRUPTED) from None
         info = target.info()
@@ -323,29 +325,26 @@ def _target(
     One that replaces another takes its place when all went well. One that is new is removed again
     if nothing has been committed to it.
     """
+    from pocket_colbert.folder import replacement
     from pocket_colbert.index import Index
 
-    if _is_there(into) and not overwrite:
+    if _is_there(into) and overwrite:
+        with replacement(into) as place:
+            with Index.create(place, config, threads=encoder.threads) as created:
+                yield created
+        return
+    if _is_there(into):
         with Index.load(into, writable=True, threads=encoder.threads) as opened:
             _check_settings(opened.config, config, given)
             yield opened
         return
-    place = into.with_name(f".{into.name}.new-{os.getpid()}") if overwrite else into
+    created = Index.create(into, config, threads=encoder.threads)
     try:
-        with Index.create(place, config, threads=encoder.threads) as created:
-            try:
-                yield created
-            finally:
-                empty = created.generation == 0
-        if overwrite:
-            old = into.with_name(f".{into.name}.old-{os.getpid()}")
-            if into.exists():
-                into.rename(old)
-            place.rename(into)
-            shutil.rmtree(old, ignore_errors=True)
+        with created:
+            yield created
     except BaseException:
-        if overwrite or empty:
-            shutil.rmtree(place, ignore_errors=True)
+        if created.generation == 0:
+            shutil.rmtree(into, ignore_errors=True)
         raise
 
 
