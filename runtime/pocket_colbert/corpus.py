@@ -16,6 +16,7 @@ from typing import IO, Any
 from pocket_colbert.documents import Document
 from pocket_colbert.errors import CorpusError
 from pocket_colbert.passages import with_title
+from pocket_colbert.sources import source_name
 
 TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".html", ".htm")
 _SILENT_TAGS = {"script", "style", "template", "noscript", "head"}
@@ -77,14 +78,6 @@ def read_documents(paths: Iterable[Path], fields: Fields | None = None) -> Itera
             yield from _read_file(path, path.name, fields)
         else:
             raise CorpusError(f"there is no file or folder {path}.")
-
-
-def source_name(path: Path, index_folder: Path) -> str:
-    """Name a path as it is seen from an index, so that both may move together."""
-    try:
-        return Path(os.path.relpath(path.resolve(), index_folder.resolve())).as_posix()
-    except ValueError:  # on another drive of Windows
-        return path.resolve().as_posix()
 
 
 def read_sources(

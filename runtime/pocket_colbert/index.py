@@ -26,6 +26,7 @@ from pocket_colbert.quantization import Codec
 from pocket_colbert.searchable import Searchable
 from pocket_colbert.segment import Segment
 from pocket_colbert.snapshot import Place, Snapshot
+from pocket_colbert.sources import mover
 from pocket_colbert.token_rows import TokenRows
 
 
@@ -392,6 +393,9 @@ class Index(Searchable):
     def save(self, folder: str | Path) -> None:
         """Write the whole index to a new folder, as one segment.
 
+        Of an index that lives in a folder, sources that are relative to it become relative to the
+        new one.
+
         Args:
             folder: A path at which nothing is, an empty folder, or the folder of an index, which
                 is then replaced in one step.
@@ -424,7 +428,7 @@ class Index(Searchable):
                         target.manifest.generation + 1,
                         codec,
                         merged_rows(segments, codec),
-                        merged_documents(segments),
+                        merged_documents(segments, mover(self.folder, path)),
                         self.config,
                         threads=self.threads,
                     )  # fmt: skip

@@ -40,11 +40,12 @@ MANIFEST_FILE = "manifest.json"
 SEGMENTS_FOLDER = "segments"
 DELETED_FOLDER = "deleted"
 CODES_FILE = "codes.u8"
+DOCUMENTS_FILE = "documents.sqlite"
 PASSAGES_FILE = "passages.i32"
 INVERTED_FILES = ("centroids.u8", "centroid_scales.f32", "list_lengths.i32", "lists.bin")
 
-_FILES = {CODES_FILE, "scales.f16", "lengths.i32", "codec.json", "documents.sqlite"}
-_FILES_VERSION_1 = {"codes.i8", "offsets.i64", "scales.f32", "documents.sqlite"}
+_FILES = {CODES_FILE, "scales.f16", "lengths.i32", "codec.json", DOCUMENTS_FILE}
+_FILES_VERSION_1 = {"codes.i8", "offsets.i64", "scales.f32", DOCUMENTS_FILE}
 _ALLOWED = (
     *(
         _FILES | passages | inverted

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -86,6 +87,15 @@ def merged_rows(segments: Sequence[Segment], codec: Codec) -> Iterator[TokenRows
         yield from segment.rows.copies(codec, segment.passages_of(segment.alive_positions()))
 
 
-def merged_documents(segments: Sequence[Segment]) -> Iterator[StoredDocument]:
-    """Iterate over the documents that are not deleted."""
-    return chain.from_iterable(segment.stored() for segment in segments)
+def merged_documents(
+    segments: Sequence[Segment], moved: Callable[[str], str] = lambda source: source
+) -> Iterator[StoredDocument]:
+    """Iterate over the documents that are not deleted.
+
+    Args:
+        segments: The segments.
+        moved: What a source is called where the documents go.
+    """
+    for document, spans in chain.from_iterable(segment.stored() for segment in segments):
+        source = None if document.source is None else moved(document.source)
+        yield replace(document, source=source), spans

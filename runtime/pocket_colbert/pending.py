@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.documents import Document, Span, StoredDocument, check_ids, checked_document
+from pocket_colbert.document_checks import checked_document
+from pocket_colbert.documents import Document, Span, StoredDocument, check_ids
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.passages import Passage
 from pocket_colbert.quantization import BITS, Codec, check_embedding

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from pocket_colbert.bulk.places import FoundFile, Place
 from pocket_colbert.corpus import Fields, document_of, json_lines
-from pocket_colbert.documents import Document, checked_document
+from pocket_colbert.document_checks import checked_document
+from pocket_colbert.documents import Document
 from pocket_colbert.errors import CorpusError, InvalidInputError
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
