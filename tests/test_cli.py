@@ -172,6 +172,33 @@ def test_overwrite_that_fails_leaves_the_index(glaciers: tuple[Path, Path], tmp_
     assert json.loads(run("info", folder, "--json").stdout)["documents"] == 1
 
 
+@pytest.mark.parametrize(("moving", "source"), [("docs", "../../2024"), ("index", "../../../2023")])
+def test_what_has_moved_is_said_and_not_encoded_again(
+    moving: str, source: str, tmp_path: Path
+) -> None:
+    docs, folder = tmp_path / "2023", tmp_path / "made" / "index"
+    docs.mkdir()
+    for name in "ab":
+        (docs / f"{name}.txt").write_text(f"Note {name}.", encoding="utf-8")
+    other = tmp_path / "other.txt"
+    other.write_text("Other.", encoding="utf-8")
+    assert run("index", docs, other, "--into", folder).exit_code == 0
+    if moving == "docs":
+        docs = docs.rename(tmp_path / "2024")
+    else:
+        (tmp_path / "deep" / "er").mkdir(parents=True)
+        folder = folder.rename(tmp_path / "deep" / "er" / "index")
+    message = "../../2023, which is not there any more"
+    fails("index", docs, "--into", folder, message=message)
+    fails("index", docs, "--into", folder, "--moved-from", "x", message="is from 'x'")
+    fails("index", docs, other, "--into", folder, "--moved-from", "x", message="PATH", code=2)
+    fails("index", docs, "--into", tmp_path / "new", "--moved-from", "x", message="PATH", code=2)
+    result = run("index", docs, "--into", folder, "--moved-from", "../../2023")
+    assert "0 added, 0 changed, 2 unchanged, 0 deleted" in result.stdout
+    with Index.load(folder, verify=True) as made:
+        assert len(made) == 3 and made.get("a.txt").source == source
+
+
 def test_a_place_that_cannot_be_made_is_named(glaciers: tuple[Path, Path]) -> None:
     path, _ = glaciers
     fails("index", path, "--into", path / "deep" / "index", message="Not a directory")

@@ -62,6 +62,10 @@ _INTERRUPTED = 130
 @click.option(
     "--keep-missing", is_flag=True, help="Keep documents that PATHS do not have any more."
 )
+@click.option(
+    "--moved-from", metavar="SOURCE", default=None,
+    help="What the index calls the place that its documents of PATH were at before they moved.",
+)  # fmt: skip
 @click.option("--id-prefix", default="", metavar="TEXT", help="Put TEXT in front of all ids.")
 @id_field_option
 @text_field_option
@@ -95,6 +99,7 @@ def index(
     into: Path,
     overwrite: bool,
     keep_missing: bool,
+    moved_from: str | None,
     id_prefix: str,
     id_field: str,
     text_field: str,
@@ -133,6 +138,8 @@ def index(
     documents = partial(read_sources, paths, into, names, id_prefix=id_prefix)
     exists = _is_there(into)
     update = exists and not overwrite
+    if moved_from is not None and (not update or len(paths) > 1):
+        raise click.UsageError("--moved-from goes with one PATH and an index that is there.")
     if update and dim is None:
         with Index.load(into) as there:
             encoder = encoder_for(there.config, model, threads, provider, batch_tokens)
@@ -160,6 +167,10 @@ def index(
     sources = [source_name(path, into) for path in paths]
     with _target(into, encoder, overwrite, config, given) as target:
         retriever = Retriever(encoder, target)
+        if moved_from is not None and not target.change_source(moved_from, sources[0]):
+            raise InvalidInputError(
+                f"no document in {into} is from {moved_from!r}; leave --moved-from out."
+            )
         with progress_bar("Indexing", None, as_json) as advance:
             try:
                 report = sync(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -317,12 +317,43 @@ class Index(Searchable):
             for run in reversed(runs_to_merge(self._snapshot.segments, segment_tokens, only_small)):
                 self._merge(run)
 
-    def _merge(self, run: slice) -> None:
+    def change_source(self, old: str, new: str) -> int:
+        """Commit, then put another source in place of one, as when files have moved.
+
+        Token vectors stay. The parts of the index that have such documents are written anew, one
+        commit each: broken off, it goes on where it was when it is called again.
+
+        Args:
+            old: The source, as `Document.source` has it.
+            new: What it becomes.
+
+        Returns:
+            How many documents have changed.
+
+        Raises:
+            IndexConflictError, OSError: See `commit`.
+        """
+        changed, sources = 0, {old: new}
+        with self._changing:
+            self.commit()
+            self._check_writable()
+            for number, segment in reversed(list(enumerate(self._snapshot.segments))):
+                positions = segment.documents.from_source(old)
+                here = len(np.intersect1d(positions, segment.alive_positions()))
+                if here:
+                    run = slice(number, number + 1)
+                    self._merge(run, lambda name: sources.get(name, name))
+                    changed += here
+        return changed
+
+    def _merge(self, run: slice, moved: Callable[[str], str] = str) -> None:
+        """Write some segments anew as one; see `merged_documents` for `moved`."""
         generation = self.generation + 1
         merging, segments = self._snapshot.segments[run], list(self._snapshot.segments)
         codec = merged_codec(merging)
         try:
-            merged = self._write(codec, merged_rows(merging, codec), merged_documents(merging))
+            documents = merged_documents(merging, moved)
+            merged = self._write(codec, merged_rows(merging, codec), documents)
             segments[run] = [merged] if len(merged) else []
             self._install(segments, self._pending)
         except BaseException:

@@ -88,13 +88,13 @@ def merged_rows(segments: Sequence[Segment], codec: Codec) -> Iterator[TokenRows
 
 
 def merged_documents(
-    segments: Sequence[Segment], moved: Callable[[str], str] = lambda source: source
+    segments: Sequence[Segment], moved: Callable[[str], str] = str
 ) -> Iterator[StoredDocument]:
     """Iterate over the documents that are not deleted.
 
     Args:
         segments: The segments.
-        moved: What a source is called where the documents go.
+        moved: What a source is called where the documents go; the same by default.
     """
     for document, spans in chain.from_iterable(segment.stored() for segment in segments):
         source = None if document.source is None else moved(document.source)
