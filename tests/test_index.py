@@ -65,7 +65,7 @@ def results(index: Index, queries: list[np.ndarray], k: int = 7, **settings: obj
     seed=st.integers(0, 2**32 - 1),
 )
 def test_search_ranks_as_float_maxsim(lengths: list[int], parts: int, k: int, seed: int) -> None:
-    """In memory, in any number of parts: more than 8 are merged."""
+    """In memory, in any number of parts: many are merged."""
     rng = np.random.default_rng(seed)
     documents = documents_of(rng, lengths, DIM)
     index = Index(DIM, config=IndexConfig(dim=DIM, codes="int8"), threads=1)
@@ -262,7 +262,7 @@ def test_one_codec_serves_an_index_until_much_more_comes(
 
 
 def test_info_splits_the_bytes(rng: np.random.Generator, tmp_path: Path) -> None:
-    index = make(rng, 40, codes="int4", inverted_file="always")
+    index = make(rng, 500, codes="int4", inverted_file="always")
     tokens = index.info().tokens
     index.save(tmp_path / "index")
     with Index.load(tmp_path / "index") as loaded:
@@ -271,7 +271,7 @@ def test_info_splits_the_bytes(rng: np.random.Generator, tmp_path: Path) -> None
     assert sum(info.bytes.values()) == on_disk
     assert info.tokens == tokens and info.codes == "int4"
     assert info.bytes["vectors"] < tokens * (DIM / 2 + 2) * 1.2 + 2000
-    assert info.bytes["ids"] == 2 * sum(len(f"d{n}") for n in range(40))
+    assert info.bytes["ids"] == 2 * sum(len(f"d{n}") for n in range(500))
     assert info.memory < info.bytes["vectors"]
 
 

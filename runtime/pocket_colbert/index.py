@@ -19,6 +19,7 @@ from pocket_colbert.merging import (
     merged_codec,
     merged_documents,
     merged_rows,
+    run_to_bound,
     runs_to_merge,
 )
 from pocket_colbert.pending import Addition, Embedded, Pending, checked_additions, copied
@@ -259,6 +260,8 @@ class Index(Searchable):
     def commit(self) -> None:
         """Make what was added and deleted part of the index; in a folder, durably, in one step.
 
+        Every now and then it merges small segments, so that their number stays bounded.
+
         Raises:
             IndexConflictError: Another writer has changed the index. All stays pending.
             OSError: The disk is full or fails. The index stays as it was and all stays pending,
@@ -282,12 +285,14 @@ class Index(Searchable):
                         None if self._folder is None else self._folder.path,
                         generation,
                     )
-                self._install([s for s in segments if len(s)], Pending(self.config))
+                segments = [segment for segment in segments if len(segment)]
+                run = run_to_bound(segments)
+                if run is not None:
+                    segments[run] = [self._merged(segments[run])]
+                self._install(segments, Pending(self.config))
             except BaseException:
                 self._give_up(generation)
                 raise
-            if self._folder is None:
-                self.compact(only_small=8)
 
     def compact(self, segment_tokens: int = SEGMENT_TOKENS, *, only_small: int = 0) -> None:
         """Commit, then write the index anew without deleted documents and in fewer segments.
@@ -348,17 +353,18 @@ class Index(Searchable):
 
     def _merge(self, run: slice, moved: Callable[[str], str] = str) -> None:
         """Write some segments anew as one; see `merged_documents` for `moved`."""
-        generation = self.generation + 1
-        merging, segments = self._snapshot.segments[run], list(self._snapshot.segments)
-        codec = merged_codec(merging)
+        generation, segments = self.generation + 1, list(self._snapshot.segments)
         try:
-            documents = merged_documents(merging, moved)
-            merged = self._write(codec, merged_rows(merging, codec), documents)
+            merged = self._merged(segments[run], moved)
             segments[run] = [merged] if len(merged) else []
             self._install(segments, self._pending)
         except BaseException:
             self._give_up(generation)
             raise
+
+    def _merged(self, segments: Sequence[Segment], moved: Callable[[str], str] = str) -> Segment:
+        codec = merged_codec(segments)
+        return self._write(codec, merged_rows(segments, codec), merged_documents(segments, moved))
 
     def _write(
         self, codec: Codec, parts: Iterable[TokenRows], documents: Iterable[StoredDocument]
