@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from pocket_colbert import (
     IndexLockedError,
     IndexNotFoundError,
     InvalidInputError,
+    JoinedIndex,
     SearchParameters,
     maxsim_pairwise,
 )
@@ -559,3 +561,33 @@ def test_lists_that_name_no_document_are_one_error(
         index.search(
             [unit_rows(rng, 3, DIM)], parameters=SearchParameters(mode="approximate", candidates=2)
         )
+
+
+@pytest.mark.parametrize("kind", ["memory", "folder", "writable", "joined"])
+def test_a_closed_index_says_so(kind: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    index: Index | JoinedIndex = make(rng, 5)
+    if isinstance(index, Index) and kind != "memory":
+        index.save(tmp_path / "index")
+        index = Index.load(tmp_path / "index", writable=kind == "writable")
+    if kind == "joined":
+        index.close()
+        index = JoinedIndex.load([tmp_path / "index"])
+    with index:
+        assert len(index) == 5 and not index.closed
+    index.close()  # a second time does nothing
+    assert index.closed and "closed" in repr(index)
+    calls: list[Callable[[], object]] = [
+        lambda: index.search([unit_rows(rng, 2, DIM)]), lambda: len(index), lambda: list(index),
+        lambda: "d1" in index, lambda: index.get("d1"), lambda: index.passages("d1"),
+        lambda: index.snapshot,
+    ]  # fmt: skip
+    if isinstance(index, Index):
+        one = ["x"], [unit_rows(rng, 2, DIM)]
+        closed = index
+        calls += [closed.commit, closed.compact, closed.info, lambda: closed.delete(["d1"]),
+                  lambda: closed.save(tmp_path / "copy")]  # fmt: skip
+        if kind != "folder":
+            calls += [lambda: closed.add(*one), lambda: closed.upsert(*one)]
+    for call in calls:
+        with pytest.raises((InvalidInputError, IndexConflictError), match="closed|read-only"):
+            call()

@@ -150,7 +150,8 @@ class Index(Searchable):
 
     def __repr__(self) -> str:
         place = "in memory" if self._folder is None else str(self._folder.path)
-        return f"<Index {place}: {len(self)} documents of {self.config.dim} dimensions>"
+        size = "closed" if self.closed else f"{len(self)} documents"
+        return f"<Index {place}: {size}, {self.config.dim} dimensions>"
 
     @property
     def folder(self) -> Path | None:
@@ -268,12 +269,12 @@ class Index(Searchable):
                 but for a failure after the last step, which `generation` tells.
         """
         with self._changing:
-            if not self._pending:
+            pending, segments = self._pending, list(self._snapshot.segments)
+            if not pending:
                 return
             if self._folder is not None:
                 self._folder.check_current()
             generation = self.generation + 1
-            pending, segments = self._pending, list(self._snapshot.segments)
             try:
                 if len(pending):
                     rows = pending.rows([segment.rows for segment in segments])
@@ -484,7 +485,8 @@ class Index(Searchable):
     def close(self) -> None:
         """Release files, threads and the writer's lock; what was not committed is lost.
 
-        No search may be under way.
+        No search may be under way. Afterwards whatever asks the index for documents, or changes
+        it, raises InvalidInputError; closing it again does nothing.
         """
         super().close()
         self._pending = Pending(self.config)

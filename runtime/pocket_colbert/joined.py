@@ -94,7 +94,8 @@ class JoinedIndex(Searchable):
         return self
 
     def __repr__(self) -> str:
-        return f"<JoinedIndex of {len(self.indexes)} indexes: {len(self)} documents>"
+        size = "closed" if self.closed else f"{len(self)} documents"
+        return f"<JoinedIndex of {len(self.indexes)} indexes: {size}>"
 
     def refresh(self) -> bool:
         """Show what writers have committed since, see `Index.refresh`.

@@ -80,7 +80,7 @@ class Service:
             self._indexing.stop()
         with self._writing:
             try:
-                if self.writable:
+                if self.writable and not self.index.closed:
                     self.index.commit()
             finally:
                 self.index.close()
