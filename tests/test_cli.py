@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from pocket_colbert import Encoder, Index
 from pocket_colbert.cli import main
+from pocket_colbert.corpus import read_documents
 
 
 def run(*arguments: object, stdin: str | None = None) -> Result:
@@ -106,6 +107,10 @@ def test_update_and_overwrite(corpus: Path, tmp_path: Path) -> None:
     assert sorted(hit["document_id"] for hit in hits) == ["a.txt", "c.txt", "d.txt", "extra.txt"]
     assert hits[0]["document_id"] == "a.txt"
     fails("index", notes, "--into", folder, "--codes", "int8", message="made with --codes int4")
+    fails(
+        "index", notes, "--into", folder, "--drop-frequent", 3, message="--drop-frequent 0, got 3"
+    )
+    run("index", notes, "--into", folder, "--drop-frequent", 0, "--pool-factor", 2)
     other = tmp_path / "other"
     other.mkdir()
     (other / "a.txt").write_text("Another a.", encoding="utf-8")
@@ -197,6 +202,49 @@ def test_what_has_moved_is_said_and_not_encoded_again(
     assert "0 added, 0 changed, 2 unchanged, 0 deleted" in result.stdout
     with Index.load(folder, verify=True) as made:
         assert len(made) == 3 and made.get("a.txt").source == source
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few users make links")
+def test_links_are_followed_and_every_folder_is_read_once(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "real", root / ".hidden", outside / "deep"):
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_text("A.", encoding="utf-8")
+    (outside / "file.txt").write_text("File.", encoding="utf-8")
+    links = {
+        root / "again": root / "real", root / "loop": root, root / "real" / "up": root,
+        root / "hidden": root / ".hidden", root / "out": outside, root / "out2": outside / "deep",
+        outside / "deep" / "back": root, root / "linked.txt": outside / "file.txt",
+    }  # fmt: skip
+    for link, target in links.items():
+        link.symlink_to(target)
+    found = [document.document_id for document in read_documents([root])]
+    assert found == ["linked.txt", "real/a.txt", "hidden/a.txt", "out/deep/a.txt", "out/file.txt"]
+    into = tmp_path / "index"
+    assert run("index", root, "--into", into).exit_code == 0
+    (root / "real").rename(tmp_path / "elsewhere")
+    (root / "again").unlink()
+    (root / "real").symlink_to(tmp_path / "elsewhere")
+    shown = run("index", root, "--into", into).stdout
+    assert "0 added, 0 changed, 5 unchanged, 0 deleted" in shown
+    (tmp_path / "elsewhere").rename(tmp_path / "gone")
+    fails("index", root, "--into", into, message="real is a link that leads nowhere")
+    (root / "real").unlink()
+    (root / "real").symlink_to(root / "real")
+    fails("index", root, "--into", into, message="real is a link that leads nowhere")
+
+
+@pytest.mark.parametrize("value", ["true", "1.0", "[1]", '{"a": 1}', "2"])
+def test_metadata_of_another_json_type_has_changed(value: str, tmp_path: Path) -> None:
+    rows, folder = tmp_path / "rows.jsonl", tmp_path / "index"
+    line = '{{"_id": "a", "text": "A.", "value": {}, "list": [{}], "z": 1, "y": 2}}'
+    rows.write_text(line.format(1, 1), encoding="utf-8")
+    assert run("index", rows, "--into", folder).exit_code == 0
+    assert " 1 unchanged" in run("index", rows, "--into", folder).stdout
+    for values in ((value, 1), (value, value)):
+        rows.write_text(line.format(*values), encoding="utf-8")
+        assert " 1 changed" in run("index", rows, "--into", folder).stdout
+        assert " 1 unchanged" in run("index", rows, "--into", folder).stdout
 
 
 def test_a_place_that_cannot_be_made_is_named(glaciers: tuple[Path, Path]) -> None:

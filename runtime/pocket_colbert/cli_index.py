@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -161,7 +161,7 @@ def index(
         model=encoder.card.fingerprint,
     )
     given = {
-        name for name in context.params
+        name: value for name, value in context.params.items()
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }  # fmt: skip
     sources = [source_name(path, into) for path in paths]
@@ -329,7 +329,7 @@ def _is_there(into: Path) -> bool:
 
 @contextmanager
 def _target(
-    into: Path, encoder: Encoder, overwrite: bool, config: IndexConfig, given: set[str]
+    into: Path, encoder: Encoder, overwrite: bool, config: IndexConfig, given: Mapping[str, Any]
 ) -> Iterator[Index]:
     """Open or make the index to write to.
 
@@ -346,7 +346,7 @@ def _target(
         return
     if _is_there(into):
         with Index.load(into, writable=True, threads=encoder.threads) as opened:
-            _check_settings(opened.config, config, given)
+            _check_settings(opened.config, given)
             yield opened
         return
     created = Index.create(into, config, threads=encoder.threads)
@@ -359,25 +359,26 @@ def _target(
         raise
 
 
-def _check_settings(found: IndexConfig, wanted: IndexConfig, given: Iterable[str]) -> None:
+def _check_settings(found: IndexConfig, given: Mapping[str, Any]) -> None:
     """Refuse options that the index was not made with."""
     values = {
-        "dim": (found.dim, wanted.dim),
-        "codes": (found.codes, wanted.codes),
-        "keywords": (found.keywords, wanted.keywords),
-        "inverted_file": (found.inverted_file, wanted.inverted_file),
-        "pool_factor": (found.pruning.pool_factor, wanted.pruning.pool_factor),
-        "keep": (found.pruning.keep, wanted.pruning.keep),
-        "max_tokens": (found.pruning.max_tokens, wanted.pruning.max_tokens),
-        "passage_tokens": (found.splitting.max_tokens, wanted.splitting.max_tokens),
-        "passage_overlap": (found.splitting.overlap, wanted.splitting.overlap),
+        "dim": found.dim,
+        "codes": found.codes,
+        "keywords": found.keywords,
+        "inverted_file": found.inverted_file,
+        "pool_factor": found.pruning.pool_factor,
+        "keep": found.pruning.keep,
+        "max_tokens": found.pruning.max_tokens,
+        "drop_frequent": len(found.pruning.skiplist_ids),
+        "passage_tokens": found.splitting.max_tokens,
+        "passage_overlap": found.splitting.overlap,
     }
-    for name, (is_, would_be) in values.items():
-        if name in given and is_ != would_be:
+    for name, value in values.items():
+        if name in given and given[name] != value:
             option = "--" + name.replace("_", "-")
             raise InvalidInputError(
-                f"the index was made with {option} {is_}, got {would_be}; leave the option out, "
-                "or pass --overwrite to make the index anew."
+                f"the index was made with {option} {value}, got {given[name]}; leave the option "
+                "out, or pass --overwrite to make the index anew."
             )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from pocket_colbert.documents import Document
 from pocket_colbert.errors import CorpusError, InvalidInputError
 from pocket_colbert.index import Index
+from pocket_colbert.metadata import same_json
 from pocket_colbert.passages import Passage
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.sources import source_path
@@ -160,7 +161,7 @@ class _Run:
             if known.source not in (document.source, None):
                 raise _of_another_source(document, known, self._index.folder)
             self._seen[place[0]][place[1]] = True
-            if known == document:
+            if known == document and same_json(known.metadata, document.metadata):
                 self.unchanged += 1
             else:
                 self.changed += 1
