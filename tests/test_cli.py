@@ -247,6 +247,14 @@ def test_metadata_of_another_json_type_has_changed(value: str, tmp_path: Path) -
         assert " 1 unchanged" in run("index", rows, "--into", folder).stdout
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("index", "", "--into", "x"), ("index", "x", "--into", ""), ("info", ""), ("search", "", "q")],
+)
+def test_no_path_is_not_the_current_folder(arguments: tuple[str, ...]) -> None:
+    fails(*arguments, message="a path must not be empty", code=2)
+
+
 def test_a_place_that_cannot_be_made_is_named(glaciers: tuple[Path, Path]) -> None:
     path, _ = glaciers
     fails("index", path, "--into", path / "deep" / "index", message="Not a directory")

@@ -352,6 +352,18 @@ def test_a_second_writer_is_refused(rng: np.random.Generator, tmp_path: Path) ->
         assert "a" in second
 
 
+def test_a_reader_does_not_follow_into_an_index_of_another_width(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    make(rng, 5).save(tmp_path / "index")
+    with Index.load(tmp_path / "index") as reader:
+        Index(8).save(tmp_path / "index")
+        for _ in range(2):
+            with pytest.raises(IndexConflictError, match="open it again"):
+                reader.refresh()
+            assert len(reader.search([unit_rows(rng, 2, DIM)])[0]) > 0
+
+
 def test_a_writer_past_the_lock_is_refused(rng: np.random.Generator, tmp_path: Path) -> None:
     """Some network file systems do not lock; what has changed on disk is still seen."""
     make(rng, 5).save(tmp_path / "index")

@@ -191,6 +191,12 @@ def test_an_id_in_two_indexes_is_an_error_or_the_last_one_counts(
         assert len(joined) == 49
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_folder_is_no_list_of_folders(folders: list[Path], kind: type) -> None:
+    with pytest.raises(InvalidInputError, match="must be a list of folders"):
+        JoinedIndex.load(kind(folders[0]))
+
+
 def test_settings_that_differ_are_named(folders: list[Path], tmp_path: Path) -> None:
     for name, value, shown in (
         ("dim", 8, "dim"), ("codes", "int4", "int8 and int4"), ("keywords", "none", "english"),

@@ -39,7 +39,16 @@ def complete_model(
     return [CompletionItem(incomplete, type="dir"), *names]
 
 
-class _Folder(click.Path):
+class _Path(click.Path):
+    """A path, which the empty text is not: elsewhere it would stand for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail('a path must not be empty; "." is the current folder.', param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _Folder(_Path):
     """A path that shells complete to folders; whether it is one, whoever opens it says."""
 
     def shell_complete(
@@ -50,7 +59,7 @@ class _Folder(click.Path):
         return [CompletionItem(incomplete, type="dir")]
 
 
-path_type = click.Path(path_type=Path)
+path_type = _Path(path_type=Path)
 folder_type = _Folder(path_type=Path)
 source_type = _Folder()  # an index folder, or what no path need be
 model_option = click.option(

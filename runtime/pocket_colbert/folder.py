@@ -105,11 +105,21 @@ class IndexFolder:
         return tuple(found)
 
     def refreshed(self, known: Sequence[Segment]) -> tuple[Segment, ...] | None:
-        """Read the manifest again and open what is new in it; None when it has not changed."""
+        """Read the manifest again and open what is new in it; None when it has not changed.
+
+        Raises:
+            IndexFormatError: What is new is damaged.
+            IndexConflictError: The index was made anew with another model or width.
+        """
         before, self.manifest = self.manifest, Manifest.load(self.path)
         if before == self.manifest:
             return None
         try:
+            old, new = before.config, self.manifest.config
+            if (old.model, old.dim) != (new.model, new.dim):
+                raise IndexConflictError(
+                    f"{self.path} was made anew with another model or width; open it again."
+                )
             return self.segments(known, None)
         except BaseException:
             self.manifest = before  # so that the next call tries again

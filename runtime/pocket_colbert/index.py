@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -219,7 +220,7 @@ class Index(Searchable):
         with self._changing:
             self._check_writable()
             if len(set(ids)) < len(ids):
-                twice = next(item for n, item in enumerate(ids) if item in ids[:n])
+                ((twice, _),) = Counter(ids).most_common(1)
                 raise DuplicateIdError(f"document ids must differ, got {twice!r} twice.")
             known = {*self._places(ids), *(item for item in ids if item in self._pending)}
             if known and not replacing:
@@ -409,6 +410,8 @@ class Index(Searchable):
 
         Raises:
             IndexFormatError: See `load`.
+            IndexConflictError: The index was made anew with another model or width. What was
+                shown before is still shown.
         """
         with self._changing:
             if self._folder is None or self._folder.writable:

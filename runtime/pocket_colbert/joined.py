@@ -80,6 +80,8 @@ class JoinedIndex(Searchable):
             DuplicateIdError: See `JoinedIndex`.
             InvalidInputError: See `JoinedIndex`.
         """
+        if isinstance(folders, str | Path):
+            raise InvalidInputError(f"folders must be a list of folders, got {folders!r}.")
         opened: list[Index] = []
         try:
             for folder in folders:

@@ -2,6 +2,7 @@
 
 DIR/manifest.json           this file, replaced in one step by every commit
 DIR/writer.lock writer.json held by the writer, if there is one, and who that is
+DIR/replacement/            an index that will replace this one, while it is made
 DIR/deleted/NAME-COMMIT.bits    one bit a document of segment NAME, set for those deleted
 DIR/segments/NAME/          written once, never changed; numbers are little-endian
     codes.u8                token vectors as `Codec` writes them, passage after passage
