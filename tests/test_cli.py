@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from pocket_colbert import Encoder, Index, IndexConfig
 from pocket_colbert.cli import main
+from pocket_colbert.corpus import read_documents
 
 
 def run(*arguments: object, stdin: str | None = None) -> Result:
@@ -159,6 +160,10 @@ def test_update_and_overwrite(corpus: Path, tmp_path: Path) -> None:
     assert sorted(hit["document_id"] for hit in hits) == ["a.txt", "c.txt", "d.txt", "extra.txt"]
     assert hits[0]["document_id"] == "a.txt"
     fails("index", notes, "--into", folder, "--codes", "int8", message="made with --codes int4")
+    fails(
+        "index", notes, "--into", folder, "--drop-frequent", 3, message="--drop-frequent 0, got 3"
+    )
+    run("index", notes, "--into", folder, "--drop-frequent", 0, "--pool-factor", 2)
     other = tmp_path / "other"
     other.mkdir()
     (other / "a.txt").write_text("Another a.", encoding="utf-8")
@@ -172,6 +177,140 @@ def test_update_and_overwrite(corpus: Path, tmp_path: Path) -> None:
     fails("index", extra, "--into", corpus, message="not an index")
     left = sorted(p.name for p in tmp_path.iterdir())
     assert left == ["extra.txt", "index", "notes", "other"]
+
+
+@pytest.fixture
+def glaciers(tmp_path: Path) -> tuple[Path, Path]:
+    """A file of text, and the index of it, which one commit has made."""
+    path, folder = tmp_path / "glaciers.txt", tmp_path / "made" / "index"
+    path.write_text("Glaciers calve icebergs.", encoding="utf-8")
+    assert run("index", path, "--into", folder).exit_code == 0
+    return path, folder
+
+
+def test_overwrite_waits_for_the_writer(glaciers: tuple[Path, Path]) -> None:
+    path, folder = glaciers
+    with Index.load(folder, writable=True) as writer:
+        fails("index", path, "--into", folder, "--overwrite", message="is being written to by")
+        writer.delete(["glaciers.txt"])
+        writer.commit()
+    assert run("index", path, "--into", folder, "--overwrite").exit_code == 0
+    assert json.loads(run("info", folder, "--json").stdout)["documents"] == 1
+    assert run("check", folder).exit_code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few users make links")
+def test_overwrite_replaces_in_one_step_what_it_is_given(
+    glaciers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A link stays a link, what a killed process left goes, and a reader follows."""
+    path, folder = glaciers
+    link = tmp_path / "link"
+    link.symlink_to(folder, target_is_directory=True)
+    (folder / "replacement" / "segments").mkdir(parents=True)
+    with Index.load(folder) as reader:
+        path.write_text("Icebergs melt.", encoding="utf-8")
+        assert run("index", path, "--into", link, "--overwrite").exit_code == 0
+        assert reader.get("glaciers.txt").text == "Glaciers calve icebergs."
+        assert reader.refresh() and reader.get("glaciers.txt").text == "Icebergs melt."
+    assert link.is_symlink() and run("check", folder).exit_code == 0
+    assert [item.name for item in folder.parent.iterdir()] == ["index"]
+    assert not (folder / "replacement").exists()
+
+
+def test_overwrite_that_fails_leaves_the_index(glaciers: tuple[Path, Path], tmp_path: Path) -> None:
+    path, folder = glaciers
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"_id": "1", "text": "One."}\nno JSON', encoding="utf-8")
+    fails("index", rows, "--into", folder, "--overwrite", message="line 2: not JSON")
+    assert not (folder / "replacement").exists() and run("check", folder).exit_code == 0
+    manifest = folder / "manifest.json"
+    manifest.write_text("{", encoding="utf-8")
+    assert run("index", path, "--into", folder, "--overwrite").exit_code == 0  # damaged or not
+    assert json.loads(run("info", folder, "--json").stdout)["documents"] == 1
+
+
+@pytest.mark.parametrize(("moving", "source"), [("docs", "../../2024"), ("index", "../../../2023")])
+def test_what_has_moved_is_said_and_not_encoded_again(
+    moving: str, source: str, tmp_path: Path
+) -> None:
+    docs, folder = tmp_path / "2023", tmp_path / "made" / "index"
+    docs.mkdir()
+    for name in "ab":
+        (docs / f"{name}.txt").write_text(f"Note {name}.", encoding="utf-8")
+    other = tmp_path / "other.txt"
+    other.write_text("Other.", encoding="utf-8")
+    assert run("index", docs, other, "--into", folder).exit_code == 0
+    if moving == "docs":
+        docs = docs.rename(tmp_path / "2024")
+    else:
+        (tmp_path / "deep" / "er").mkdir(parents=True)
+        folder = folder.rename(tmp_path / "deep" / "er" / "index")
+    message = "../../2023, which is not there any more"
+    fails("index", docs, "--into", folder, message=message)
+    fails("index", docs, "--into", folder, "--moved-from", "x", message="is from 'x'")
+    fails("index", docs, other, "--into", folder, "--moved-from", "x", message="PATH", code=2)
+    fails("index", docs, "--into", tmp_path / "new", "--moved-from", "x", message="PATH", code=2)
+    result = run("index", docs, "--into", folder, "--moved-from", "../../2023")
+    assert "0 added, 0 changed, 2 unchanged, 0 deleted" in result.stdout
+    with Index.load(folder, verify=True) as made:
+        assert len(made) == 3 and made.get("a.txt").source == source
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few users make links")
+def test_links_are_followed_and_every_folder_is_read_once(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "real", root / ".hidden", outside / "deep"):
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_text("A.", encoding="utf-8")
+    (outside / "file.txt").write_text("File.", encoding="utf-8")
+    links = {
+        root / "again": root / "real", root / "loop": root, root / "real" / "up": root,
+        root / "hidden": root / ".hidden", root / "out": outside, root / "out2": outside / "deep",
+        outside / "deep" / "back": root, root / "linked.txt": outside / "file.txt",
+    }  # fmt: skip
+    for link, target in links.items():
+        link.symlink_to(target)
+    found = [document.document_id for document in read_documents([root])]
+    assert found == ["linked.txt", "real/a.txt", "hidden/a.txt", "out/deep/a.txt", "out/file.txt"]
+    into = tmp_path / "index"
+    assert run("index", root, "--into", into).exit_code == 0
+    (root / "real").rename(tmp_path / "elsewhere")
+    (root / "again").unlink()
+    (root / "real").symlink_to(tmp_path / "elsewhere")
+    shown = run("index", root, "--into", into).stdout
+    assert "0 added, 0 changed, 5 unchanged, 0 deleted" in shown
+    (tmp_path / "elsewhere").rename(tmp_path / "gone")
+    fails("index", root, "--into", into, message="real is a link that leads nowhere")
+    (root / "real").unlink()
+    (root / "real").symlink_to(root / "real")
+    fails("index", root, "--into", into, message="real is a link that leads nowhere")
+
+
+@pytest.mark.parametrize("value", ["true", "1.0", "[1]", '{"a": 1}', "2"])
+def test_metadata_of_another_json_type_has_changed(value: str, tmp_path: Path) -> None:
+    rows, folder = tmp_path / "rows.jsonl", tmp_path / "index"
+    line = '{{"_id": "a", "text": "A.", "value": {}, "list": [{}], "z": 1, "y": 2}}'
+    rows.write_text(line.format(1, 1), encoding="utf-8")
+    assert run("index", rows, "--into", folder).exit_code == 0
+    assert " 1 unchanged" in run("index", rows, "--into", folder).stdout
+    for values in ((value, 1), (value, value)):
+        rows.write_text(line.format(*values), encoding="utf-8")
+        assert " 1 changed" in run("index", rows, "--into", folder).stdout
+        assert " 1 unchanged" in run("index", rows, "--into", folder).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("index", "", "--into", "x"), ("index", "x", "--into", ""), ("info", ""), ("search", "", "q")],
+)
+def test_no_path_is_not_the_current_folder(arguments: tuple[str, ...]) -> None:
+    fails(*arguments, message="a path must not be empty", code=2)
+
+
+def test_a_place_that_cannot_be_made_is_named(glaciers: tuple[Path, Path]) -> None:
+    path, _ = glaciers
+    fails("index", path, "--into", path / "deep" / "index", message="Not a directory")
 
 
 def test_interrupted_indexing_goes_on(

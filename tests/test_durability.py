@@ -31,7 +31,9 @@ from pocket_colbert import (
     IndexNotFoundError,
     Passage,
     SearchParameters,
+    merging,
 )
+from pocket_colbert.folder import replacement
 from pocket_colbert.manifest import Manifest
 from pocket_colbert.snapshot import Snapshot
 from tests.conftest import unit_rows
@@ -255,18 +257,23 @@ def faults(kind: str) -> Iterator[Fault]:
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-@pytest.mark.parametrize("step", ["commit", "compact"])
-def test_a_failure_anywhere_loses_nothing(step: str, kind: str, base: Path, disk: Path) -> None:
+@pytest.mark.parametrize("step", ["commit", "merge", "compact"])
+def test_a_failure_anywhere_loses_nothing(
+    step: str, kind: str, base: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before the manifest is renamed all stays pending, after it all is committed."""
+    changes, call = step != "compact", "compact" if step == "compact" else "commit"
+    if step == "merge":
+        monkeypatch.setattr(merging, "_MOST_SMALL", 2)
     for number, fault in enumerate(faults(kind)):
         folder = shutil.copytree(base, disk / str(number))
         index = Index.load(folder, writable=True, threads=1)
-        if step == "commit":
+        if changes:
             change(index)
-        before, after = (BEFORE, AFTER) if step == "commit" else (BEFORE, BEFORE)
+        before, after = (BEFORE, AFTER) if changes else (BEFORE, BEFORE)
         with hooked(fault):
             try:
-                getattr(index, step)()
+                getattr(index, call)()
             except (OSError, KeyboardInterrupt, IndexFormatError):
                 assert fault.operation is not None
             else:
@@ -275,9 +282,9 @@ def test_a_failure_anywhere_loses_nothing(step: str, kind: str, base: Path, disk
         committed = after if fault.renamed else before
         assert read(folder) == state_of(index.snapshot) == committed, where
         assert list(state_of(index).items()) == list(after.items()), where
-        assert bool(index._pending) == (step == "commit" and not fault.renamed), where
-        assert (len(index.snapshot.segments) == 1) == (step == "compact" and fault.renamed), where
-        getattr(index, step)()
+        assert bool(index._pending) == (changes and not fault.renamed), where
+        assert (len(index.snapshot.segments) == 1) == (step != "commit" and fault.renamed), where
+        getattr(index, call)()
         assert not index._pending
         assert list(read(folder).items()) == list(after.items()), where
         put(index, 3, "later")
@@ -285,6 +292,34 @@ def test_a_failure_anywhere_loses_nothing(step: str, kind: str, base: Path, disk
         assert read(folder) == after | {"later": "later as of 3"}, where
         check_tidy(folder)
         index.close()
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_a_replacement_that_fails_anywhere_leaves_the_old_or_the_new(
+    kind: str, base: Path, disk: Path
+) -> None:
+    after: State = {name: f"{name} as of 4" for name in ("d2", "other")}
+    for number, fault in enumerate(faults(kind)):
+        folder = shutil.copytree(base, disk / str(number))
+        with hooked(fault):
+            try:
+                with replacement(folder) as place, Index.create(place, CONFIG, threads=1) as made:
+                    put(made, 4, "d2", "other", "gone")
+                    made.commit()
+                    made.delete(["gone"])
+                    made.commit()
+                replaced = True
+            except (OSError, KeyboardInterrupt, IndexFolderError):
+                assert fault.operation is not None
+                replaced = False
+        found = read(folder)
+        assert found == after or (found == BEFORE and not replaced), fault.operation
+        with Index.load(folder, writable=True, threads=1) as writer:
+            assert state_of(writer) == found
+            put(writer, 3, "later")
+            writer.commit()
+        check_tidy(folder)
         shutil.rmtree(folder)
 
 

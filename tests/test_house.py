@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[1]
 RUNTIME = Path(pocket_colbert.__file__).parent
 
 FLOORS = [
-    {"errors", "results", "cpu", "scratch", "files"},
+    {"errors", "results", "cpu", "scratch", "files", "sources"},
     {"config", "filters", "ids", "lock"},
     {"metadata"},
     {"ward", "quantization", "selection", "passages", "documents", "manifest"},
-    {"pruning"},
+    {"pruning", "document_checks"},
     {"maxsim", "product", "model_files", "tokenizer", "session", "ann"},
     {"batching"},
     {"token_rows", "encoder", "explanation", "gpu"},

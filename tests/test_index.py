@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ from pocket_colbert import (
     IndexLockedError,
     IndexNotFoundError,
     InvalidInputError,
+    JoinedIndex,
     SearchParameters,
     maxsim_pairwise,
 )
+from pocket_colbert.checking import check_index
 from pocket_colbert.manifest import Manifest
 from pocket_colbert.segment import Segment
 from tests.conftest import DATA, cone_documents, documents_of, unit_rows
@@ -64,7 +67,7 @@ def results(index: Index, queries: list[np.ndarray], k: int = 7, **settings: obj
     seed=st.integers(0, 2**32 - 1),
 )
 def test_search_ranks_as_float_maxsim(lengths: list[int], parts: int, k: int, seed: int) -> None:
-    """In memory, in any number of parts: more than 8 are merged."""
+    """In memory, in any number of parts: many are merged."""
     rng = np.random.default_rng(seed)
     documents = documents_of(rng, lengths, DIM)
     index = Index(DIM, config=IndexConfig(dim=DIM, codes="int8"), threads=1)
@@ -261,7 +264,7 @@ def test_one_codec_serves_an_index_until_much_more_comes(
 
 
 def test_info_splits_the_bytes(rng: np.random.Generator, tmp_path: Path) -> None:
-    index = make(rng, 40, codes="int4", inverted_file="always")
+    index = make(rng, 500, codes="int4", inverted_file="always")
     tokens = index.info().tokens
     index.save(tmp_path / "index")
     with Index.load(tmp_path / "index") as loaded:
@@ -270,7 +273,7 @@ def test_info_splits_the_bytes(rng: np.random.Generator, tmp_path: Path) -> None
     assert sum(info.bytes.values()) == on_disk
     assert info.tokens == tokens and info.codes == "int4"
     assert info.bytes["vectors"] < tokens * (DIM / 2 + 2) * 1.2 + 2000
-    assert info.bytes["ids"] == 2 * sum(len(f"d{n}") for n in range(40))
+    assert info.bytes["ids"] == 2 * sum(len(f"d{n}") for n in range(500))
     assert info.memory < info.bytes["vectors"]
 
 
@@ -354,6 +357,18 @@ def test_a_second_writer_is_refused(rng: np.random.Generator, tmp_path: Path) ->
         assert "a" in second
 
 
+def test_a_reader_does_not_follow_into_an_index_of_another_width(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    make(rng, 5).save(tmp_path / "index")
+    with Index.load(tmp_path / "index") as reader:
+        Index(8).save(tmp_path / "index")
+        for _ in range(2):
+            with pytest.raises(IndexConflictError, match="open it again"):
+                reader.refresh()
+            assert len(reader.search([unit_rows(rng, 2, DIM)])[0]) > 0
+
+
 def test_a_writer_past_the_lock_is_refused(rng: np.random.Generator, tmp_path: Path) -> None:
     """Some network file systems do not lock; what has changed on disk is still seen."""
     make(rng, 5).save(tmp_path / "index")
@@ -370,6 +385,24 @@ def test_a_writer_past_the_lock_is_refused(rng: np.random.Generator, tmp_path: P
     second.close()
     with Index.load(tmp_path / "index") as loaded:
         assert "a" in loaded and "b" not in loaded
+
+
+def test_a_writer_of_an_index_that_was_made_anew_is_refused(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    """Its lock went with the old folder, and both count their commits from one."""
+    make(rng, 5).save(tmp_path / "index")
+    stale = Index.load(tmp_path / "index", writable=True)
+    stale.add(["a"], [unit_rows(rng, 2, DIM)])
+    shutil.rmtree(tmp_path / "index")
+    make(rng, 3).save(tmp_path / "index")
+    assert Manifest.load(tmp_path / "index").generation == stale.generation
+    with pytest.raises(IndexConflictError, match="made anew"):
+        stale.commit()
+    stale.close()
+    assert not check_index(tmp_path / "index")
+    with Index.load(tmp_path / "index") as loaded:
+        assert len(loaded) == 3
 
 
 @pytest.mark.parametrize("step", ["write", "manifest"])
@@ -545,3 +578,33 @@ def test_lists_that_name_no_document_are_one_error(
         index.search(
             [unit_rows(rng, 3, DIM)], parameters=SearchParameters(mode="approximate", candidates=2)
         )
+
+
+@pytest.mark.parametrize("kind", ["memory", "folder", "writable", "joined"])
+def test_a_closed_index_says_so(kind: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    index: Index | JoinedIndex = make(rng, 5)
+    if isinstance(index, Index) and kind != "memory":
+        index.save(tmp_path / "index")
+        index = Index.load(tmp_path / "index", writable=kind == "writable")
+    if kind == "joined":
+        index.close()
+        index = JoinedIndex.load([tmp_path / "index"])
+    with index:
+        assert len(index) == 5 and not index.closed
+    index.close()  # a second time does nothing
+    assert index.closed and "closed" in repr(index)
+    calls: list[Callable[[], object]] = [
+        lambda: index.search([unit_rows(rng, 2, DIM)]), lambda: len(index), lambda: list(index),
+        lambda: "d1" in index, lambda: index.get("d1"), lambda: index.passages("d1"),
+        lambda: index.snapshot,
+    ]  # fmt: skip
+    if isinstance(index, Index):
+        one = ["x"], [unit_rows(rng, 2, DIM)]
+        closed = index
+        calls += [closed.commit, closed.compact, closed.info, lambda: closed.delete(["d1"]),
+                  lambda: closed.save(tmp_path / "copy")]  # fmt: skip
+        if kind != "folder":
+            calls += [lambda: closed.add(*one), lambda: closed.upsert(*one)]
+    for call in calls:
+        with pytest.raises((InvalidInputError, IndexConflictError), match="closed|read-only"):
+            call()

@@ -19,10 +19,11 @@ from starlette.testclient import TestClient
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, InvalidInputError, Retriever
 from pocket_colbert.cli import main
-from pocket_colbert.corpus import Fields, read_sources, source_name
+from pocket_colbert.corpus import Fields, read_sources
 from pocket_colbert.server.app import create_app
 from pocket_colbert.server.indexing import Indexing
 from pocket_colbert.server.writing import WritingService
+from pocket_colbert.sources import source_name
 from pocket_colbert.sync import Pace, sync
 
 from .conftest import serve_command

@@ -191,6 +191,12 @@ def test_an_id_in_two_indexes_is_an_error_or_the_last_one_counts(
         assert len(joined) == 49
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_folder_is_no_list_of_folders(folders: list[Path], kind: type) -> None:
+    with pytest.raises(InvalidInputError, match="must be a list of folders"):
+        JoinedIndex.load(kind(folders[0]))
+
+
 def test_settings_that_differ_are_named(folders: list[Path], tmp_path: Path) -> None:
     for name, value, shown in (
         ("dim", 8, "dim"), ("codes", "int4", "int8 and int4"), ("keywords", "none", "english"),
@@ -296,3 +302,32 @@ def test_a_retriever_reads_and_does_not_write(encoder: Encoder, tmp_path: Path) 
     assert json.loads(run(*made, "--json"))["documents"] == 4
     again = CliRunner().invoke(main, ["merge", str(tmp_path / "0"), "--into", str(tmp_path / "1")])
     assert again.exit_code == 1 and "already exists" in again.output
+
+
+def test_sources_follow_into_a_folder_elsewhere(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Two indexes beside their documents both say ../docs; what no file name is stays."""
+    folders, kept = [], ["s3://bucket/x", "/abs", "wiki", "../a/../b", "..", None]
+    for name in "ab":
+        folders.append(tmp_path / name / "x.index")
+        with Index.create(folders[-1], CONFIG) as index:
+            sources = ["../docs", *(kept[:-2] if name == "a" else kept[-2:])]
+            ids = [f"{name}{n}" for n in range(len(sources))]
+            index.add(ids, [unit_rows(rng, 2, DIM) for _ in ids], sources=sources)
+            index.commit()
+    places = [tmp_path / "deep" / "er" / name for name in ("one", "saved")]
+    with JoinedIndex.load(folders) as joined:
+        joined.save(places[0])
+    with Index.load(folders[0]) as index:
+        index.save(places[1])
+    expected = {"a0": "../../../a/docs", "b0": "../../../b/docs", "b1": "../../../b", "b2": None}
+    expected |= {f"a{n + 1}": source for n, source in enumerate(kept[:-2])}
+    for place, names in zip(places, ("ab", "a"), strict=True):
+        assert not check_index(place)
+        with Index.load(place, verify=True) as made:
+            found = {item.document_id: item.source for item in made}
+            assert found == {k: v for k, v in expected.items() if k[0] in names}
+    memory = Index(DIM, config=CONFIG)
+    memory.add(["m"], [unit_rows(rng, 2, DIM)], sources=["../docs"])
+    memory.save(tmp_path / "memory")
+    with Index.load(tmp_path / "memory") as made:
+        assert made.get("m").source == "../docs"

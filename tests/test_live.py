@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,10 +22,12 @@ from pocket_colbert import (
     Index,
     IndexConfig,
     InvalidInputError,
+    JoinedIndex,
     Passage,
     SearchParameters,
 )
 from pocket_colbert.pending import Embedded
+from pocket_colbert.token_rows import TokenRows
 from tests.conftest import unit_rows
 
 DIM = 8
@@ -467,3 +470,55 @@ def test_one_passage_keeps_its_span() -> None:
     part = index.search([vectors])[0][0].passages[0]
     assert (part.start, part.end) == (2, 5)
     assert [(item.start, item.end) for item in index.passages("x")] == [(2, 5)]
+
+
+def test_the_number_of_segments_does_not_grow_with_that_of_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder as in memory; and what is written grows little faster than what is added."""
+    rng, written = np.random.default_rng(3), 0
+    write = TokenRows.write
+
+    def counted(place: Path, codec: Any, parts: Any) -> Any:
+        nonlocal written
+        tokens, files = write(place, codec, parts)
+        written += tokens
+        return tokens, files
+
+    monkeypatch.setattr(TokenRows, "write", staticmethod(counted))
+    memory, added = Index(DIM, config=CONFIG, threads=1), 0
+    with Index.create(tmp_path / "index", CONFIG, threads=1) as disk:
+        for number in range(300):
+            count = int(rng.choice([1, 1, 1, 1, 30]))
+            added += count
+            for index in (memory, disk):
+                index.add([f"d{number}"], [unit_rows(rng, count, DIM)], texts=[str(number)])
+                index.commit()
+                assert index.info().segments <= 16
+        assert disk.generation == 300 and added < written < added * np.log2(added)
+        for index in (memory, disk):
+            assert [item.text for item in index] == [str(n) for n in range(300)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_many_segments_need_few_file_descriptors(tmp_path: Path) -> None:
+    """An index of 100, as releases that did not merge made them, opens and becomes one."""
+    import resource
+
+    folders = [tmp_path / str(number) for number in range(100)]
+    for number, folder in enumerate(folders):
+        with Index.create(folder, CONFIG, threads=1) as index:
+            index.add([f"d{number}"], [unit_rows(np.random.default_rng(number), 2, DIM)])
+            index.commit()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(os.listdir("/dev/fd"))
+    with JoinedIndex.load(folders, threads=1) as joined:
+        joined.save(tmp_path / "many")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 130, before[1]))
+    try:
+        with Index.load(tmp_path / "many", writable=True, threads=1) as index:
+            assert index.info().segments == 100
+            index.compact()
+            assert index.info().segments == 1 and len(index) == 100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

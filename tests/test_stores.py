@@ -6,7 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -446,6 +446,22 @@ def test_a_folder_of_qdrant_takes_one_process(tmp_path: Path, index: Index) -> N
     push(index, address)
     with open_store(address), pytest.raises(StoreError, match="already accessed by another"):
         open_store(address)
+
+
+def test_a_closed_store_says_so(address: str, index: Index) -> None:
+    push(index, address)
+    with open_store(address) as store:
+        assert "d1" in store
+    store.close()  # a second time does nothing
+    assert "closed" in repr(store)
+    query = [unit_rows(np.random.default_rng(0), 2, DIM)]
+    calls: list[Callable[[], object]] = [
+        lambda: store.search(query), lambda: store.get("d1"), lambda: store.passages("d1"),
+        lambda: "d1" in store, store.refresh,
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(InvalidInputError, match="the store is closed"):
+            call()
 
 
 def test_a_reader_refreshes(address: str, index: Index, rng: np.random.Generator) -> None:

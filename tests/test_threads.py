@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,40 @@ def test_joined_indexes_never_go_back(tmp_path: Path, monkeypatch: pytest.Monkey
         go.set()
         assert slow.result(20) and fast.result(20)
         assert [hit.document_id for hit in joined.search([rows], 9)[0]] == ["first", "second"]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_searches_too(
+    encoder: Encoder, library_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads of its parent, which has searched with them, are not there."""
+    # Many parts, to be shared out among the threads.
+    monkeypatch.setattr(import_module("pocket_colbert.maxsim"), "BLOCK_TOKENS", 8)
+    with (
+        Index.load(library_folder, threads=2) as index,
+        JoinedIndex.load([library_folder], threads=2) as joined,
+    ):
+        retrievers = [Retriever(encoder, opened) for opened in (index, joined)]
+
+        def search() -> list[Any]:
+            return [r.retrieve(QUESTIONS * n, 2) for r in retrievers for n in (1, 3)]
+
+        def child(answers: Any) -> None:
+            answers.put([[hit.document_id for hit in hits] for found in search() for hits in found])
+            index.close()
+            joined.close()
+
+        expected = [[hit.document_id for hit in hits] for found in search() for hits in found]
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        process = context.Process(target=child, args=(answers,))
+        process.start()
+        try:
+            assert answers.get(timeout=60) == expected
+            process.join(60)
+            assert process.exitcode == 0
+        finally:
+            process.kill()
+            process.join()
+        assert search()

@@ -71,7 +71,16 @@ def _show_warning(message: Warning | str, *details: Any) -> None:
     click.echo(f"Warning: {message}", err=True)
 
 
-class _Folder(click.Path):
+class _Path(click.Path):
+    """A path, which the empty text is not: elsewhere it would stand for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail('a path must not be empty; "." is the current folder.', param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _Folder(_Path):
     """A path that shells complete to folders; whether it is one, whoever opens it says."""
 
     def shell_complete(
@@ -82,7 +91,7 @@ class _Folder(click.Path):
         return [CompletionItem(incomplete, type="dir")]
 
 
-path_type = click.Path(path_type=Path)
+path_type = _Path(path_type=Path)
 folder_type = _Folder(path_type=Path)
 source_type = _Folder()  # an index folder, or what no path need be
 model_option = click.option(
@@ -160,10 +169,10 @@ dim_option = click.option(
 )  # fmt: skip
 
 
-def given_options(context: click.Context) -> set[str]:
-    """Return the names of the parameters that stand on the command line."""
+def given_options(context: click.Context) -> dict[str, Any]:
+    """Return the parameters that stand on the command line, by name."""
     return {
-        name for name in context.params
+        name: value for name, value in context.params.items()
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }  # fmt: skip
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -64,6 +63,10 @@ _INTERRUPTED = 130
 @click.option(
     "--keep-missing", is_flag=True, help="Keep documents that PATHS do not have any more."
 )
+@click.option(
+    "--moved-from", metavar="SOURCE", default=None,
+    help="What the index calls the place that its documents of PATH were at before they moved.",
+)  # fmt: skip
 @click.option("--id-prefix", default="", metavar="TEXT", help="Put TEXT in front of all ids.")
 @id_field_option
 @text_field_option
@@ -97,6 +100,7 @@ def index(
     into: Path,
     overwrite: bool,
     keep_missing: bool,
+    moved_from: str | None,
     id_prefix: str,
     id_field: str,
     text_field: str,
@@ -124,15 +128,19 @@ def index(
     it goes on where it was when it is called again.
     """
     from pocket_colbert.config import IndexConfig, Pruning, Splitting
-    from pocket_colbert.corpus import Fields, read_sources, source_name, text_to_encode
+    from pocket_colbert.corpus import Fields, read_sources, text_to_encode
     from pocket_colbert.index import Index
     from pocket_colbert.retriever import Retriever
+    from pocket_colbert.sources import source_name
     from pocket_colbert.sync import sync
     from pocket_colbert.tuning import frequent_ids
 
     names = Fields(id_field, text_field, title_field)
     documents = partial(read_sources, paths, into, names, id_prefix=id_prefix)
-    update = _is_there(into) and not overwrite
+    exists = _is_there(into)
+    update = exists and not overwrite
+    if moved_from is not None and (not update or len(paths) > 1):
+        raise click.UsageError("--moved-from goes with one PATH and an index that is there.")
     if update and dim is None:
         with Index.load(into) as there:
             encoder = encoder_for(there.config, model, threads, provider, batch_tokens)
@@ -156,6 +164,10 @@ def index(
     sources = [source_name(path, into) for path in paths]
     with _target(into, encoder, overwrite, config, given_options(context)) as target:
         retriever = Retriever(encoder, target)
+        if moved_from is not None and not target.change_source(moved_from, sources[0]):
+            raise InvalidInputError(
+                f"no document in {into} is from {moved_from!r}; leave --moved-from out."
+            )
         with progress_bar("Indexing", None, as_json) as advance:
             try:
                 report = sync(
@@ -163,7 +175,8 @@ def index(
                 )
             except KeyboardInterrupt:
                 target.commit()
-                again = "nothing is kept" if overwrite else "call it again to go on"
+                again = "call it again to go on" + " without --overwrite" * overwrite
+                again = "nothing is kept" if exists and overwrite else again
                 click.echo(f"Interrupted after {len(target)} documents; {again}.", err=True)
                 raise SystemExit(_INTERRUPTED) from None
         info = target.info()
@@ -313,58 +326,56 @@ def _is_there(into: Path) -> bool:
 
 @contextmanager
 def _target(
-    into: Path, encoder: Encoder, overwrite: bool, config: IndexConfig, given: set[str]
+    into: Path, encoder: Encoder, overwrite: bool, config: IndexConfig, given: Mapping[str, Any]
 ) -> Iterator[Index]:
     """Open or make the index to write to.
 
     One that replaces another takes its place when all went well. One that is new is removed again
     if nothing has been committed to it.
     """
+    from pocket_colbert.folder import replacement
     from pocket_colbert.index import Index
 
-    if _is_there(into) and not overwrite:
+    if _is_there(into) and overwrite:
+        with replacement(into) as place:
+            with Index.create(place, config, threads=encoder.threads) as created:
+                yield created
+        return
+    if _is_there(into):
         with Index.load(into, writable=True, threads=encoder.threads) as opened:
-            _check_settings(opened.config, config, given)
+            _check_settings(opened.config, given)
             yield opened
         return
-    place = into.with_name(f".{into.name}.new-{os.getpid()}") if overwrite else into
+    created = Index.create(into, config, threads=encoder.threads)
     try:
-        with Index.create(place, config, threads=encoder.threads) as created:
-            try:
-                yield created
-            finally:
-                empty = created.generation == 0
-        if overwrite:
-            old = into.with_name(f".{into.name}.old-{os.getpid()}")
-            if into.exists():
-                into.rename(old)
-            place.rename(into)
-            shutil.rmtree(old, ignore_errors=True)
+        with created:
+            yield created
     except BaseException:
-        if overwrite or empty:
-            shutil.rmtree(place, ignore_errors=True)
+        if created.generation == 0:
+            shutil.rmtree(into, ignore_errors=True)
         raise
 
 
-def _check_settings(found: IndexConfig, wanted: IndexConfig, given: Iterable[str]) -> None:
+def _check_settings(found: IndexConfig, given: Mapping[str, Any]) -> None:
     """Refuse options that the index was not made with."""
     values = {
-        "dim": (found.dim, wanted.dim),
-        "codes": (found.codes, wanted.codes),
-        "keywords": (found.keywords, wanted.keywords),
-        "inverted_file": (found.inverted_file, wanted.inverted_file),
-        "pool_factor": (found.pruning.pool_factor, wanted.pruning.pool_factor),
-        "keep": (found.pruning.keep, wanted.pruning.keep),
-        "max_tokens": (found.pruning.max_tokens, wanted.pruning.max_tokens),
-        "passage_tokens": (found.splitting.max_tokens, wanted.splitting.max_tokens),
-        "passage_overlap": (found.splitting.overlap, wanted.splitting.overlap),
+        "dim": found.dim,
+        "codes": found.codes,
+        "keywords": found.keywords,
+        "inverted_file": found.inverted_file,
+        "pool_factor": found.pruning.pool_factor,
+        "keep": found.pruning.keep,
+        "max_tokens": found.pruning.max_tokens,
+        "drop_frequent": len(found.pruning.skiplist_ids),
+        "passage_tokens": found.splitting.max_tokens,
+        "passage_overlap": found.splitting.overlap,
     }
-    for name, (is_, would_be) in values.items():
-        if name in given and is_ != would_be:
+    for name, value in values.items():
+        if name in given and given[name] != value:
             option = "--" + name.replace("_", "-")
             raise InvalidInputError(
-                f"the index was made with {option} {is_}, got {would_be}; leave the option out, "
-                "or pass --overwrite to make the index anew."
+                f"the index was made with {option} {value}, got {given[name]}; leave the option "
+                "out, or pass --overwrite to make the index anew."
             )
 
 

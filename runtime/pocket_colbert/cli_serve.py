@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -202,7 +202,7 @@ def _kind(source: str) -> tuple[str, str]:
     return _INDEX if is_index(Path(source)) else _DOCUMENTS, source
 
 
-def _check_options(given: set[str], kind: str, shown: str) -> None:
+def _check_options(given: Collection[str], kind: str, shown: str) -> None:
     """Refuse options that would do nothing."""
     for wanted, names in _OPTIONS.items():
         for name in names:

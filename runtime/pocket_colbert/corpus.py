@@ -8,14 +8,17 @@ import json
 import os
 import re
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from pocket_colbert.documents import Document, checked_document
+from pocket_colbert.document_checks import checked_document
+from pocket_colbert.documents import Document
 from pocket_colbert.errors import CorpusError, InvalidInputError
 from pocket_colbert.passages import with_title
+from pocket_colbert.sources import source_name
 
 TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".html", ".htm")
 _SILENT_TAGS = {"script", "style", "template", "noscript"}
@@ -51,7 +54,8 @@ def read_documents(paths: Iterable[Path], fields: Fields | None = None) -> Itera
 
     Args:
         paths: Files, or folders that are searched for files of TEXT_SUFFIXES, .jsonl and
-            .jsonl.gz in the order of their names; hidden files and folders are left out.
+            .jsonl.gz in the order of their names; hidden files and folders are left out. Links
+            are followed; a folder is read once, under its own name rather than a link's.
         fields: Names of the keys of JSON lines.
 
     Yields:
@@ -61,7 +65,8 @@ def read_documents(paths: Iterable[Path], fields: Fields | None = None) -> Itera
 
     Raises:
         CorpusError: A path is missing, empty of documents, unreadable, not UTF-8, of an unknown
-            kind, or a line is not as `fields` says; the message names file and line.
+            kind, or a link that leads nowhere, or a line is not as `fields` says; the message names
+            file and line.
     """
     fields = fields or Fields()
     for path in paths:
@@ -81,14 +86,6 @@ def read_documents(paths: Iterable[Path], fields: Fields | None = None) -> Itera
             yield from _read_file(path, path.name, fields)
         else:
             raise CorpusError(f"there is no file or folder {path}.")
-
-
-def source_name(path: Path, index_folder: Path) -> str:
-    """Name a path as it is seen from an index, so that both may move together."""
-    try:
-        return Path(os.path.relpath(path.resolve(), index_folder.resolve())).as_posix()
-    except ValueError:  # on another drive of Windows
-        return path.resolve().as_posix()
 
 
 def read_sources(
@@ -122,6 +119,22 @@ def read_sources(
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """Iterate over the files to read, those in folders that links lead to at the end.
+
+    Each folder is read once, so that links may go in circles.
+    """
+    read: set[Path] = set()
+    waiting = deque([folder])
+    while waiting:
+        yield from _walk(waiting.popleft(), read, waiting)
+
+
+def _walk(folder: Path, read: set[Path], linked: deque[Path]) -> Iterator[Path]:
+    """Iterate over the files in a folder and those below it; note what they are and link to."""
+    place = folder.resolve()
+    if place in read:
+        return
+    read.add(place)
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -130,8 +143,12 @@ def _files(folder: Path) -> Iterator[Path]:
         if entry.name.startswith("."):
             continue
         path = Path(entry.path)
+        if entry.is_symlink() and not os.path.exists(path):
+            raise CorpusError(f"{path} is a link that leads nowhere; mend or remove it.")
         if entry.is_dir(follow_symlinks=False):
-            yield from _files(path)
+            yield from _walk(path, read, linked)
+        elif entry.is_dir():
+            linked.append(path)
         elif entry.is_file() and (path.suffix.lower() in TEXT_SUFFIXES or is_json_lines(path)):
             yield path
 

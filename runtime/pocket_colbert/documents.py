@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -139,20 +139,23 @@ class DocumentStore:
             IndexFormatError: Documents of several segments have the same id.
             OSError: The disk is full or fails.
         """
-        try:
-            connection = sqlite3.connect(path)
-            try:
-                # The file is made whole or thrown away, so a journal would only cost time.
-                connection.execute("PRAGMA journal_mode = OFF")
-                connection.execute("PRAGMA synchronous = OFF")
-                return _fill(connection, documents, keywords)
-            finally:
-                connection.close()
-        except sqlite3.IntegrityError as error:
-            raise IndexFormatError(f"{path} cannot be written: {error}.") from error
-        except sqlite3.Error as error:
-            code = errno.ENOSPC if "full" in str(error) else errno.EIO
-            raise OSError(code, str(error), str(path)) from error
+        with _written(path) as connection:
+            return _fill(connection, documents, keywords)
+
+    @staticmethod
+    def change_sources(path: Path, changed: Mapping[str, str]) -> None:
+        """Put other sources in place of some in a file that nobody has open.
+
+        Raises:
+            OSError: The disk is full or fails.
+        """
+        with _written(path) as connection:
+            # All at once: one that is new may be another's old one.
+            connection.create_function("changed", 1, changed.get)
+            connection.execute(
+                "UPDATE documents SET source = changed(source) WHERE changed(source) NOTNULL"
+            )
+            connection.commit()
 
     def get(self, positions: Iterable[int]) -> dict[int, Document]:
         """Return documents by their positions.
@@ -200,6 +203,11 @@ class DocumentStore:
             if not isinstance(begin, int) or not isinstance(end, int) or not 0 <= begin <= end:
                 raise self._damaged(f"a passage from {begin!r:.20} to {end!r:.20}")
         return {passage: (begin, end) for passage, begin, end in rows}
+
+    def sources(self) -> list[str]:
+        """Return where documents were read from, each once."""
+        statement = "SELECT DISTINCT source FROM documents WHERE typeof(source) = 'text'"
+        return [source for (source,) in self._select(statement)]
 
     def from_source(self, source: str) -> NDArray[np.int64]:
         """Return the positions of documents that were read from a source, ascending."""
@@ -433,33 +441,6 @@ class DocumentStore:
         return IndexFormatError(f"{self._path} is damaged: it has {what}.")
 
 
-def checked_document(document: Document) -> Document:
-    """Return a copy of a document, once it is known that it reads back as it is stored.
-
-    Raises:
-        InvalidInputError: It does not.
-    """
-    name = f"of {document.document_id!r}"
-    for what in ("document_id", "title", "text", "source"):
-        value = getattr(document, what)
-        if value is not None and not isinstance(value, str):
-            raise InvalidInputError(f"{what} {name} must be a text, got {type(value).__name__}.")
-        try:
-            (value or "").encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InvalidInputError(f"{what} {name} must be valid Unicode: {error}.") from error
-    try:
-        back = checked_json(json.dumps(document.metadata, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"metadata {name} must be a JSON object: {error}.") from error
-    if not isinstance(back, dict) or back != document.metadata:
-        raise InvalidInputError(
-            f"metadata {name} must be a JSON object that reads back as it is (texts as keys, "
-            f"lists, no tuples), got {document.metadata!r}."
-        )
-    return replace(document, metadata=back)
-
-
 def _fill(
     connection: sqlite3.Connection, documents: Iterable[StoredDocument], keywords: str
 ) -> NDArray[np.int32]:
@@ -500,6 +481,25 @@ def _fill(
     connection.execute(f"PRAGMA user_version = {DOCUMENTS_VERSION}")
     connection.commit()
     return np.array(counts, dtype=np.int32)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a file for writing, as a whole that is thrown away when an error is raised."""
+    try:
+        connection = sqlite3.connect(path)
+        try:
+            # Thrown away, it needs no journal, which would only cost time.
+            connection.execute("PRAGMA journal_mode = OFF")
+            connection.execute("PRAGMA synchronous = OFF")
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.IntegrityError as error:
+        raise IndexFormatError(f"{path} cannot be written: {error}.") from error
+    except sqlite3.Error as error:
+        code = errno.ENOSPC if "full" in str(error) else errno.EIO
+        raise OSError(code, str(error), str(path)) from error
 
 
 def _phrase(word: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexConflictError, IndexExistsError, IndexFormatError
 from pocket_colbert.files import make_folder, remove
+from pocket_colbert.files import replace as rename
 from pocket_colbert.lock import WriterLock
 from pocket_colbert.manifest import (
     DELETED_FOLDER,
@@ -20,6 +23,8 @@ from pocket_colbert.manifest import (
 from pocket_colbert.segment import Segment
 
 _ATTEMPTS = 10
+_REPLACEMENT = "replacement"
+"""Folder in an index folder in which an index is made that will replace it."""
 
 
 class IndexFolder:
@@ -46,7 +51,7 @@ class IndexFolder:
             self._lock = WriterLock(path)
             try:
                 self.manifest = Manifest.load(path)
-                self.remove_orphans()
+                _remove_orphans(self.path, self.manifest)
             except BaseException:
                 self.close()
                 raise
@@ -100,11 +105,21 @@ class IndexFolder:
         return tuple(found)
 
     def refreshed(self, known: Sequence[Segment]) -> tuple[Segment, ...] | None:
-        """Read the manifest again and open what is new in it; None when it has not changed."""
+        """Read the manifest again and open what is new in it; None when it has not changed.
+
+        Raises:
+            IndexFormatError: What is new is damaged.
+            IndexConflictError: The index was made anew with another model or width.
+        """
         before, self.manifest = self.manifest, Manifest.load(self.path)
         if before == self.manifest:
             return None
         try:
+            old, new = before.config, self.manifest.config
+            if (old.model, old.dim) != (new.model, new.dim):
+                raise IndexConflictError(
+                    f"{self.path} was made anew with another model or width; open it again."
+                )
             return self.segments(known, None)
         except BaseException:
             self.manifest = before  # so that the next call tries again
@@ -134,7 +149,7 @@ class IndexFolder:
             if Manifest.load(self.path) == following:
                 self.manifest = following
             raise
-        self.remove_orphans()
+        _remove_orphans(self.path, self.manifest)
 
     def check_writable(self) -> None:
         """Raise IndexConflictError unless this process may change the index now."""
@@ -150,31 +165,22 @@ class IndexFolder:
     def check_current(self) -> None:
         """Raise IndexConflictError unless this process may write the next commit.
 
-        Without locks, as on some network file systems, another writer may have written it.
+        Without locks, as on some network file systems, another writer may have written it; and
+        the folder may have been deleted and made anew, with a lock of its own.
         """
         self.check_writable()
-        found = Manifest.load(self.path).generation
-        if found != self.manifest.generation:
+        found = Manifest.load(self.path)
+        if found != self.manifest:  # an index made anew counts its commits anew
             raise IndexConflictError(
-                f"{self.path} was changed by another writer (commit {found}, this one knows "
-                f"{self.manifest.generation}); open it again and repeat."
+                f"{self.path} was changed by another writer or made anew (it is at commit "
+                f"{found.generation}, this one knows {self.manifest.generation}); open it again "
+                "and repeat."
             )
-
-    def remove_orphans(self) -> None:
-        """Delete files that the manifest does not name: leftovers of commits and failures."""
-        segments = {entry.name for entry in self.manifest.segments}
-        deleted = {entry.deleted_file(self.path) for entry in self.manifest.segments}
-        for path in _entries(self.path / SEGMENTS_FOLDER):
-            if path.name not in segments:
-                remove(path)
-        for path in _entries(self.path / DELETED_FOLDER):
-            if path not in deleted:
-                remove(path)
 
     def clean_up(self) -> None:
         """Delete what a commit left behind that did not come to its end."""
         if self.writable and Manifest.load(self.path) == self.manifest:
-            self.remove_orphans()
+            _remove_orphans(self.path, self.manifest)
 
     def close(self) -> None:
         """Let another writer in."""
@@ -185,6 +191,69 @@ class IndexFolder:
 def is_index(folder: str | Path) -> bool:
     """Say whether there is an index at `folder`, damaged or not."""
     return (Path(folder) / MANIFEST_FILE).is_file()
+
+
+@contextmanager
+def replacement(folder: Path) -> Iterator[Path]:
+    """Lend a place for an index that replaces the one in a folder, in one step, at the end.
+
+    The index there, which may be damaged, stays as it is until then and when an error is raised.
+    Nobody else may write to it meanwhile; readers keep what they have open.
+
+    Args:
+        folder: The folder of an index.
+
+    Yields:
+        A path within the folder at which nothing is. When the block ends an index must be there,
+        closed.
+
+    Raises:
+        IndexLockedError: Another writer has the index open.
+        IndexConflictError: It cannot be written to.
+        OSError: The disk is full or fails.
+    """
+    lock, work = WriterLock(folder), folder / _REPLACEMENT
+    try:
+        remove(work)  # of a process that was killed
+        yield work
+        made = Manifest.load(work)
+        for entry in made.segments:
+            _move(entry.folder(work), entry.folder(folder))
+            deleted, target = entry.deleted_file(work), entry.deleted_file(folder)
+            if deleted is not None and target is not None:
+                _move(deleted, target)
+        made = replace(made, generation=_generation(folder) + 1)
+        made.save(folder)
+        _remove_orphans(folder, made)
+    finally:
+        remove(work)
+        lock.release()
+
+
+def _move(source: Path, target: Path) -> None:
+    make_folder(target.parent)
+    rename(source, target)
+
+
+def _generation(folder: Path) -> int:
+    """Return the number of an index's last commit, 0 when it is too damaged to tell."""
+    try:
+        return Manifest.load(folder).generation
+    except IndexFormatError:
+        return 0
+
+
+def _remove_orphans(folder: Path, manifest: Manifest) -> None:
+    """Delete files that the manifest does not name: leftovers of commits and failures."""
+    segments = {entry.name for entry in manifest.segments}
+    deleted = {entry.deleted_file(folder) for entry in manifest.segments}
+    for path in _entries(folder / SEGMENTS_FOLDER):
+        if path.name not in segments:
+            remove(path)
+    for path in _entries(folder / DELETED_FOLDER):
+        if path not in deleted:
+            remove(path)
+    remove(folder / _REPLACEMENT)
 
 
 def _entries(folder: Path) -> list[Path]:

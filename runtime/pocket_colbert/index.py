@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pocket_colbert.merging import (
     merged_codec,
     merged_documents,
     merged_rows,
+    run_to_bound,
     runs_to_merge,
 )
 from pocket_colbert.pending import Addition, Embedded, Pending, checked_additions, copied
@@ -27,6 +29,7 @@ from pocket_colbert.quantization import Codec
 from pocket_colbert.searchable import Searchable
 from pocket_colbert.segment import Segment
 from pocket_colbert.snapshot import Place, Snapshot
+from pocket_colbert.sources import mover
 from pocket_colbert.token_rows import TokenRows
 
 
@@ -149,7 +152,8 @@ class Index(Searchable):
 
     def __repr__(self) -> str:
         place = "in memory" if self._folder is None else str(self._folder.path)
-        return f"<Index {place}: {len(self)} documents of {self.config.dim} dimensions>"
+        size = "closed" if self.closed else f"{len(self)} documents"
+        return f"<Index {place}: {size}, {self.config.dim} dimensions>"
 
     @property
     def folder(self) -> Path | None:
@@ -218,7 +222,7 @@ class Index(Searchable):
         with self._changing:
             self._check_writable()
             if len(set(ids)) < len(ids):
-                twice = next(item for n, item in enumerate(ids) if item in ids[:n])
+                ((twice, _),) = Counter(ids).most_common(1)
                 raise DuplicateIdError(f"document ids must differ, got {twice!r} twice.")
             known = {*self._places(ids), *(item for item in ids if item in self._pending)}
             if known and not replacing:
@@ -260,18 +264,20 @@ class Index(Searchable):
     def commit(self) -> None:
         """Make what was added and deleted part of the index; in a folder, durably, in one step.
 
+        Every now and then it merges small segments, so that their number stays bounded.
+
         Raises:
             IndexConflictError: Another writer has changed the index. All stays pending.
             OSError: The disk is full or fails. The index stays as it was and all stays pending,
                 but for a failure after the last step, which `generation` tells.
         """
         with self._changing:
-            if not self._pending:
+            pending, segments = self._pending, list(self._snapshot.segments)
+            if not pending:
                 return
             if self._folder is not None:
                 self._folder.check_current()
             generation = self.generation + 1
-            pending, segments = self._pending, list(self._snapshot.segments)
             try:
                 if len(pending):
                     rows = pending.rows([segment.rows for segment in segments])
@@ -283,12 +289,14 @@ class Index(Searchable):
                         None if self._folder is None else self._folder.path,
                         generation,
                     )
-                self._install([s for s in segments if len(s)], Pending(self.config))
+                segments = [segment for segment in segments if len(segment)]
+                run = run_to_bound(segments)
+                if run is not None:
+                    segments[run] = [self._merged(segments[run])]
+                self._install(segments, Pending(self.config))
             except BaseException:
                 self._give_up(generation)
                 raise
-            if self._folder is None:
-                self.compact(only_small=8)
 
     def compact(self, segment_tokens: int = SEGMENT_TOKENS, *, only_small: int = 0) -> None:
         """Commit, then write the index anew without deleted documents and in fewer segments.
@@ -318,17 +326,49 @@ class Index(Searchable):
             for run in reversed(runs_to_merge(self._snapshot.segments, segment_tokens, only_small)):
                 self._merge(run)
 
-    def _merge(self, run: slice) -> None:
-        generation = self.generation + 1
-        merging, segments = self._snapshot.segments[run], list(self._snapshot.segments)
-        codec = merged_codec(merging)
+    def change_source(self, old: str, new: str) -> int:
+        """Commit, then put another source in place of one, as when files have moved.
+
+        Token vectors stay. The parts of the index that have such documents are written anew, one
+        commit each: broken off, it goes on where it was when it is called again.
+
+        Args:
+            old: The source, as `Document.source` has it.
+            new: What it becomes.
+
+        Returns:
+            How many documents have changed.
+
+        Raises:
+            IndexConflictError, OSError: See `commit`.
+        """
+        changed, sources = 0, {old: new}
+        with self._changing:
+            self.commit()
+            self._check_writable()
+            for number, segment in reversed(list(enumerate(self._snapshot.segments))):
+                positions = segment.documents.from_source(old)
+                here = len(np.intersect1d(positions, segment.alive_positions()))
+                if here:
+                    run = slice(number, number + 1)
+                    self._merge(run, lambda name: sources.get(name, name))
+                    changed += here
+        return changed
+
+    def _merge(self, run: slice, moved: Callable[[str], str] = str) -> None:
+        """Write some segments anew as one; see `merged_documents` for `moved`."""
+        generation, segments = self.generation + 1, list(self._snapshot.segments)
         try:
-            merged = self._write(codec, merged_rows(merging, codec), merged_documents(merging))
+            merged = self._merged(segments[run], moved)
             segments[run] = [merged] if len(merged) else []
             self._install(segments, self._pending)
         except BaseException:
             self._give_up(generation)
             raise
+
+    def _merged(self, segments: Sequence[Segment], moved: Callable[[str], str] = str) -> Segment:
+        codec = merged_codec(segments)
+        return self._write(codec, merged_rows(segments, codec), merged_documents(segments, moved))
 
     def _write(
         self, codec: Codec, parts: Iterable[TokenRows], documents: Iterable[StoredDocument]
@@ -372,6 +412,8 @@ class Index(Searchable):
 
         Raises:
             IndexFormatError: See `load`.
+            IndexConflictError: The index was made anew with another model or width. What was
+                shown before is still shown.
         """
         if self._folder is None or self._folder.writable:
             return False  # at once, whatever is being committed
@@ -393,6 +435,9 @@ class Index(Searchable):
 
     def save(self, folder: str | Path) -> None:
         """Write the whole index to a new folder, as one segment.
+
+        Of an index that lives in a folder, sources that are relative to it become relative to the
+        new one.
 
         Args:
             folder: A path at which nothing is, an empty folder, or the folder of an index, which
@@ -426,7 +471,7 @@ class Index(Searchable):
                         target.manifest.generation + 1,
                         codec,
                         merged_rows(segments, codec),
-                        merged_documents(segments),
+                        merged_documents(segments, mover(self.folder, path)),
                         self.config,
                         threads=self.threads,
                     )  # fmt: skip
@@ -445,7 +490,8 @@ class Index(Searchable):
     def close(self) -> None:
         """Release files, threads and the writer's lock; what was not committed is lost.
 
-        No search may be under way.
+        No search may be under way. Afterwards whatever asks the index for documents, or changes
+        it, raises InvalidInputError; closing it again does nothing.
         """
         super().close()
         self._pending = Pending(self.config)

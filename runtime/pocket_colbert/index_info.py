@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pocket_colbert.config import IndexConfig, Pruning
 from pocket_colbert.pending import Pending
 from pocket_colbert.segment import Segment
+from pocket_colbert.token_rows import MAPPED_BYTES
 
 _PARTS = {
     "codes.u8": "vectors", "codes.i8": "vectors", "scales.f16": "vectors", "scales.f32": "vectors",
@@ -17,6 +18,7 @@ _PARTS = {
     "list_lengths.i32": "inverted file", "lists.bin": "inverted file",
     "graph.usearch": "graph of format 1",
 }  # fmt: skip
+_MAPPED = {"codes.u8", "scales.f16", "centroids.u8", "lists.bin"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def describe(config: IndexConfig, segments: Sequence[Segment], pending: Pending)
             continue
         memory += held["offsets"] + segment.rows.offsets.nbytes
         for name, entry in segment.entry.files.items():
+            if name in _MAPPED and entry.bytes < MAPPED_BYTES:
+                memory += entry.bytes
             if name in _PARTS:
                 part = _PARTS[name]
                 sizes[part] = sizes.get(part, 0) + entry.bytes

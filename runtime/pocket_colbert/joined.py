@@ -22,6 +22,7 @@ from pocket_colbert.merging import merged_codec, merged_documents, merged_rows
 from pocket_colbert.searchable import Searchable
 from pocket_colbert.segment import Segment
 from pocket_colbert.snapshot import Snapshot
+from pocket_colbert.sources import mover
 
 
 class JoinedIndex(Searchable):
@@ -82,6 +83,8 @@ class JoinedIndex(Searchable):
             DuplicateIdError: See `JoinedIndex`.
             InvalidInputError: See `JoinedIndex`.
         """
+        if isinstance(folders, str | Path):
+            raise InvalidInputError(f"folders must be a list of folders, got {folders!r}.")
         opened: list[Index] = []
         try:
             for folder in folders:
@@ -96,7 +99,8 @@ class JoinedIndex(Searchable):
         return self
 
     def __repr__(self) -> str:
-        return f"<JoinedIndex of {len(self.indexes)} indexes: {len(self)} documents>"
+        size = "closed" if self.closed else f"{len(self)} documents"
+        return f"<JoinedIndex of {len(self.indexes)} indexes: {size}>"
 
     @property
     def generation(self) -> int:
@@ -127,7 +131,8 @@ class JoinedIndex(Searchable):
         """Write one index of all documents to a new folder.
 
         Parts are copied as they are and verified on the way, inverted files included: it takes
-        as long as copying the files. `Index.compact` makes fewer, larger parts of them.
+        as long as copying the files. `Index.compact` makes fewer, larger parts of them. Sources
+        that are relative to an index's folder become relative to the new one.
 
         Args:
             folder: A path at which nothing is, or an empty folder.
@@ -144,7 +149,7 @@ class JoinedIndex(Searchable):
         target = IndexFolder.create(work, self.config)
         try:
             segments = [
-                self._copied(segment, index.folder, work)
+                self._copied(segment, index.folder, work, path)
                 for index, part in zip(self.indexes, self._parts, strict=True)
                 for segment in part
                 if len(segment)
@@ -177,13 +182,13 @@ class JoinedIndex(Searchable):
         self._generation = sum(index.generation for index in self.indexes)
         self._snapshot = Snapshot(tuple(chain.from_iterable(parts)))
 
-    def _copied(self, segment: Segment, source: Path | None, folder: Path) -> Segment:
-        """Write a segment of one of the indexes into another index folder."""
+    def _copied(self, segment: Segment, source: Path | None, work: Path, final: Path) -> Segment:
+        """Write a segment of one of the indexes into a folder that will get its final name."""
         if source is not None and segment.documents.version == DOCUMENTS_VERSION:
-            return segment.copied(source, folder, self.config)
+            return segment.copied(source, work, self.config, mover(source, final))
         codec = merged_codec([segment])
         return Segment.write(
-            folder, 1, codec, merged_rows([segment], codec), merged_documents([segment]),
+            work, 1, codec, merged_rows([segment], codec), merged_documents([segment]),
             self.config, threads=self.threads,
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 DIR/manifest.json           this file, replaced in one step by every commit
 DIR/writer.lock writer.json held by the writer, if there is one, and who that is
+DIR/replacement/            an index that will replace this one, while it is made
 DIR/deleted/NAME-COMMIT.bits    one bit a document of segment NAME, set for those deleted
 DIR/segments/NAME/          written once, never changed; numbers are little-endian
     codes.u8                token vectors as `Codec` writes them, passage after passage
@@ -40,11 +41,12 @@ MANIFEST_FILE = "manifest.json"
 SEGMENTS_FOLDER = "segments"
 DELETED_FOLDER = "deleted"
 CODES_FILE = "codes.u8"
+DOCUMENTS_FILE = "documents.sqlite"
 PASSAGES_FILE = "passages.i32"
 INVERTED_FILES = ("centroids.u8", "centroid_scales.f32", "list_lengths.i32", "lists.bin")
 
-_FILES = {CODES_FILE, "scales.f16", "lengths.i32", "codec.json", "documents.sqlite"}
-_FILES_VERSION_1 = {"codes.i8", "offsets.i64", "scales.f32", "documents.sqlite"}
+_FILES = {CODES_FILE, "scales.f16", "lengths.i32", "codec.json", DOCUMENTS_FILE}
+_FILES_VERSION_1 = {"codes.i8", "offsets.i64", "scales.f32", DOCUMENTS_FILE}
 _ALLOWED = (
     *(
         _FILES | passages | inverted

@@ -20,6 +20,11 @@ def checked_json(text: str) -> Any:
     return value
 
 
+def same_json(one: Any, other: Any) -> bool:
+    """Compare JSON values: 1, 1.0 and true, which are equal in Python, are three."""
+    return one == other and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
 def _depth(value: Any) -> int:
     """Return how deep a JSON value is nested, 0 for one that is neither object nor list."""
     depth, values = -1, [value]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.documents import Document, Span, StoredDocument, checked_document
+from pocket_colbert.document_checks import checked_document
+from pocket_colbert.documents import Document, Span, StoredDocument
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.ids import check_ids
 from pocket_colbert.passages import Passage

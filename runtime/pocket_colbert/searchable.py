@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,10 +48,8 @@ class Searchable(ABC):
         self.threads = usable_cores() if threads is None else threads
         if not isinstance(self.threads, int) or self.threads < 1:
             raise InvalidInputError(f"threads must be a whole number >= 1, got {threads!r}.")
-        self._snapshot = Snapshot()
-        self._executor: ThreadPoolExecutor | None = None
-        if self.threads > 1:
-            self._executor = ThreadPoolExecutor(self.threads, "pocket-colbert-search")
+        self._shown: Snapshot | None = Snapshot()
+        self._executor, self._process = self._new_executor(), os.getpid()
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -85,6 +84,22 @@ class Searchable(ABC):
         """What is committed, as it stays: later changes make another snapshot."""
         return self._snapshot
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed: it answers nothing any more."""
+        return self._shown is None
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        shown = self._shown  # in another thread it may be closed
+        if shown is None:
+            raise InvalidInputError("the index is closed; open it again to use it.")
+        return shown
+
+    @_snapshot.setter
+    def _snapshot(self, snapshot: Snapshot) -> None:
+        self._shown = snapshot
+
     def search(
         self,
         query_embeddings: Sequence[NDArray[Any]],
@@ -114,8 +129,8 @@ class Searchable(ABC):
 
         Raises:
             InvalidInputError: k is below 1, a query is not such an array, `subset` names a
-                document that is not in the index, `where` is not a filter, or texts or keywords
-                are missing for a hybrid search.
+                document that is not in the index, `where` is not a filter, texts or keywords are
+                missing for a hybrid search, or the index is closed.
         """
         queries = checked_queries(query_embeddings, k, self.dim)
         parameters = checked_parameters(parameters)
@@ -126,7 +141,7 @@ class Searchable(ABC):
             snapshot.segments, k, parameters, snapshot.allowed(where, ids), ids is not None,
             self.threads,
         )  # fmt: skip
-        executor = self._executor
+        executor = self._own_executor()
         if executor is not None and len(queries) > 2 * self.threads:
             return list(
                 executor.map(
@@ -164,13 +179,26 @@ class Searchable(ABC):
         raise InvalidInputError(f"no document {document_id!r} in the index.")
 
     def close(self) -> None:
-        """Release files and threads. No search may be under way."""
-        for segment in self._snapshot.segments:
+        """Release files and threads; a second time does nothing. No search may be under way."""
+        if self._shown is None:
+            return
+        for segment in self._shown.segments:
             segment.documents.close()
-        self._snapshot = Snapshot()
-        if self._executor is not None:
+        self._shown = None
+        if self._executor is not None and self._process == os.getpid():
             self._executor.shutdown()
-            self._executor = None
+
+    def _new_executor(self) -> ThreadPoolExecutor | None:
+        if self.threads == 1:
+            return None
+        return ThreadPoolExecutor(self.threads, "pocket-colbert-search")
+
+    def _own_executor(self) -> ThreadPoolExecutor | None:
+        """Return this process's threads: a fork does not copy those of its parent."""
+        if self._process != os.getpid():
+            self._executor = self._new_executor()
+            self._process = os.getpid()
+        return self._executor
 
     def _searched(self) -> Snapshot:
         """Return what a search that begins now works on."""

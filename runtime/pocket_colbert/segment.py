@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from pocket_colbert.files import (
 from pocket_colbert.inverted import InvertedFile, build, list_dtype
 from pocket_colbert.manifest import (
     CODES_FILE,
+    DOCUMENTS_FILE,
     INVERTED_FILES,
     PASSAGES_FILE,
     SEGMENTS_FOLDER,
@@ -134,7 +135,7 @@ class Segment:
         inverted = None
         if INVERTED_FILES[0] in entry.files:
             inverted = _open_inverted(place, config.dim, entry)
-        store = DocumentStore(place / "documents.sqlite", entry.num_documents, entry.num_passages)
+        store = DocumentStore(place / DOCUMENTS_FILE, entry.num_documents, entry.num_passages)
         return cls(rows, store, first_passages, inverted, None, replace(entry, deleted=None))
 
     @classmethod
@@ -170,7 +171,7 @@ class Segment:
         place = folder / SEGMENTS_FOLDER / name
         make_folder(place)
         tokens, files = TokenRows.write(place, codec, parts)
-        database = place / "documents.sqlite"
+        database = place / DOCUMENTS_FILE
         passages = DocumentStore.write(database, documents, config.keywords)
         files[database.name] = sync_file(database)
         total = int(passages.sum(dtype=np.int64))
@@ -189,13 +190,20 @@ class Segment:
         store = DocumentStore(database, len(passages), total)
         return cls(rows, store, first_passages, inverted, None, entry)
 
-    def copied(self, source: Path, target: Path, config: IndexConfig) -> Segment:
+    def copied(
+        self,
+        source: Path,
+        target: Path,
+        config: IndexConfig,
+        moved: Callable[[str], str],
+    ) -> Segment:
         """Write the same segment into another index, all of its files verified on the way.
 
         Args:
             source: The index folder that it is in.
             target: The other one, at its first commit.
             config: The other index's settings.
+            moved: What the other index calls a source.
 
         Raises:
             IndexFormatError: A file is missing or damaged.
@@ -208,6 +216,12 @@ class Segment:
         for path, expected in self.entry.paths(source):
             if copy_file(path, place / path.name) != expected:
                 raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
+        names = {name: moved(name) for name in self.documents.sources()}
+        changed = {old: new for old, new in names.items() if old != new}
+        if changed:
+            database = place / DOCUMENTS_FILE
+            DocumentStore.change_sources(database, changed)
+            entry = replace(entry, files={**entry.files, DOCUMENTS_FILE: sync_file(database)})
         sync_folder(place)
         sync_folder(place.parent)
         segment = Segment.open(target, entry, config, verify=False)

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from pocket_colbert.documents import Document
 from pocket_colbert.errors import CorpusError, InvalidInputError
 from pocket_colbert.index import Index
+from pocket_colbert.metadata import same_json
 from pocket_colbert.passages import Passage
 from pocket_colbert.retriever import Retriever
+from pocket_colbert.sources import source_path
 
 _COMMIT_CHARACTERS = 16_000_000
 _SMALL_SEGMENTS = 8
@@ -153,10 +156,12 @@ class _Run:
                 new.append(document)
                 continue
             known = self._before.document(place)
-            if self._seen[place[0]][place[1]] or known.source not in (document.source, None):
+            if self._seen[place[0]][place[1]]:
                 raise _same_id(document, known)
+            if known.source not in (document.source, None):
+                raise _of_another_source(document, known, self._index.folder)
             self._seen[place[0]][place[1]] = True
-            if known == document:
+            if known == document and same_json(known.metadata, document.metadata):
                 self.unchanged += 1
             else:
                 self.changed += 1
@@ -223,4 +228,16 @@ def _same_id(document: Document, other: Document) -> CorpusError:
     return CorpusError(
         f"document ids must differ, got {document.document_id!r} twice, in {' and '.join(where)}; "
         "--id-prefix tells apart what is indexed in several calls."
+    )
+
+
+def _of_another_source(document: Document, known: Document, folder: Path | None) -> CorpusError:
+    path = source_path(known.source or "", folder or Path())
+    if folder is None or path is None or path.exists():
+        return _same_id(document, known)
+    return CorpusError(
+        f"document {document.document_id!r} of {document.source} is in the index as one of "
+        f"{known.source}, which is not there any more (paths are as seen from {folder}). Where the "
+        "documents or the index have moved, pocket-colbert index --moved-from "
+        f"{known.source} says so; where these are others, --id-prefix tells them apart."
     )

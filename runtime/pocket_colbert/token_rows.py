@@ -23,6 +23,9 @@ from pocket_colbert.quantization import Codec, QueryCodes
 EncodedPassage = tuple[NDArray[np.uint8], NDArray[Any], int]
 """Rows, scales, and the number of token vectors, of one passage."""
 
+MAPPED_BYTES = 1 << 16
+"""From this size on a file is mapped, which takes a file descriptor as long as it is in use."""
+
 _CHUNK_ROWS = 1 << 16
 
 
@@ -247,10 +250,13 @@ def map_bytes(path: Path, rows: int, width: int) -> NDArray[np.uint8]:
 
 
 def map_array(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
-    """Map a file of that many numbers, read-only."""
-    _check_size(path, count * dtype.itemsize)
-    if not count:
-        return np.empty(0, dtype)
+    """Map a file of that many numbers, read-only; one below `MAPPED_BYTES` is read."""
+    size = count * dtype.itemsize
+    _check_size(path, size)
+    if size < MAPPED_BYTES:
+        read = np.fromfile(path, dtype)
+        read.flags.writeable = False
+        return read
     # A plain view: np.memmap's own slicing costs microseconds a block.
     return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
 

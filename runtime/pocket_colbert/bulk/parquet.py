@@ -22,7 +22,8 @@ from pocket_colbert.bulk.places import Place
 from pocket_colbert.bulk.sources import digest_of_id
 from pocket_colbert.bulk.target import PARTS, Target
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.documents import Document, checked_document
+from pocket_colbert.document_checks import checked_document
+from pocket_colbert.documents import Document
 from pocket_colbert.errors import StoreError, StoreNotFoundError
 from pocket_colbert.metadata import checked_json
 from pocket_colbert.passages import Passage

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pocket_colbert.server.messages as m
-from pocket_colbert.corpus import Fields, read_sources, source_name
+from pocket_colbert.corpus import Fields, read_sources
 from pocket_colbert.documents import Document
 from pocket_colbert.errors import PocketColbertError
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.server.problems import logger
+from pocket_colbert.sources import source_name
 from pocket_colbert.sync import Pace, SyncReport, sync
 
 _PACE = Pace(documents=32, first_tokens=10_000)

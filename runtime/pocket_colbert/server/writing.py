@@ -50,7 +50,8 @@ class WritingService(Service):
             self._indexing.stop()
         with self._writing:
             try:
-                self._index.commit()
+                if not self._index.closed:
+                    self._index.commit()
             finally:
                 super().close()
 

@@ -57,7 +57,7 @@ class RemoteStore:
             StoreNotFoundError: There is nothing that `push` wrote.
             StoreError: The engine cannot be reached, or the store is incomplete or damaged.
         """
-        self._engine = engine
+        self._open: Engine | None = engine
         self._incomplete = incomplete
         self.record = _record_of(engine)
         self.config: IndexConfig = self.record.config
@@ -75,7 +75,8 @@ class RemoteStore:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<RemoteStore {self._engine}: {len(self)} documents of {self.dim} dimensions>"
+        place = self._open or "closed"
+        return f"<RemoteStore {place}: {len(self)} documents of {self.dim} dimensions>"
 
     def __len__(self) -> int:
         """Return the number of documents that the last push counted."""
@@ -116,7 +117,7 @@ class RemoteStore:
         if not (record.complete or self._incomplete or latest is self._engine):
             return False
         fresh = record != self.record
-        self._engine, self.record, self.config = latest, record, record.config
+        self._open, self.record, self.config = latest, record, record.config
         return fresh
 
     def search(
@@ -210,8 +211,16 @@ class RemoteStore:
         return found
 
     def close(self) -> None:
-        """Close the engine."""
-        self._engine.close()
+        """Close the engine; a second time does nothing. Afterwards nothing can be asked."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    @property
+    def _engine(self) -> Engine:
+        if self._open is None:
+            raise InvalidInputError("the store is closed; open it again to use it.")
+        return self._open
 
     def _check_parameters(self, parameters: SearchParameters) -> None:
         defaults = {item.name: item.default for item in fields(SearchParameters)}
