@@ -198,7 +198,7 @@ def test_joined_indexes_never_go_back(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # of Python and of LanceDB
 def test_a_forked_process_searches_too(
     encoder: Encoder, library_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
