@@ -26,6 +26,7 @@ from pocket_colbert import (
     Encoder,
     Index,
     IndexConfig,
+    IndexConflictError,
     InvalidInputError,
     OptionalDependencyError,
     Retriever,
@@ -194,6 +195,39 @@ def test_cells_become_metadata(tmp_path: Path) -> None:
     (file,) = find_files([str(path)])
     with pytest.raises(CorpusError, match=r"x\.parquet, row 1: values must be .* got bytes"):
         list(read_file(file, Fields()))
+    rows = {"_id": ["a", "b"], "text": ["x", None], "list": [[1.5, float("nan")], []]}
+    pq.write_table(pa.table(rows), path)
+    documents = read_file(find_files([str(path)])[0], Fields())
+    assert next(documents).metadata == {"list": [1.5, None]}
+    with pytest.raises(CorpusError, match=r"row 2: 'text' must be a text, got None"):
+        next(documents)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            lambda: pa.table([["a"], ["x"], ["y"]], names=["_id", "text", "text"]),
+            "has two columns 'text'",
+        ),
+        (
+            lambda: pa.table({"_id": ["a"], "text": ["x"], "day": pa.array([10**8], pa.date32())}),
+            "cannot be read after row 0",
+        ),
+    ],
+)
+def test_tables_that_cannot_be_read_are_named(tmp_path: Path, table: Any, message: str) -> None:
+    pq.write_table(table(), tmp_path / "x.parquet")
+    with pytest.raises(CorpusError, match=rf"x\.parquet {message}"):
+        list(read_file(find_files([str(tmp_path / "x.parquet")])[0], Fields()))
+
+
+def test_links_are_followed_as_by_index(tmp_path: Path, corpus: Path) -> None:
+    (corpus / "loop").symlink_to(corpus)
+    assert len(find_files([str(corpus)])) == 3
+    (corpus / "gone.jsonl").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CorpusError, match=r"gone\.jsonl is a link that leads nowhere"):
+        find_files([str(corpus)])
 
 
 def test_parts_are_full_at_so_many_documents_or_characters() -> None:
@@ -214,8 +248,9 @@ def test_files_that_are_none(tmp_path: Path, corpus: Path) -> None:
         find_files([str(corpus / "notes.txt")])
     with pytest.raises(CorpusError, match=r"a\.jsonl is given twice"):
         find_files([str(corpus), str(corpus / "a.jsonl")])
-    with pytest.raises(StoreError, match="nope://x cannot be used"):
-        find_files(["nope://x"])
+    for address in ("nope://x", "s3://"):
+        with pytest.raises(StoreError, match=f"{address} cannot be used"):
+            find_files([address])
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="a folder of such files"):
         find_files([str(tmp_path / "empty")])
@@ -223,7 +258,7 @@ def test_files_that_are_none(tmp_path: Path, corpus: Path) -> None:
         "a.jsonl", "c.parquet", "deeper/b.jsonl.gz",
     ]  # fmt: skip
     (tmp_path / "no.parquet").write_bytes(b"PAR1 and more")
-    with pytest.raises(CorpusError, match=r"no\.parquet, after row 0: not Parquet"):
+    with pytest.raises(CorpusError, match=r"no\.parquet cannot be read after row 0"):
         list(read_file(find_files([str(tmp_path / "no.parquet")])[0], Fields()))
 
 
@@ -507,6 +542,53 @@ def test_a_place_with_something_else_is_refused(
     assert not (corpus / "job.json").exists()
 
 
+@pytest.mark.usefixtures("two_processors")
+def test_two_jobs_at_one_place_are_found_out(
+    corpus: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pocket_colbert.bulk import encoding
+
+    into, survey = tmp_path / "encoded", encoding.survey
+
+    def slow(*arguments: Any) -> Any:
+        found = survey(*arguments)
+        begin(corpus, into, tiny_model, 0)  # another one, meanwhile
+        return found
+
+    monkeypatch.setattr(encoding, "survey", slow)
+    with pytest.raises(InvalidInputError, match="begun with another choice of settings: splitting"):
+        encode_corpus([corpus], into, model=tiny_model, datatype="float32", part_size=SIZE)
+    monkeypatch.undo()
+
+    def replaced(done: int, total: int) -> None:
+        (into / "job.json").unlink(missing_ok=True)
+
+    with pytest.raises(StoreError, match="another job has begun"):
+        encode_corpus(
+            [corpus], into, model=tiny_model, datatype="float32", part_size=SIZE,
+            splitting=SPLITTING, progress=replaced,
+        )  # fmt: skip
+    assert not (into / "complete.json").exists()
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_settings_that_fail_do_not_claim_a_place(
+    corpus: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match="max_tokens must be above"):
+        encode_corpus([corpus], tmp_path / "x", model=tiny_model, splitting=Splitting(max_tokens=2))
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with (
+        pytest.raises(ClusterError, match="Ray cannot be reached at 127.0.0.1:9"),
+        workers.cluster(Workers(address="127.0.0.1:9")),
+    ):
+        pass
+
+
 # Without workers
 
 
@@ -658,6 +740,29 @@ def test_indexing_goes_on_where_it_was(
         assert list(index) == [document for document, _ in corpus.encoded()]
     with pytest.raises(InvalidInputError, match="codes"):
         index_encoded(corpus, tmp_path / "y.index", codes="int3")
+
+
+@pytest.mark.parametrize("change", ["text", "metadata", "more"])
+def test_an_index_of_other_documents_is_left_alone(
+    encoded: Path, tmp_path: Path, change: str
+) -> None:
+    corpus, folder = EncodedCorpus(encoded), tmp_path / "x.index"
+    document, passages = next(corpus.encoded())
+    other = {
+        "text": replace(document, text="other " * 200),
+        "metadata": replace(document, metadata={"year": 1900.0}),
+        "more": replace(document, document_id="more"),
+    }[change]
+    with Index.create(folder, corpus.config) as index:
+        index.add(
+            [other.document_id], [passages], texts=[other.text], titles=[other.title],
+            metadata=[other.metadata], sources=[other.source],
+        )  # fmt: skip
+        index.commit()
+    with pytest.raises(IndexConflictError, match=f"other documents, such as '{other.document_id}'"):
+        index_encoded(corpus, folder)
+    with Index.load(folder) as index:
+        assert list(index) == [other]
 
 
 def test_a_pushed_corpus_is_that_of_the_index(encoded: Path, tmp_path: Path) -> None:

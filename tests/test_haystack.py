@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pocket_colbert import Encoder, IndexNotFoundError, InvalidInputError, Retriever
+from pocket_colbert import Encoder, Index, IndexNotFoundError, InvalidInputError, Retriever
+from pocket_colbert.stores import push
 from tests.conftest import LIBRARY
 
 pytest.importorskip("haystack", reason="needs the haystack extra")
@@ -43,6 +44,17 @@ def test_documents_have_id_text_metadata_and_score(
     component.close()
     assert component.retriever is None
     assert component.run(QUESTION)["documents"] == found
+    component.close()
+
+
+def test_a_store_is_as_good_as_an_index(library: Retriever, tmp_path: Path) -> None:
+    pytest.importorskip("qdrant_client", reason="needs the 'qdrant' extra")
+    assert isinstance(library.index, Index)
+    address = f"qdrant://{tmp_path / 'stores'}/library"
+    push(library.index, address)
+    component = PocketColbertRetriever(address, top_k=2)
+    found = [document.id for document in component.run(QUESTION)["documents"]]
+    assert found == [hit.document_id for hit in library.retrieve([QUESTION], 2)[0]]
     component.close()
 
 

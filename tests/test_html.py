@@ -56,3 +56,12 @@ def test_preformatted_text_keeps_its_lines_and_indentation() -> None:
         None,
         "So it\ngoes:\ndef f():\n\n    return 1\nand on",
     )
+
+
+@pytest.mark.parametrize(
+    "tag", ["aside", "button", "center", "details", "fieldset", "legend", "option", "summary"]
+)
+def test_words_of_neighbouring_blocks_stay_apart(tag: str) -> None:
+    assert html_text(f"<{tag}>one</{tag}><{tag}>two</{tag}>three")[1].split() == [
+        "one", "two", "three",
+    ]  # fmt: skip

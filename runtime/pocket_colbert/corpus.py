@@ -23,9 +23,12 @@ from pocket_colbert.sources import source_name
 TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".html", ".htm")
 _SILENT_TAGS = {"script", "style", "template", "noscript"}
 _BLOCK_TAGS = {
-    "address", "article", "blockquote", "br", "dd", "div", "dl", "dt", "figcaption", "footer",
-    "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p",
-    "pre", "section", "table", "td", "th", "title", "tr", "ul",
+    "address", "article", "aside", "audio", "blockquote", "br", "button", "caption", "center",
+    "dd", "details", "dialog", "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure",
+    "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "iframe",
+    "input", "legend", "li", "main", "menu", "nav", "object", "ol", "optgroup", "option", "p",
+    "pre", "search", "section", "select", "summary", "table", "td", "textarea", "th", "title",
+    "tr", "ul", "video",
 }  # fmt: skip
 _COUNTED = {**dict.fromkeys(_SILENT_TAGS, "silent"), "svg": "svg", "pre": "pre"}
 """Tags within which text is read in another way, and what they are counted as."""
@@ -72,7 +75,7 @@ def read_documents(paths: Iterable[Path], fields: Fields | None = None) -> Itera
     for path in paths:
         if path.is_dir():
             found = 0
-            for file in _files(path):
+            for file in filter(_is_read, files_below(path)):
                 name = file.relative_to(path).as_posix()
                 for document in _read_file(file, name, fields):
                     found += 1
@@ -118,10 +121,14 @@ def read_sources(
             raise CorpusError(f"there are no documents in {path}.")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Iterate over the files to read, those in folders that links lead to at the end.
+def files_below(folder: Path) -> Iterator[Path]:
+    """Iterate over the files in a folder and those below it, hidden ones left out.
 
-    Each folder is read once, so that links may go in circles.
+    Links are followed, to folders at the end. Each folder is read once, so that links may go in
+    circles.
+
+    Raises:
+        CorpusError: A folder cannot be read, or a link leads nowhere.
     """
     read: set[Path] = set()
     waiting = deque([folder])
@@ -149,8 +156,12 @@ def _walk(folder: Path, read: set[Path], linked: deque[Path]) -> Iterator[Path]:
             yield from _walk(path, read, linked)
         elif entry.is_dir():
             linked.append(path)
-        elif entry.is_file() and (path.suffix.lower() in TEXT_SUFFIXES or is_json_lines(path)):
+        elif entry.is_file():
             yield path
+
+
+def _is_read(path: Path) -> bool:
+    return path.suffix.lower() in TEXT_SUFFIXES or is_json_lines(path)
 
 
 def is_json_lines(path: Path) -> bool:

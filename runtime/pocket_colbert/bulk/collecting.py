@@ -10,9 +10,11 @@ from typing import Any
 
 from pocket_colbert.bulk.job import Encoded
 from pocket_colbert.bulk.parquet import EncodedCorpus
+from pocket_colbert.documents import Document
 from pocket_colbert.errors import IndexConflictError
 from pocket_colbert.folder import is_index
 from pocket_colbert.index import Index
+from pocket_colbert.metadata import same_json
 
 _DOCUMENTS = 256
 _COMMIT_TOKENS = 2_000_000
@@ -27,8 +29,8 @@ def index_encoded(
 ) -> None:
     """Make an index of an encoded corpus, without a model.
 
-    Documents that the folder's index has already are passed over, so that a call that broke off
-    may be repeated. Memory does not grow with the number of documents.
+    A call that broke off may be repeated: documents that are there already are passed over.
+    Memory holds 20 bytes a document.
 
     Args:
         corpus: The corpus.
@@ -38,7 +40,8 @@ def index_encoded(
             keywords, inverted_file, inverted_min_tokens.
 
     Raises:
-        IndexConflictError: There is an index with other settings at the folder.
+        IndexConflictError: There is an index with other settings, or with other documents, at the
+            folder.
         StoreError: The corpus is damaged or cannot be reached.
     """
     config = replace(corpus.config, **settings)
@@ -49,9 +52,10 @@ def index_encoded(
             raise IndexConflictError(
                 f"{folder} is an index with other settings than this corpus; name another folder."
             )
+        _check_part_of(corpus, index)
         done = tokens = 0
         for batch in _batches(corpus.encoded()):
-            new = [pair for pair in batch if pair[0].document_id not in index]
+            new = [pair for pair in batch if not _is_there(index, pair[0])]
             documents = [document for document, _ in new]
             index.add(
                 [document.document_id for document in documents],
@@ -68,6 +72,32 @@ def index_encoded(
             done += len(batch)
             progress(done, len(corpus))
         index.compact()
+
+
+def _check_part_of(corpus: EncodedCorpus, index: Index) -> None:
+    """Raise IndexConflictError unless the corpus has all documents of the index."""
+    documents = iter(index)
+    while batch := [document.document_id for document in islice(documents, _DOCUMENTS)]:
+        there = corpus.passage_counts(batch)
+        for document_id in batch:
+            if document_id not in there:
+                raise _other(index, document_id)
+
+
+def _is_there(index: Index, document: Document) -> bool:
+    if document.document_id not in index:
+        return False
+    known = index.get(document.document_id)
+    if known != document or not same_json(known.metadata, document.metadata):
+        raise _other(index, document.document_id)
+    return True
+
+
+def _other(index: Index, document_id: str) -> IndexConflictError:
+    return IndexConflictError(
+        f"{index.folder} is an index of other documents, such as {document_id!r}; name another "
+        "folder, and join the two if they belong together."
+    )
 
 
 def _batches(encoded: Iterator[Encoded]) -> Iterator[list[Encoded]]:

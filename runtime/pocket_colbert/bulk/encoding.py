@@ -99,6 +99,7 @@ def encode_corpus(
         raise InvalidInputError(f"datatype must be one of {DATATYPES}, got {datatype!r}.")
     workers = workers or Workers()
     encoder = Encoder.load(model, threads=1, dim=dim)
+    encoder.encode_passages(["x"], splitting=splitting, pruning=pruning)  # or say why not
     files = find_files([str(path) for path in paths])
     asked = Job(
         config=IndexConfig(
@@ -112,10 +113,15 @@ def encode_corpus(
     place: dict[str, Any] = {"into": from_anywhere(str(into)), "approximate": approximate}
     with cluster(workers):  # Lance is imported after it: what it brings must not be forked
         target = target_at(**place)
-        job = target.read_job()
-        if job is None:
+        begun = target.read_job()
+        if begun is None:
             target.check_free()
-            job = _begin(asked, target, survey(files, asked.fields, asked.size))
+            surveyed = _surveyed(asked, survey(files, asked.fields, asked.size))
+            begun = target.read_job()  # another may have begun meanwhile
+            if begun is None:
+                target.write_job(surveyed)
+                begun = surveyed
+        job: Job = begun
         _check_same(job, asked, target)
         total = target.completed(job)
         if total is not None:
@@ -131,6 +137,8 @@ def encode_corpus(
     for part in job.parts():
         if part.name not in finished or finished[part.name].documents != part.documents:
             raise StoreError(f"part {part.name} of {target} is not whole; delete it and try again.")
+    if target.read_job() != job:
+        raise StoreError(f"another job has begun at {target} meanwhile; encode to another place.")
     target.complete(job, finished)
     return _report(done - before, Counts.total(list(finished.values())))
 
@@ -139,15 +147,14 @@ def _report(encoded: int, counts: Counts) -> EncodingReport:
     return EncodingReport(encoded, counts.documents, counts.passages, counts.tokens)
 
 
-def _begin(asked: Job, target: Target, surveys: Sequence[Survey]) -> Job:
-    """Write down what is to be done, once it is known that it can be."""
+def _surveyed(asked: Job, surveys: Sequence[Survey]) -> Job:
+    """Return the job with its parts, once it is known that it can be done."""
     _check_ids(asked, surveys)
     files = zip(asked.files, surveys, strict=True)
     job = replace(asked, files=tuple(replace(file, parts=found.parts) for file, found in files))
     if not job.documents:
         names = ", ".join(file.source.name for file in job.files[:3])
         raise CorpusError(f"there are no documents in {names}.")
-    target.write_job(job)
     return job
 
 
@@ -155,7 +162,7 @@ def _check_same(begun: Job, asked: Job, target: Target) -> None:
     what = {
         "files": ([file.source for file in begun.files], [file.source for file in asked.files]),
         "model": (begun.config.model, asked.config.model),
-        "settings": (begun.config, asked.config),
+        "settings": (begun.config.to_json(), asked.config.to_json()),
         "fields": (begun.fields, asked.fields),
         "datatype": (begun.datatype, asked.datatype),
         "part size": (begun.size, asked.size),
@@ -169,7 +176,10 @@ def _check_same(begun: Job, asked: Job, target: Target) -> None:
 
 
 def _difference(before: object, now: object) -> str:
-    """Say where two lists, or two values, differ first."""
+    """Say where two lists, or two JSON objects, differ first."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        name = next(key for key in before if before[key] != now[key])
+        return f"{name}: {_difference(before[name], now[name])}"
     if isinstance(before, list) and isinstance(now, list):
         pairs = zip_longest(before, now)
         before, now = next(pair for pair in pairs if pair[0] != pair[1])

@@ -2,7 +2,8 @@
 
 A fragment belongs to no table until it is committed. Workers write fragments and, beside the
 table, notes of them; one commit at the end makes a table of those that are noted. Fragments of
-workers that died before they noted them are never part of it, and are deleted.
+workers that died before they noted them are never part of it; LanceDB deletes them when it cleans
+up, after seven days, lest it deletes what another process has yet to commit.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -117,8 +117,6 @@ class LanceTarget(Target):
         engine.read_record()
         engine.finish(Layout(job.config.dim, job.datatype, self._approximate, ()))
         engine.write_record(replace(record, complete=True).to_text())
-        with self._errors():  # what nobody noted, and versions that were not complete
-            lance.dataset(self._table).cleanup_old_versions(timedelta(0), delete_unverified=True)
         (self.folder / PARTS).delete()
 
     def _record(self) -> Record | None:

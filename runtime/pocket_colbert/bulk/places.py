@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pocket_colbert import files
+from pocket_colbert.corpus import files_below
 from pocket_colbert.errors import OptionalDependencyError, StoreError
 
 try:
@@ -50,9 +51,10 @@ class Place:
         Raises:
             StoreError: There is none for such addresses, or it cannot be reached.
         """
-        self._remote = "://" in str(uri)
+        scheme, separator, rest = str(uri).partition("://")
+        self._remote = bool(separator)
         if self._remote:
-            self.uri = str(uri).rstrip("/")
+            self.uri = f"{scheme}://{rest.rstrip('/')}"
             with self._errors():
                 self._system, self._path = FileSystem.from_uri(self.uri)
         else:
@@ -97,14 +99,27 @@ class Place:
 
         Names that begin with a dot or an underscore, and what is below folders of such names,
         are left out.
+
+        Raises:
+            CorpusError: See `corpus.files_below`.
+            StoreError: The folder cannot be reached.
         """
+        below = self._listed() if self._remote else self._walked()
+        for name in sorted(below):
+            if not any(part.startswith((".", "_")) for part in name.split("/")):
+                yield below[name]
+
+    def _listed(self) -> dict[str, FoundFile]:
         with self._errors():
             infos = self._system.get_file_info(FileSelector(self._path, recursive=True))
         root = self._path.rstrip("/") + "/"
         below = {str(i.path).removeprefix(root): i for i in infos if i.type is FileType.File}
-        for name in sorted(below):
-            if not any(part.startswith((".", "_")) for part in name.split("/")):
-                yield (self / name)._found(below[name])
+        return {name: (self / name)._found(info) for name, info in below.items()}
+
+    def _walked(self) -> dict[str, FoundFile]:
+        root = Path(self.uri)
+        paths = files_below(root)  # by the same rules as everywhere, for links too
+        return {path.relative_to(root).as_posix(): Place(path).find() for path in paths}
 
     def _found(self, info: Any) -> FoundFile:
         changed = info.mtime_ns

@@ -85,8 +85,8 @@ def find_files(paths: Sequence[str]) -> list[NamedFile]:
 def read_file(source: NamedFile, fields: Fields) -> Iterator[Document]:
     """Read the documents of a file, each with the file as `source`.
 
-    All other keys of a JSON line and columns of a table become metadata; cells that are empty or
-    not a number do not, and dates and times become texts of ISO 8601.
+    All other keys of a JSON line and columns of a table become metadata; empty cells, and NaN,
+    which pandas writes for them, do not, and dates and times become texts of ISO 8601.
 
     Raises:
         CorpusError: The file cannot be read or has changed, or a line or row is not as `fields`
@@ -99,7 +99,10 @@ def read_file(source: NamedFile, fields: Fields) -> Iterator[Document]:
     rows = _table_rows(place) if is_table else _lines(place)
     for number, what, row in rows:
         document = document_of(row, fields, f"{place}, {what} {number}", f"{source.name}:{number}")
-        yield replace(document, source=str(place))
+        metadata = document.metadata
+        if is_table:
+            metadata = {key: value for key, value in metadata.items() if value is not None}
+        yield replace(document, metadata=metadata, source=str(place))
 
 
 def in_parts(documents: Iterable[Document], size: PartSize) -> Iterator[list[Document]]:
@@ -159,26 +162,24 @@ def _table_rows(place: Place) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
     number = 0
     with place.open() as stream:
         try:
-            for batch in pq.ParquetFile(stream).iter_batches(batch_size=_ROWS):
+            file = pq.ParquetFile(stream)
+            names = file.schema_arrow.names
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise CorpusError(f"{place} has two columns {twice[0]!r}; name or drop one.")
+            for batch in file.iter_batches(batch_size=_ROWS):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, "row", _json_values(row, f"{place}, row {number}")
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise CorpusError(f"{place}, after row {number}: not Parquet ({error}).") from error
-
-
-def _json_values(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    return {k: _json_value(item, where) for k, item in row.items() if not _is_missing(item)}
-
-
-def _is_missing(value: Any) -> bool:
-    # pandas writes NaN for missing numbers.
-    return value is None or (isinstance(value, float) and math.isnan(value))
+                    yield number, "row", _json_value(row, f"{place}, row {number}")
+        except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
+            raise CorpusError(f"{place} cannot be read after row {number}: {error}.") from error
 
 
 def _json_value(value: Any, where: str) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return None
     if isinstance(value, dict):
-        return _json_values(value, where)
+        return {key: _json_value(item, where) for key, item in value.items()}
     if isinstance(value, list):
         return [_json_value(item, where) for item in value]
     if isinstance(value, datetime.date | datetime.time):  # a datetime is a date

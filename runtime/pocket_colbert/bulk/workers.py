@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import socket
 import warnings
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from pocket_colbert import errors
 from pocket_colbert.bulk.job import Counts, Job, Part
@@ -33,6 +36,8 @@ from pocket_colbert.errors import (
     PocketColbertError,
 )
 from pocket_colbert.session import is_gpu
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent that nobody asked for
 
 try:
     import ray
@@ -169,6 +174,7 @@ def cluster(workers: Workers) -> Iterator[None]:
     """
     started = not ray.is_initialized()
     if started:
+        _check_reachable(workers.address)
         try:
             ray.init(
                 # "local", lest it joins a cluster that happens to run on this machine.
@@ -185,6 +191,16 @@ def cluster(workers: Workers) -> Iterator[None]:
     finally:
         if started:
             ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise ClusterError where nobody listens, which Ray would wait for a long time."""
+    parts = urlsplit(address if address and "://" in address else f"//{address or ''}")
+    try:
+        if parts.hostname and parts.port:
+            socket.create_connection((parts.hostname, parts.port), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ClusterError(f"Ray cannot be reached at {address}: {error}.") from error
 
 
 def survey(files: Sequence[NamedFile], fields: Fields, size: PartSize) -> list[Survey]:
@@ -231,7 +247,7 @@ def encode_parts(
         ClusterError: A worker failed for a reason of its own.
         PocketColbertError: What reading, encoding or writing raises.
     """
-    unread = [
+    unread: list[dict[str, Any]] = [
         {"file": number, "parts": names}
         for number in range(len(job.files))
         if (names := [part.name for part in job.parts_of(number) if part.name not in finished])
@@ -240,6 +256,7 @@ def encode_parts(
         return
     text, gpu = job.to_text(), is_gpu(workers.provider)
     number = workers.number or _workers_that_fit(workers.threads, gpu)
+    number = min(number, sum(len(file["parts"]) for file in unread))
     with _quietly():
         rows = ray.data.from_items(unread, override_num_blocks=min(len(unread), _TASKS))
         rows = rows.flat_map(

@@ -21,6 +21,9 @@ from pocket_colbert.index import Index
 from pocket_colbert.integrations.common import Hybrid, both, rerank, search, search_parameters
 from pocket_colbert.model_files import DEFAULT_MODEL
 from pocket_colbert.retriever import Retriever
+from pocket_colbert.store import Store
+from pocket_colbert.stores import open_store
+from pocket_colbert.stores.address import is_address
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict
@@ -64,7 +67,7 @@ class PocketColbertRetriever:
         """Set what to search and how; `warm_up`, which pipelines call, opens model and index.
 
         Args:
-            index: The folder of the index; its documents have texts.
+            index: The folder of the index, or the address of a store; documents have texts.
             model: The model it was made with: a folder, a bundled name or a hub id; by default
                 the bundled model that made it.
             top_k: How many documents at most.
@@ -101,7 +104,11 @@ class PocketColbertRetriever:
     def _opened(self) -> Retriever:
         with self._opening:
             if self.retriever is None:
-                index = Index.load(self.index)
+                index: Store
+                if is_address(self.index):
+                    index = open_store(self.index)
+                else:
+                    index = Index.load(self.index)
                 self.retriever = Retriever(Encoder.for_index(index.config, self.model), index)
             return self.retriever
 
