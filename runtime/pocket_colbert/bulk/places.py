@@ -124,7 +124,7 @@ class Place:
     def _found(self, info: Any) -> FoundFile:
         changed = info.mtime_ns
         if changed is not None and self._remote:
-            # Object storage is more exact about files that it lists than about one.
+            # Some object storage may tell finer times of files that it lists than of one.
             changed -= changed % 1_000_000_000
         return FoundFile(self.uri, int(info.size), changed)
 
