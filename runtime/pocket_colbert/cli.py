@@ -15,9 +15,9 @@ from pocket_colbert.cli_bulk import collect, encode_corpus
 from pocket_colbert.cli_bundle import bundle
 from pocket_colbert.cli_common import (
     CommandGroup,
+    also_option,
     api_key_option,
     encoder_for,
-    folder_type,
     id_field_option,
     incomplete_option,
     json_option,
@@ -84,10 +84,7 @@ for command in (
     help='Only documents whose metadata match, such as {"year": {"$gte": 2020}}.',
 )  # fmt: skip
 @click.option("--explain", is_flag=True, help="Say what each word of the query matched.")
-@click.option(
-    "--also", type=folder_type, multiple=True, metavar="FOLDER",
-    help="Search this index as part of the first; repeatable.",
-)  # fmt: skip
+@also_option("Search this index as part of the first")
 @incomplete_option
 @api_key_option
 @model_option

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pocket_colbert.cli_common import (
+    INTERRUPTED,
     batch_tokens_option,
     codes_option,
     dim_option,
@@ -31,8 +32,6 @@ from pocket_colbert.cli_common import (
     text_field_option,
     title_field_option,
 )
-
-_INTERRUPTED = 130
 
 
 @click.command("encode-corpus")
@@ -132,7 +131,7 @@ def encode_corpus(
             )  # fmt: skip
         except KeyboardInterrupt:
             click.echo("Interrupted; call it again to go on.", err=True)
-            raise SystemExit(_INTERRUPTED) from None
+            raise SystemExit(INTERRUPTED) from None
     if as_json:
         print_json({"into": into, **asdict(report)})
         return

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
+
 Update = Callable[..., None]
 """Called with the number of items done and, if it has changed, the number of all."""
 
@@ -175,6 +178,13 @@ def given_options(context: click.Context) -> dict[str, Any]:
         name: value for name, value in context.params.items()
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }  # fmt: skip
+
+
+def also_option(what: str) -> Callable[[Any], Any]:
+    """Return the option that names further indexes; `what` says what is done with each."""
+    return click.option(
+        "--also", type=folder_type, multiple=True, metavar="FOLDER", help=f"{what}; repeatable."
+    )
 
 
 def load_encoder(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pocket_colbert.cli_common import (
+    INTERRUPTED,
     batch_tokens_option,
     codes_option,
     dim_option,
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     from pocket_colbert.encoder import Encoder
     from pocket_colbert.index import Index
     from pocket_colbert.index_info import IndexInfo
-
-_INTERRUPTED = 130
 
 
 @click.command()
@@ -178,7 +177,7 @@ def index(
                 again = "call it again to go on" + " without --overwrite" * overwrite
                 again = "nothing is kept" if exists and overwrite else again
                 click.echo(f"Interrupted after {len(target)} documents; {again}.", err=True)
-                raise SystemExit(_INTERRUPTED) from None
+                raise SystemExit(INTERRUPTED) from None
         info = target.info()
     if as_json:
         print_json({"index": str(into), **asdict(report), **_info_json(info)})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pocket_colbert.cli_common import (
+    also_option,
     api_key_option,
     encoder_for,
     folder_type,
@@ -52,10 +53,7 @@ _OPTIONS = {
 
 @click.command()
 @click.argument("source", type=click.Path(), metavar="PATH_OR_ADDRESS")
-@click.option(
-    "--also", type=folder_type, multiple=True, metavar="FOLDER",
-    help="Serve this index as part of the first, read-only; repeatable.",
-)  # fmt: skip
+@also_option("Serve this index as part of the first, read-only")
 @click.option(
     "--into", type=folder_type, default=None, metavar="DIR",
     help="Where documents are indexed.  [default: beside them, with .index at the end]",

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pocket_colbert.cli_common import (
+    also_option,
     api_key_option,
     json_option,
     open_indexes,
-    path_type,
     print_json,
     progress_bar,
     source_type,
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
     help="Such as qdrant://host:6333/papers, qdrant+https://host/papers, lance://folder/papers "
     "or lance+s3://bucket/papers.",
 )  # fmt: skip
-@click.option(
-    "--also", type=path_type, multiple=True, metavar="FOLDER",
-    help="Push this index as part of the first; repeatable.",
-)  # fmt: skip
+@also_option("Push this index as part of the first")
 @click.option(
     "--datatype", type=click.Choice(["float32", "float16"]), default=None,
     help="How components are stored.  [default: float32]",

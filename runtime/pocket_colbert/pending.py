@@ -154,6 +154,16 @@ def copied(additions: Sequence[Addition]) -> list[Added]:
     ]
 
 
+def columns_of(documents: Sequence[Document]) -> dict[str, list[Any]]:
+    """Return documents as the columns that `Index.add` takes beside ids and token vectors."""
+    return {
+        "texts": [document.text for document in documents],
+        "titles": [document.title for document in documents],
+        "metadata": [document.metadata for document in documents],
+        "sources": [document.source for document in documents],
+    }
+
+
 def checked_additions(
     dim: int,
     document_ids: Sequence[str],

@@ -17,6 +17,7 @@ from pocket_colbert.explanation import Explanation, best_window, explain_match, 
 from pocket_colbert.index import Index
 from pocket_colbert.maxsim import maxsim_pairwise
 from pocket_colbert.passages import Passage, with_title
+from pocket_colbert.pending import columns_of
 from pocket_colbert.results import Hit, PassageHit
 from pocket_colbert.selection import top_k
 from pocket_colbert.store import Store
@@ -172,10 +173,7 @@ class Retriever:
         getattr(index, method)(
             [document.document_id for document in documents],
             passages,
-            texts=[document.text for document in documents],
-            titles=[document.title for document in documents],
-            metadata=[document.metadata for document in documents],
-            sources=[document.source for document in documents],
+            **columns_of(documents),
         )
         return sum(len(item.embedding) for parts in passages for item in parts)
 

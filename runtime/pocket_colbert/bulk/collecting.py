@@ -15,6 +15,7 @@ from pocket_colbert.errors import IndexConflictError
 from pocket_colbert.folder import is_index
 from pocket_colbert.index import Index
 from pocket_colbert.metadata import same_json
+from pocket_colbert.pending import columns_of
 
 _DOCUMENTS = 256
 _COMMIT_TOKENS = 2_000_000
@@ -60,10 +61,7 @@ def index_encoded(
             index.add(
                 [document.document_id for document in documents],
                 [passages for _, passages in new],
-                texts=[document.text for document in documents],
-                titles=[document.title for document in documents],
-                metadata=[document.metadata for document in documents],
-                sources=[document.source for document in documents],
+                **columns_of(documents),
             )
             tokens += sum(len(item.embedding) for _, passages in new for item in passages)
             if tokens >= _COMMIT_TOKENS:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from pocket_colbert.bulk.places import FoundFile
@@ -87,7 +88,7 @@ class Job:
     size: PartSize
     files: tuple[JobFile, ...]
 
-    @property
+    @cached_property  # every part is checked against it
     def id(self) -> str:
         """The sha256 of all of it."""
         return hashlib.sha256(self.to_text().encode()).hexdigest()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -33,12 +32,11 @@ try:
 except ImportError as error:
     raise OptionalDependencyError.of("encoding into LanceDB", "ray-lance") from error
 
-_READERS = 16
-_SUFFIX = ".json"
-
 
 class LanceTarget(Target):
-    """A table, and beside it a folder with the job and the notes, which goes in the end."""
+    """A table, and beside it a folder with the job and the notes, which go in the end."""
+
+    suffix = ".json"
 
     def __init__(self, address: str, *, approximate: bool = False) -> None:
         """Name the table, which need not be there.
@@ -79,17 +77,13 @@ class LanceTarget(Target):
             **asdict(counts),
             "fragments": self._write(job, cells),
         }
-        (self.folder / PARTS / (part.name + _SUFFIX)).write(json.dumps(note).encode())
+        self.part_file(part.name).write(json.dumps(note).encode())
         return counts
 
-    def finished(self, job: Job) -> dict[str, Counts]:
-        """See `Target.finished`."""
-        there = (self.folder / PARTS).sizes()
-        names = [part.name for part in job.parts() if part.name + _SUFFIX in there]
-        return {
-            name: Counts(note["documents"], note["passages"], note["tokens"])
-            for name, note in self._notes(job, names).items()
-        }
+    def counts_of(self, job: Job, name: str) -> Counts:
+        """See `Target.counts_of`."""
+        note = self._note(job, name)
+        return Counts(note["documents"], note["passages"], note["tokens"])
 
     def completed(self, job: Job) -> Counts | None:
         """See `Target.completed`."""
@@ -109,7 +103,7 @@ class LanceTarget(Target):
             datatype=job.datatype, approximate=self._approximate,
         )  # fmt: skip
         if self._record() is None:
-            notes = self._notes(job, list(counts)).values()
+            notes = self.of_each(list(counts), partial(self._note, job)).values()
             cells = [{"row": RECORD_ID, "record": record.to_text()}]
             fragments = [f for note in notes for f in note["fragments"]] + self._write(job, cells)
             self._commit(job, fragments)
@@ -140,12 +134,8 @@ class LanceTarget(Target):
             )
             lance.LanceDataset.commit(self._table, operation)
 
-    def _notes(self, job: Job, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        with ThreadPoolExecutor(_READERS) as executor:
-            return dict(zip(names, executor.map(partial(self._note, job), names), strict=True))
-
     def _note(self, job: Job, name: str) -> dict[str, Any]:
-        file = self.folder / PARTS / (name + _SUFFIX)
+        file = self.part_file(name)
         try:
             note: dict[str, Any] = json.loads(file.read())
             numbers = [note[key] for key in ("documents", "passages", "tokens")]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +33,11 @@ _KEY = b"pocket_colbert"
 _ROWS = 64
 """Documents of a row group, and so those that are held at once when a part is read."""
 
-_READERS = 16
-_SUFFIX = ".parquet"
-
 
 class ParquetTarget(Target):
     """A folder of Parquet files."""
+
+    suffix = ".parquet"
 
     def __init__(self, uri: str | Path) -> None:
         """Name the folder, here or in object storage; it need not be there."""
@@ -71,13 +68,11 @@ class ParquetTarget(Target):
         self.part_file(part.name).write(content.getvalue())
         return counts
 
-    def finished(self, job: Job) -> dict[str, Counts]:
-        """See `Target.finished`."""
-        there = (self.folder / PARTS).sizes()
-        names = [part.name for part in job.parts() if part.name + _SUFFIX in there]
-        with ThreadPoolExecutor(_READERS) as executor:  # in object storage each takes a while
-            counts = executor.map(partial(self._counts, job), names)
-            return dict(zip(names, counts, strict=True))
+    def counts_of(self, job: Job, name: str) -> Counts:
+        """See `Target.counts_of`."""
+        file = self.part_file(name)
+        with _opened(file) as opened:
+            return _described(opened, job, name, file)
 
     def completed(self, job: Job) -> Counts | None:
         """See `Target.completed`."""
@@ -87,7 +82,7 @@ class ParquetTarget(Target):
     def complete(self, job: Job, counts: Mapping[str, Counts]) -> None:
         """See `Target.complete`."""
         sizes = (self.folder / PARTS).sizes()
-        parts = {name: [*asdict(item).values(), sizes[name + _SUFFIX]]
+        parts = {name: [*asdict(item).values(), sizes[name + self.suffix]]
                  for name, item in counts.items()}  # fmt: skip
         text = json.dumps({"format": FORMAT, "job": job.id, "parts": parts})
         (self.folder / COMPLETE).write(text.encode())
@@ -113,21 +108,13 @@ class ParquetTarget(Target):
             raise _damaged(file, error) from error
         sizes = (self.folder / PARTS).sizes()
         for name, (_, size) in parts.items():
-            found = sizes.get(name + _SUFFIX)
+            found = sizes.get(name + self.suffix)
             if found != size:
                 raise StoreError(
                     f"{self.part_file(name)} must have {size} bytes, got {found or 'no file'}; "
                     f"delete it and {file.name}, and call `encode-corpus` again."
                 )
         return parts
-
-    def part_file(self, name: str) -> Place:
-        """Return the file of a part."""
-        return self.folder / PARTS / (name + _SUFFIX)
-
-    def _counts(self, job: Job, name: str) -> Counts:
-        with _opened(self.part_file(name)) as file:
-            return _described(file, job, name, self.part_file(name))
 
 
 class EncodedCorpus:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ClassVar, TypeVar
 
 from pocket_colbert.bulk.job import Counts, Encoded, Job, Part
 from pocket_colbert.bulk.places import Place
 
 JOB = "job.json"
 PARTS = "parts"
+_READERS = 16
+_Read = TypeVar("_Read")
 
 
 class Target(ABC):
@@ -20,7 +25,10 @@ class Target(ABC):
 
     Attributes:
         folder: Where the job is written down and, in its folder `PARTS`, what is finished.
+        suffix: Of the files in that folder, whose names begin with those of parts.
     """
+
+    suffix: ClassVar[str]
 
     def __init__(self, folder: Place) -> None:
         self.folder = folder
@@ -53,12 +61,27 @@ class Target(ABC):
         """Write a part, in one step and in place of what may be there of it."""
 
     @abstractmethod
-    def finished(self, job: Job) -> dict[str, Counts]:
-        """Return what is there of the parts that are finished, by name.
+    def counts_of(self, job: Job, name: str) -> Counts:
+        """Return how much there is of a part that is finished.
 
         Raises:
-            StoreError: A part is damaged or belongs to another job.
+            StoreError: It is damaged or belongs to another job.
         """
+
+    def finished(self, job: Job) -> dict[str, Counts]:
+        """Return how much there is of the parts that are finished, by name; see `counts_of`."""
+        there = (self.folder / PARTS).sizes()
+        names = [part.name for part in job.parts() if part.name + self.suffix in there]
+        return self.of_each(names, partial(self.counts_of, job))
+
+    def of_each(self, names: Sequence[str], read: Callable[[str], _Read]) -> dict[str, _Read]:
+        """Read something of parts, many at a time: in object storage each takes a while."""
+        with ThreadPoolExecutor(_READERS) as executor:
+            return dict(zip(names, executor.map(read, names), strict=True))
+
+    def part_file(self, name: str) -> Place:
+        """Return the file of a part."""
+        return self.folder / PARTS / (name + self.suffix)
 
     @abstractmethod
     def completed(self, job: Job) -> Counts | None:
