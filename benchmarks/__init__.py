@@ -1,3 +1,3 @@
-"""Measurements; each module is a command. See README.md."""
+"""Measurements. See README.md."""
 
 from __future__ import annotations

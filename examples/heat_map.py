@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pocket_colbert import Encoder, Retriever
-from pocket_colbert.display import HeatMap
+from pocket_colbert.integrations.heat_map import HeatMap
 
 NOTES = {
     "swarming": "Bees swarm in May when the hive is full. Put a second box on it before that.",

@@ -37,4 +37,4 @@ distil tiny-start "$teacher" --layers 0,1 --embedding-dim 128 --pairs 24000 --se
 distil pocket-colbert-tiny build/tiny-start --pairs 24000 --seed 1 --steps 640
 ship small
 ship tiny
-python tests/make_bundled_golden.py
+python tests/tools/make_bundled_golden.py

@@ -107,7 +107,7 @@ def qdrant_listening(folder: Path) -> Iterator[str]:
     """Run a Qdrant server that wants a key; give its address, to which a name is added."""
     if not all(map(importlib.util.find_spec, ("qdrant_client", "qdrant_edge"))):
         pytest.skip("needs the 'qdrant' extra and qdrant-edge-py")
-    from tests.qdrant_server import Server
+    from tests.support.qdrant_server import Server
 
     with listening(Server(folder, QDRANT_KEY).app()) as url:
         yield url.replace("http", "qdrant")
@@ -191,7 +191,7 @@ def cone_documents(
 def serve_command(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `pocket-colbert serve`, and give the process and its address once it listens."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from pocket_colbert.cli import main; main()", "serve",
+        [sys.executable, "-c", "from pocket_colbert.cli.commands import main; main()", "serve",
          *map(str, arguments), "--port", "0"],
         stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pocket_colbert.serverless import LambdaHandler
+from pocket_colbert.deploy.lambda_handler import LambdaHandler
 
 handler = LambdaHandler(Path(__file__).parent)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pocket_colbert.errors import OptionalDependencyError
 
 if TYPE_CHECKING:
-    from pocket_colbert_export.distillation import distill
+    from pocket_colbert_export.distillation.distill import distill
+    from pocket_colbert_export.distillation.training import Distillation
     from pocket_colbert_export.errors import (
         CalibrationError,
         CheckpointError,
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
         ExportError,
         ParityError,
     )
-    from pocket_colbert_export.export import export_model
-    from pocket_colbert_export.training import Distillation
+    from pocket_colbert_export.exporter import export_model
 
 __all__ = [
     "CalibrationError",
@@ -33,7 +33,11 @@ __all__ = [
     "export_model",
 ]
 
-_HOMES = {"Distillation": "training", "distill": "distillation", "export_model": "export"}
+_HOMES = {
+    "Distillation": "distillation.training",
+    "distill": "distillation.distill",
+    "export_model": "exporter",
+}
 """The module that defines each public name; the others are in `errors`."""
 
 _NEEDED = ("torch", "transformers", "onnx", "optimum.exporters.onnx")

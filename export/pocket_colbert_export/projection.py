@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pocket_colbert_export.checkpoint import Checkpoint, Head
+from pocket_colbert_export.checkpoints.checkpoint import Checkpoint, Head
 from pocket_colbert_export.errors import CalibrationError
 
 DEFAULT_DIM = 96

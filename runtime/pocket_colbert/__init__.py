@@ -16,9 +16,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pocket_colbert.backend import Store
     from pocket_colbert.config import IndexConfig, ModelConfig, Pruning, SearchParameters, Splitting
-    from pocket_colbert.documents import Document
-    from pocket_colbert.encoder import Encoder
     from pocket_colbert.errors import (
         BundleError,
         ClusterError,
@@ -42,18 +41,19 @@ if TYPE_CHECKING:
         TruncationWarning,
         UnsupportedError,
     )
-    from pocket_colbert.explanation import Explanation, TokenMatch
-    from pocket_colbert.gpu import MaxSim
-    from pocket_colbert.index import Index
-    from pocket_colbert.index_info import IndexInfo
-    from pocket_colbert.joined import JoinedIndex
-    from pocket_colbert.maxsim import maxsim, maxsim_pairwise
-    from pocket_colbert.model_files import bundled_models
-    from pocket_colbert.passages import Passage
-    from pocket_colbert.results import Hit, PassageHit, to_run
+    from pocket_colbert.index.index import Index
+    from pocket_colbert.index.multi_index import JoinedIndex
+    from pocket_colbert.index.stats import IndexInfo
+    from pocket_colbert.model.encoder import Encoder
+    from pocket_colbert.model.folder import bundled_models
+    from pocket_colbert.model.tokenizer import Token
     from pocket_colbert.retriever import Retriever
-    from pocket_colbert.store import Store
-    from pocket_colbert.tokenizer import Token
+    from pocket_colbert.search.explanation import Explanation, TokenMatch
+    from pocket_colbert.storage.document_store import Document
+    from pocket_colbert.text_splitting import Passage
+    from pocket_colbert.types import Hit, PassageHit, to_run
+    from pocket_colbert.vectors.device_maxsim import MaxSim
+    from pocket_colbert.vectors.maxsim_codes import maxsim, maxsim_pairwise
 
 __version__ = "0.1.0"
 
@@ -112,47 +112,47 @@ _HOMES = {
     "BundleError": "errors",
     "ClusterError": "errors",
     "CorpusError": "errors",
-    "Document": "documents",
+    "Document": "storage.document_store",
     "DuplicateIdError": "errors",
-    "Encoder": "encoder",
-    "Explanation": "explanation",
-    "Hit": "results",
-    "Index": "index",
+    "Encoder": "model.encoder",
+    "Explanation": "search.explanation",
+    "Hit": "types",
+    "Index": "index.index",
     "IndexConfig": "config",
     "IndexConflictError": "errors",
     "IndexExistsError": "errors",
     "IndexFolderError": "errors",
     "IndexFormatError": "errors",
-    "IndexInfo": "index_info",
+    "IndexInfo": "index.stats",
     "IndexLockedError": "errors",
     "IndexNotFoundError": "errors",
     "InvalidInputError": "errors",
-    "JoinedIndex": "joined",
-    "MaxSim": "gpu",
+    "JoinedIndex": "index.multi_index",
+    "MaxSim": "vectors.device_maxsim",
     "ModelConfig": "config",
     "ModelError": "errors",
     "ModelFormatError": "errors",
     "ModelNotFoundError": "errors",
     "OptionalDependencyError": "errors",
-    "Passage": "passages",
-    "PassageHit": "results",
+    "Passage": "text_splitting",
+    "PassageHit": "types",
     "PocketColbertError": "errors",
     "ProviderError": "errors",
     "Pruning": "config",
     "Retriever": "retriever",
     "SearchParameters": "config",
     "Splitting": "config",
-    "Store": "store",
+    "Store": "backend",
     "StoreError": "errors",
     "StoreNotFoundError": "errors",
-    "Token": "tokenizer",
-    "TokenMatch": "explanation",
+    "Token": "model.tokenizer",
+    "TokenMatch": "search.explanation",
     "TruncationWarning": "errors",
     "UnsupportedError": "errors",
-    "bundled_models": "model_files",
-    "maxsim": "maxsim",
-    "maxsim_pairwise": "maxsim",
-    "to_run": "results",
+    "bundled_models": "model.folder",
+    "maxsim": "vectors.maxsim_codes",
+    "maxsim_pairwise": "vectors.maxsim_codes",
+    "to_run": "types",
 }
 """The module that defines each public name; a test compares it with the imports above."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from pocket_colbert.documents import Document
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.metadata import checked_json
+from pocket_colbert.storage.document_store import Document
 
 
 def checked_document(document: Document) -> Document:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pocket_colbert.filters import Value, sql_number
+from pocket_colbert.storage.filters import Value, sql_number
 
 _DEEPEST = 100
 

@@ -9,19 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.backend import Store
 from pocket_colbert.config import Pruning, SearchParameters
-from pocket_colbert.documents import Document
-from pocket_colbert.encoder import Encoder, Progress, check_texts
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.explanation import Explanation, best_window, explain_match, snippet_weights
-from pocket_colbert.index import Index
-from pocket_colbert.maxsim import maxsim_pairwise
-from pocket_colbert.passages import Passage, with_title
-from pocket_colbert.pending import columns_of
-from pocket_colbert.results import Hit, PassageHit
-from pocket_colbert.selection import top_k
-from pocket_colbert.store import Store
-from pocket_colbert.tokenizer import Token
+from pocket_colbert.index.index import Index
+from pocket_colbert.index.write_buffer import columns_of
+from pocket_colbert.model.encoder import Encoder, Progress, check_texts
+from pocket_colbert.model.tokenizer import Token
+from pocket_colbert.search.explanation import (
+    Explanation,
+    best_window,
+    explain_match,
+    snippet_weights,
+)
+from pocket_colbert.storage.document_store import Document
+from pocket_colbert.text_splitting import Passage, with_title
+from pocket_colbert.types import Hit, PassageHit
+from pocket_colbert.vectors.maxsim_codes import maxsim_pairwise
+from pocket_colbert.vectors.top_k import top_k
 
 _Passage = tuple[PassageHit, list[Token], NDArray[np.float32]]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pocket_colbert.config import SearchParameters
-from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.filters import parse_filter
-from pocket_colbert.results import Hit
+from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
+from pocket_colbert.storage.filters import parse_filter
+from pocket_colbert.types import Hit
 
 Hybrid = Literal["off", "rrf", "weighted", "keywords"]
 """See `SearchParameters.hybrid`."""

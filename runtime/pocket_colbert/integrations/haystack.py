@@ -15,15 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pocket_colbert.encoder import Encoder
+from pocket_colbert.backend import Store
+from pocket_colbert.backends import open_store
+from pocket_colbert.backends.address import is_address
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
-from pocket_colbert.index import Index
+from pocket_colbert.index.index import Index
 from pocket_colbert.integrations.common import Hybrid, both, rerank, search, search_parameters
-from pocket_colbert.model_files import DEFAULT_MODEL
+from pocket_colbert.model.encoder import Encoder
+from pocket_colbert.model.folder import DEFAULT_MODEL
 from pocket_colbert.retriever import Retriever
-from pocket_colbert.store import Store
-from pocket_colbert.stores import open_store
-from pocket_colbert.stores.address import is_address
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict

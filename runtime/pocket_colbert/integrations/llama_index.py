@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from pocket_colbert.config import SearchParameters
-from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
 from pocket_colbert.integrations.common import (
     OWN_KEYS,
@@ -17,6 +16,7 @@ from pocket_colbert.integrations.common import (
     search,
     search_parameters,
 )
+from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
 
 try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
 from pocket_colbert.integrations.common import rerank
+from pocket_colbert.model.encoder import Encoder
 
 try:
     from rerankers import Document

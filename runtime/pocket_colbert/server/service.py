@@ -15,14 +15,14 @@ from msgspec import UNSET
 import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
 from pocket_colbert.config import SearchParameters
-from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.explanation import Explanation
-from pocket_colbert.field_values import FieldValues
-from pocket_colbert.results import Hit
+from pocket_colbert.index.facets import FieldValues
+from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
+from pocket_colbert.search.explanation import Explanation
+from pocket_colbert.server.index_sources import Source
 from pocket_colbert.server.problems import Deadline, RequestError
-from pocket_colbert.server.sources import Source
+from pocket_colbert.types import Hit
 
 _ATTEMPTS = 3
 

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Sequence
 
 import pocket_colbert.server.messages as m
-from pocket_colbert.documents import Document
-from pocket_colbert.encoder import Encoder
 from pocket_colbert.errors import DuplicateIdError
-from pocket_colbert.index import Index
-from pocket_colbert.server.indexing import Indexing
+from pocket_colbert.index.index import Index
+from pocket_colbert.model.encoder import Encoder
+from pocket_colbert.server.background_indexing import Indexing
+from pocket_colbert.server.index_sources import IndexSource
 from pocket_colbert.server.problems import Deadline, logger
 from pocket_colbert.server.service import Service, unknown
-from pocket_colbert.server.sources import IndexSource
+from pocket_colbert.storage.document_store import Document
 
 _SMALL_SEGMENTS = 8
 

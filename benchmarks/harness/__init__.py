@@ -1,0 +1,3 @@
+"""What studies share: data, timing and results."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Reading checkpoints of every layout."""
+
+from __future__ import annotations

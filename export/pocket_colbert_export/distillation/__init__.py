@@ -1,0 +1,3 @@
+"""Teaching a smaller model what a larger one knows."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Writing the model folder and its card."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Evidence that an exported graph computes and ranks as the original does."""
+
+from __future__ import annotations

@@ -1,0 +1,59 @@
+"""What a search needs of the place that documents are kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from pocket_colbert.config import IndexConfig, SearchParameters
+from pocket_colbert.storage.document_store import Document
+from pocket_colbert.text_splitting import Passage
+from pocket_colbert.types import Hit
+
+
+class Store(Protocol):
+    """Documents with their token vectors: what `Retriever` searches.
+
+    `Index` and `JoinedIndex` are stores in this process, `pocket_colbert.backends` has those on
+    other engines. They rank alike, and answer alike but for what raises `UnsupportedError`.
+
+    Attributes:
+        config: How the documents were encoded.
+    """
+
+    config: IndexConfig
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+
+    def __contains__(self, document_id: object) -> bool: ...
+
+    def search(
+        self,
+        query_embeddings: Sequence[NDArray[Any]],
+        k: int = 10,
+        *,
+        parameters: SearchParameters | None = None,
+        where: Mapping[str, Any] | None = None,
+        subset: Iterable[str] | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> list[list[Hit]]:
+        """Find the best documents for each query; see `Index.search`."""
+
+    def get(self, document_id: str) -> Document:
+        """Return a document; InvalidInputError if there is none of that id."""
+
+    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
+        """Return a document's passages with their token vectors as they are stored.
+
+        With `start` only those whose first character is that one: others need not be fetched.
+        """
+
+    def close(self) -> None:
+        """Release what is open."""

@@ -1,0 +1,385 @@
+"""A collection of Qdrant. The only importer of `qdrant_client`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.backends.address import MEMORY, Address
+from pocket_colbert.backends.engine import Engine, Found, Known, Layout, passage_of
+from pocket_colbert.backends.rows import RECORD_ID, Row, metadata_text, row_id
+from pocket_colbert.errors import OptionalDependencyError, StoreError, UnsupportedError
+from pocket_colbert.storage.document_store import Document
+from pocket_colbert.text_splitting import Passage
+
+try:
+    from grpc import RpcError
+    from qdrant_client import QdrantClient, models
+    from qdrant_client.http.exceptions import ApiException
+except ImportError as error:
+    raise OptionalDependencyError.of("Qdrant", "qdrant") from error
+
+_VECTOR = "tokens"
+_FOUND = ["document_id", "passage", "passages", "start", "end", "position"]
+_PAGE = 1000
+_GRAPH_LINKS = 16
+_T = TypeVar("_T")
+
+
+class Qdrant(Engine):
+    """A collection on a Qdrant server, or in this process.
+
+    Points have one multivector named "tokens", compared by MaxSim of dot products, and the
+    attributes of `Row` as payload. The record is a point without a vector.
+    """
+
+    name = "Qdrant"
+    max_elements = 1 << 20  # the server's limit on a multivector
+    batch_elements = 500_000  # about 10 MB as JSON; the server takes up to 32 MB
+
+    def __init__(
+        self, client: QdrantClient, collection: str, place: str = "Qdrant", *, local: bool = False
+    ) -> None:
+        """Use a client of your own, with all its options; `close` closes it.
+
+        Args:
+            client: The client.
+            collection: Name of the collection, or of an alias.
+            place: How messages name the server.
+            local: Whether the client works in this process, where there is nothing to tune.
+        """
+        self._client = client
+        self._collection = collection
+        self._place = place
+        self._local = local
+
+    @classmethod
+    def at(cls, address: Address, *, api_key: str | None, timeout: int) -> Qdrant:
+        """Connect to an address.
+
+        Args:
+            address: The address.
+            api_key: Goes before one that stands in the address.
+            timeout: Seconds that one request may take.
+
+        Raises:
+            StoreError: The folder is in use by another process, or cannot be read.
+        """
+        with _errors(str(address)):
+            if address.remote:
+                client = QdrantClient(
+                    url=address.place, api_key=api_key or address.key, timeout=timeout,
+                    check_compatibility=False,
+                )  # fmt: skip
+            elif address.place == MEMORY:
+                client = QdrantClient(MEMORY)
+            else:
+                client = QdrantClient(path=address.place, force_disable_check_same_thread=True)
+        place = str(address).rpartition("/")[0]
+        return cls(client, address.name, place, local=not address.remote)
+
+    def __str__(self) -> str:
+        return f"{self._place}/{self._collection}"
+
+    def read_record(self) -> str | None:
+        """See `Engine.read_record`."""
+        if not self._exists():
+            return None
+        points = self._retrieve([RECORD_ID], ["record"])
+        text = (points[0].payload or {}).get("record") if points else None
+        if isinstance(text, str):
+            return text
+        if points or self.count() >= 0:
+            raise StoreError(
+                f"{self} is a collection that pocket-colbert did not fill; choose another name."
+            )
+        return None
+
+    def create(self, layout: Layout, record: str) -> None:
+        """See `Engine.create`; an empty collection is taken as it is, if its vectors are right."""
+        vectors = models.VectorParams(
+            size=layout.dim,
+            distance=models.Distance.DOT,  # of the vectors as they are, as in an index
+            datatype=models.Datatype(layout.datatype),
+            on_disk=True,
+            hnsw_config=models.HnswConfigDiff(m=_GRAPH_LINKS if layout.approximate else 0),
+            multivector_config=models.MultiVectorConfig(
+                comparator=models.MultiVectorComparator.MAX_SIM
+            ),
+        )
+        if self._exists():
+            self._check_vectors(vectors)
+        else:
+            self._call(lambda c: c.create_collection(self._collection, {_VECTOR: vectors}))
+        if not self._local:
+            self._index_payload(layout.range_fields)
+        self.write_record(record)
+
+    def _exists(self) -> bool:
+        if self._call(lambda c: c.collection_exists(self._collection)):
+            return True
+        # An alias is no collection to `collection_exists`, but does for all else.
+        aliases = self._call(lambda c: c.get_aliases().aliases)
+        return any(item.alias_name == self._collection for item in aliases)
+
+    def _check_vectors(self, wanted: Any) -> None:
+        found = self._call(lambda c: c.get_collection(self._collection)).config.params.vectors
+        mine = found.get(_VECTOR) if isinstance(found, dict) else None
+        for name in ("size", "distance", "datatype", "multivector_config"):
+            is_, would_be = getattr(mine, name, None), getattr(wanted, name)
+            if is_ != would_be and (name, is_, would_be) != ("datatype", None, "float32"):
+                got, must = (getattr(value, "value", value) for value in (is_, would_be))
+                raise StoreError(
+                    f"{self} is an empty collection whose vector {_VECTOR!r} has {name} {got}, it "
+                    f"must be {must}; delete it, and push makes it."
+                )
+
+    def _index_payload(self, range_fields: Sequence[str]) -> None:
+        keyword = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True)
+        number = models.PayloadSchemaType.FLOAT
+        indexed = [("document_id", keyword), ("values", keyword)]
+        for field, kind in [*indexed, *((_number_key(name), number) for name in range_fields)]:
+            self._call(partial(_create_index, self._collection, field, kind))
+
+    def prepare(self, layout: Layout) -> None:
+        """See `Engine.prepare`; points are found by their ids at once."""
+        if not self._local:
+            self._index_payload(layout.range_fields)
+
+    def write_record(self, text: str) -> None:
+        """See `Engine.write_record`."""
+        self._put([models.PointStruct(id=RECORD_ID, vector={}, payload={"record": text})])
+
+    def nearest(
+        self, query: NDArray[np.float32], limit: int, condition: Any, exact: bool
+    ) -> list[Found]:
+        """See `Engine.nearest`."""
+        parameters = None if self._local else models.SearchParams(exact=exact)
+        answer = self._call(
+            lambda c: c.query_points(
+                self._collection, query=query.tolist(), using=_VECTOR, limit=limit,
+                query_filter=condition, search_params=parameters, with_payload=_FOUND,
+            )
+        )  # fmt: skip
+        return [
+            Found(**{name: payload[name] for name in _FOUND}, score=float(point.score))
+            for point in answer.points
+            for payload in [self._payload(point)]
+        ]
+
+    def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
+        """See `Engine.documents`."""
+        names = ["document_id", "text", "title", "metadata", "source"]
+        points = self._retrieve([row_id(item, 0) for item in document_ids], names)
+        return {point.payload["document_id"]: _document(point.payload) for point in points}
+
+    def passages(self, document_id: str, dim: int, start: int | None) -> list[Passage] | None:
+        """See `Engine.passages`; most documents have one passage, and one request does for them."""
+        names = ["passage", "start", "end"]
+        points = self._retrieve([row_id(document_id, 0)], ["passages", *names], with_vectors=True)
+        if not points:
+            return None
+        others = [row_id(document_id, n) for n in range(1, points[0].payload["passages"])]
+        if start is not None:
+            points = [point for point in points if point.payload["start"] == start]
+            found = self._retrieve(others, ["start"])  # without vectors, which are the bulk
+            others = [str(point.id) for point in found if point.payload["start"] == start]
+        points += self._retrieve(others, names, with_vectors=True)
+        return [
+            passage_of(point.payload, (point.vector or {}).get(_VECTOR), dim)
+            for point in sorted(points, key=lambda item: item.payload["passage"])
+        ]
+
+    def known(self, document_ids: Sequence[str]) -> dict[str, Known]:
+        """See `Engine.known`."""
+        names = ["document_id", "digest", "passages"]
+        points = self._retrieve([row_id(item, 0) for item in document_ids], names)
+        return {
+            point.payload["document_id"]: Known(point.payload["digest"], point.payload["passages"])
+            for point in points
+        }
+
+    def upsert(self, rows: Sequence[Row]) -> None:
+        """See `Engine.upsert`."""
+        self._put(
+            [
+                models.PointStruct(
+                    id=row.row_id,
+                    vector={_VECTOR: row.embedding.tolist()} if len(row.embedding) else {},
+                    payload=_payload(row),
+                )
+                for row in rows
+            ]
+        )
+
+    def delete(self, row_ids: Sequence[str]) -> None:
+        """See `Engine.delete`."""
+        selector = models.PointIdsList(points=list(row_ids))
+        self._call(lambda c: c.delete(self._collection, selector, wait=True))
+
+    def rows(self) -> Iterator[list[tuple[str, int]]]:
+        """See `Engine.rows`."""
+        offset: Any = None
+        while True:
+            page = partial(_scroll, self._collection, offset)
+            points, offset = self._call(page)
+            yield [
+                (payload["document_id"], payload["passage"])
+                for point in points
+                if str(point.id) != RECORD_ID
+                for payload in [self._payload(point)]
+            ]
+            if offset is None:
+                return
+
+    def count(self) -> int:
+        """See `Engine.count`."""
+        return int(self._call(lambda c: c.count(self._collection, exact=True).count)) - 1
+
+    def finish(self, layout: Layout) -> None:
+        """The server optimises by itself."""
+
+    def latest(self) -> Qdrant:
+        """Every request sees what is there."""
+        return self
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._client.close()
+
+    def all_of(self, parts: Sequence[Any]) -> Any:
+        """See `Engine.all_of`."""
+        return models.Filter(must=list(parts))
+
+    def any_of(self, parts: Sequence[Any]) -> Any:
+        """See `Engine.any_of`."""
+        return models.Filter(should=list(parts))
+
+    def none_of(self, parts: Sequence[Any]) -> Any:
+        """See `Engine.none_of`."""
+        return models.Filter(must_not=list(parts))
+
+    def documents_in(self, document_ids: Sequence[str]) -> Any:
+        """See `Engine.documents_in`."""
+        # No document has the empty id; whether an empty list matches nothing is not documented.
+        return _matching("document_id", models.MatchAny(any=list(document_ids) or [""]))
+
+    def has_any(self, tokens: Sequence[str]) -> Any:
+        """See `Engine.has_any`."""
+        return _matching("values", models.MatchAny(any=list(tokens)))
+
+    def has_prefix(self, prefix: str) -> Any:
+        """See `Engine.has_prefix`."""
+        return _matching("values", models.MatchPrefix(prefix=prefix))
+
+    def compare_number(self, name: str, operator: str, value: float) -> Any:
+        """See `Engine.compare_number`."""
+        bounds = models.Range(**{operator.removeprefix("$"): value})
+        return models.Filter(must=[models.FieldCondition(key=_number_key(name), range=bounds)])
+
+    def compare_text(self, name: str, operator: str, value: str) -> Any:
+        """Qdrant orders no texts."""
+        raise UnsupportedError(
+            f"Qdrant cannot compare texts by order, got {operator} {value!r} for {name!r}. Keep a "
+            "number beside it, such as 20240131 for a date, or use $prefix or $in; LanceDB and an "
+            "index folder can."
+        )
+
+    def compare_id(self, operator: str, value: str) -> Any:
+        """See `Engine.compare_id`."""
+        if operator == "$prefix":
+            return _matching("document_id", models.MatchPrefix(prefix=value))
+        return self.compare_text("$id", operator, value)
+
+    def _payload(self, point: Any) -> dict[str, Any]:
+        """Return a point's payload, once it is known to be one of ours."""
+        payload = point.payload or {}
+        if "document_id" not in payload:
+            raise StoreError(
+                f"{self} has points that pocket-colbert did not write, such as {point.id}; delete "
+                "them, or push to another name."
+            )
+        return dict(payload)
+
+    def _put(self, points: Sequence[Any]) -> None:
+        self._call(lambda c: c.upsert(self._collection, list(points), wait=True))
+
+    def _retrieve(
+        self, ids: Sequence[str], names: list[str], *, with_vectors: bool = False
+    ) -> list[Any]:
+        if not ids:
+            return []
+        vectors = [_VECTOR] if with_vectors else False
+        return list(
+            self._call(
+                lambda c: c.retrieve(
+                    self._collection, list(ids), with_payload=names, with_vectors=vectors
+                )
+            )
+        )
+
+    def _call(self, request: Callable[[Any], _T]) -> _T:
+        with _errors(str(self)):
+            return request(self._client)
+
+
+@contextmanager
+def _errors(place: str) -> Iterator[None]:
+    """Turn what the client raises into one error that names the place and no key."""
+    try:
+        yield
+    except ApiException as error:
+        # UnexpectedResponse says what the server answered, the other one what the network did.
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise StoreError(f"{place} does not answer as it must: {reason}.") from error
+    except (RpcError, RuntimeError, ValueError, OSError) as error:  # of gRPC, of the local mode
+        reason = " ".join(str(error).split())[:300]
+        raise StoreError(f"{place} cannot be used: {reason}.") from error
+
+
+def _create_index(collection: str, field: str, kind: Any, client: Any) -> None:
+    client.create_payload_index(collection, field, kind, wait=True)
+
+
+def _scroll(collection: str, offset: Any, client: Any) -> Any:
+    names = ["document_id", "passage"]
+    return client.scroll(collection, limit=_PAGE, offset=offset, with_payload=names)
+
+
+def _matching(key: str, match: Any) -> Any:
+    return models.Filter(must=[models.FieldCondition(key=key, match=match)])
+
+
+def _number_key(name: str) -> str:
+    """Return the path of a field's numbers; a quoted name may have anything but quotes."""
+    return f'numbers."{_number_name(name)}"'
+
+
+def _number_name(name: str) -> str:
+    return name.replace("%", "%25").replace('"', "%22") or "%"
+
+
+def _payload(row: Row) -> dict[str, Any]:
+    payload: dict[str, Any] = {name: getattr(row, name) for name in _FOUND}
+    payload |= {"values": list(row.tokens), "digest": row.digest}
+    payload["numbers"] = {
+        _number_name(name): sorted(set(bounds)) for name, bounds in row.numbers.items()
+    }
+    if row.document is not None:
+        document = row.document
+        payload |= {"text": document.text, "title": document.title, "source": document.source}
+        payload["metadata"] = metadata_text(document)
+    return payload
+
+
+def _document(payload: dict[str, Any]) -> Document:
+    return Document(
+        payload["document_id"], payload["text"], payload["title"],
+        json.loads(payload["metadata"]), payload["source"],
+    )  # fmt: skip

@@ -1,0 +1,3 @@
+"""The command `pocket-colbert`."""
+
+from __future__ import annotations

@@ -1,0 +1,312 @@
+"""The command `pocket-colbert`. The only place of the runtime that prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from pocket_colbert import __version__
+from pocket_colbert.cli.backend_commands import push
+from pocket_colbert.cli.bundle_command import bundle
+from pocket_colbert.cli.common import (
+    CommandGroup,
+    also_option,
+    api_key_option,
+    encoder_for,
+    id_field_option,
+    incomplete_option,
+    json_option,
+    load_encoder,
+    model_option,
+    open_indexes,
+    path_type,
+    pool_option,
+    print_json,
+    printable,
+    progress_bar,
+    provider_option,
+    replacing,
+    source_type,
+    text_field_option,
+    threads_option,
+)
+from pocket_colbert.cli.completion_command import completion
+from pocket_colbert.cli.distributed_commands import collect, encode_corpus
+from pocket_colbert.cli.index_commands import check, compact, delete, index, info, merge
+from pocket_colbert.cli.measure_commands import evaluate, tune
+from pocket_colbert.cli.serve_command import serve
+from pocket_colbert.errors import CorpusError
+
+_SNIPPET = 160
+
+
+if TYPE_CHECKING:
+    from pocket_colbert.backends.remote import RemoteStore
+    from pocket_colbert.index.index import Index
+    from pocket_colbert.index.multi_index import JoinedIndex
+    from pocket_colbert.retriever import Retriever
+    from pocket_colbert.search.explanation import Explanation
+    from pocket_colbert.types import Hit
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pocket-colbert")
+def main() -> None:
+    """ColBERT search that fits in a pocket: index, search and rerank without torch."""
+
+
+for command in (
+    index, info, delete, compact, merge, check, push, encode_corpus, collect, evaluate, tune,
+    bundle, serve, completion,
+):  # fmt: skip
+    main.add_command(command)
+
+
+@main.command()
+@click.argument("source", type=source_type, metavar="FOLDER_OR_ADDRESS")
+@click.argument("query")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits.")
+@click.option(
+    "--mode", type=click.Choice(["auto", "exact", "approximate"]), default="auto",
+    show_default=True, help="Score all documents, or only candidates.",
+)  # fmt: skip
+@click.option(
+    "--hybrid", type=click.Choice(["off", "rrf", "weighted", "keywords"]), default="off",
+    show_default=True, help="Rank by MaxSim and keywords (BM25), or by keywords alone.",
+)  # fmt: skip
+@click.option(
+    "--where", default=None, metavar="JSON",
+    help='Only documents whose metadata match, such as {"year": {"$gte": 2020}}.',
+)  # fmt: skip
+@click.option("--explain", is_flag=True, help="Say what each word of the query matched.")
+@also_option("Search this index as part of the first")
+@incomplete_option
+@api_key_option
+@model_option
+@threads_option
+@provider_option
+@json_option
+def search(
+    source: str,
+    query: str,
+    k: int,
+    mode: Any,
+    hybrid: Any,
+    where: str | None,
+    explain: bool,
+    also: Sequence[Path],
+    incomplete: bool,
+    api_key: str | None,
+    model: str | None,
+    threads: int | None,
+    provider: str,
+    as_json: bool,
+) -> None:
+    """Search for QUERY in an index folder, or in a store at an address (see push)."""
+    from pocket_colbert.config import SearchParameters
+    from pocket_colbert.retriever import Retriever
+
+    condition = None
+    if where is not None:
+        try:
+            condition = json.loads(where)
+        except ValueError as error:
+            raise click.UsageError(f"--where must be JSON: {error}.") from error
+    parameters = SearchParameters(mode=mode, hybrid=hybrid)
+    with _opened(source, also, threads, api_key, incomplete) as opened:
+        retriever = Retriever(encoder_for(opened.config, model, threads, provider), opened)
+        hits = retriever.retrieve([query], k, parameters=parameters, where=condition)[0]
+        _print_hits(retriever, query, hits, explain, as_json)
+
+
+@main.command()
+@click.argument("query")
+@click.argument("file", type=path_type)
+@click.option("-k", type=click.IntRange(min=1), default=None, help="Hits.  [default: all]")
+@id_field_option
+@text_field_option
+@model_option
+@threads_option
+@provider_option
+@json_option
+def rerank(
+    query: str,
+    file: Path,
+    k: int | None,
+    id_field: str,
+    text_field: str,
+    model: str | None,
+    threads: int | None,
+    provider: str,
+    as_json: bool,
+) -> None:
+    """Order the texts in FILE (one a line, or .jsonl) by how well they answer QUERY."""
+    from pocket_colbert.ingest.readers import Fields, is_json_lines, read_documents
+    from pocket_colbert.retriever import Retriever
+
+    if is_json_lines(file):
+        found = list(read_documents([file], Fields(id_field, text_field)))
+        _check_unique([item.document_id for item in found])
+        documents = {item.document_id: item.text or "" for item in found}
+    else:
+        lines = [line for line in _lines(_read_text(file)) if line.strip()]
+        documents = {str(number): line for number, line in enumerate(lines)}
+    if not documents:
+        raise CorpusError(f"{file} holds no texts.")
+    retriever = Retriever(load_encoder(model, threads, provider))
+    _print_hits(retriever, query, retriever.rerank(query, documents, k), False, as_json)
+
+
+@main.command()
+@click.argument("source", type=click.File("rb"), default="-")
+@click.option("--query", "task", flag_value="query", help="Encode as queries.")
+@click.option("--document", "task", flag_value="document", help="Encode as documents.")
+@click.option("-o", "--output", required=True, type=path_type, help=".npz file to write.")
+@click.option("--json", "as_json", is_flag=True, help="SOURCE is a JSON list of strings.")
+@pool_option
+@model_option
+@threads_option
+@provider_option
+def encode(
+    source: BinaryIO,
+    task: str | None,
+    output: Path,
+    as_json: bool,
+    pool_factor: float,
+    model: str | None,
+    threads: int | None,
+    provider: str,
+) -> None:
+    """Encode the texts of SOURCE (a file or standard input, one text a line).
+
+    The .npz file gets the arrays 0, 1, ..., one (tokens, dimensions) float32 array a text.
+    """
+    import numpy as np
+
+    if task is None:
+        raise click.UsageError("say --query or --document.")
+    name = getattr(source, "name", "standard input")
+    content = _decoded(source.read(), name)
+    if as_json:
+        try:
+            texts = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(f"{name} is not JSON: {error}.") from error
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise CorpusError(f"{name} must hold a JSON list of strings.")
+    else:
+        texts = _lines(content)
+    encoder = load_encoder(model, threads, provider)
+    with progress_bar("Encoding", len(texts), quiet=False) as update:
+        if task == "query":
+            arrays = encoder.encode_query(texts, progress=lambda done, _: update(done))
+        else:
+            arrays = encoder.encode_document(
+                texts, pool_factor=pool_factor, progress=lambda done, _: update(done)
+            )
+    with replacing(output) as work, work.open("wb") as stream:
+        named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
+        np.savez(stream, **named)
+    click.echo(f"{output}: {len(arrays)} texts, {sum(map(len, arrays))} token vectors", err=True)
+
+
+def _opened(
+    source: str, also: Sequence[Path], threads: int | None, api_key: str | None, incomplete: bool
+) -> Index | JoinedIndex | RemoteStore:
+    """Open an index folder, several as one, or a store."""
+    from pocket_colbert.backends.address import is_address
+
+    if is_address(source):
+        if also:
+            raise click.UsageError("--also is for index folders; push them to one store.")
+        from pocket_colbert.backends.open_backend import open_store
+
+        return open_store(source, api_key=api_key, incomplete=incomplete)
+    return open_indexes(source, also, threads)
+
+
+def _check_unique(document_ids: list[str]) -> None:
+    seen: set[str] = set()
+    for document_id in document_ids:
+        if document_id in seen:
+            raise CorpusError(f"document ids must differ, got {document_id!r} twice.")
+        seen.add(document_id)
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        raise CorpusError(f"there is no file {path}.")
+    return _decoded(path.read_bytes(), str(path))
+
+
+def _decoded(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{name} is not UTF-8 (byte {error.start}).") from error
+
+
+def _lines(content: str) -> list[str]:
+    """Return the lines of a text, which end at line feeds and at no form feed or the like."""
+    lines = content.replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]  # the last line's end begins no other
+
+
+def _print_hits(
+    retriever: Retriever, query: str, hits: Sequence[Hit], explain: bool, as_json: bool
+) -> None:
+    found = [(hit, *_reasons(retriever, query, hit, explain)) for hit in hits]
+    if as_json:
+        print_json([
+            asdict(hit) | {"snippet": span} | ({"explanation": asdict(why)} if why else {})
+            for hit, span, why in found
+        ])  # fmt: skip
+        return
+    for rank, (hit, span, why) in enumerate(found, start=1):
+        click.echo(f"{rank:3} {hit.score:8.3f}  {printable(hit.document_id)}")
+        line = " ".join(f"{hit.title + ': ' if hit.title else ''}{_snippet(hit, span)}".split())
+        if line:
+            click.echo(f"              {printable(line)}")
+        if why is not None:
+            _print_explanation(why)
+
+
+def _reasons(
+    retriever: Retriever, query: str, hit: Hit, explain: bool
+) -> tuple[tuple[int, int] | None, Explanation | None]:
+    """Return a hit's snippet and explanation; a document may have been added without its text."""
+    if hit.text is None:
+        return None, None
+    (span,) = retriever.snippets(query, [hit], _SNIPPET)
+    return span, retriever.explain(query, hit) if explain else None
+
+
+def _snippet(hit: Hit, span: tuple[int, int] | None) -> str:
+    if hit.text is None or span is None:
+        return "(no text)"
+    start, end = span
+    return f"{'...' if start else ''}{hit.text[start:end]}{'...' if end < len(hit.text) else ''}"
+
+
+def _print_explanation(why: Explanation) -> None:
+    """Say what the query's words matched, and what the tokens that are no words add."""
+    others = []
+    for match in why.matches:
+        if match.query_span is None:
+            others.append(match.similarity)
+            continue
+        place = f"at {match.document_span[0]}" if match.document_span else "title or marker"
+        click.echo(
+            f"              {match.share:6.1%}  {printable(match.query_token)} - "
+            f"{printable(match.document_token)} ({match.similarity:.2f}, {place})"
+        )
+    if others:
+        click.echo(
+            f"              {'':6}  {len(others)} markers and fillers add {sum(others):.2f} of "
+            f"{why.score:.2f}"
+        )

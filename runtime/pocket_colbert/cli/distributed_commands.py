@@ -1,0 +1,174 @@
+"""The commands that encode on many machines and make an index of what came out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pocket_colbert.cli.common import (
+    INTERRUPTED,
+    batch_tokens_option,
+    codes_option,
+    dim_option,
+    folder_type,
+    id_field_option,
+    inverted_file_option,
+    json_option,
+    keep_option,
+    keywords_option,
+    max_tokens_option,
+    model_option,
+    passage_overlap_option,
+    passage_tokens_option,
+    pool_option,
+    print_json,
+    progress_bar,
+    provider_option,
+    readable_size,
+    source_type,
+    text_field_option,
+    title_field_option,
+)
+
+
+@click.command("encode-corpus")
+@click.argument("paths", nargs=-1, required=True, type=source_type)
+@click.option(
+    "--into", required=True, metavar="PLACE",
+    help="A folder for Parquet files, path or address (s3://bucket/encoded), or a table of "
+    "LanceDB (lance+s3://bucket/papers).",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=None, metavar="N",
+    help="Processes with the model.  [default: as many as the cluster's processors or GPUs allow]",
+)  # fmt: skip
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Processors of a worker.",
+)  # fmt: skip
+@click.option(
+    "--ray", "address", default=None, metavar="ADDRESS",
+    help='Ray cluster, "auto" for the one on this machine.  [default: this machine alone]',
+)  # fmt: skip
+@click.option(
+    "--datatype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True,
+    help="How components are stored.",
+)  # fmt: skip
+@click.option(
+    "--approximate", is_flag=True, help="Let LanceDB index token vectors."
+)  # fmt: skip
+@click.option(
+    "--part-documents", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
+    help="Documents that a worker encodes at a time, and that are lost when it dies.",
+)  # fmt: skip
+@id_field_option
+@text_field_option
+@title_field_option
+@pool_option
+@keep_option
+@max_tokens_option
+@passage_tokens_option
+@passage_overlap_option
+@dim_option
+@model_option
+@provider_option
+@batch_tokens_option
+@json_option
+def encode_corpus(
+    paths: tuple[str, ...],
+    into: str,
+    workers: int | None,
+    threads: int,
+    address: str | None,
+    datatype: str,
+    approximate: bool,
+    part_documents: int,
+    id_field: str,
+    text_field: str,
+    title_field: str,
+    pool_factor: float,
+    keep: float,
+    max_tokens: int | None,
+    passage_tokens: int | None,
+    passage_overlap: int,
+    dim: int | None,
+    model: str | None,
+    provider: str,
+    batch_tokens: int | None,
+    as_json: bool,
+) -> None:
+    """Encode PATHS on the machines of a Ray cluster: .jsonl, .jsonl.gz and .parquet.
+
+    PATHS are files and folders, paths or addresses in object storage. Whatever breaks off, call it
+    again: parts that are finished stay.
+    """
+    from pocket_colbert.config import Pruning, Splitting
+    from pocket_colbert.distributed.corpus_sources import PartSize
+    from pocket_colbert.distributed.encoding import PART
+    from pocket_colbert.distributed.encoding import encode_corpus as encode_all
+    from pocket_colbert.distributed.workers import Workers
+    from pocket_colbert.ingest.readers import Fields
+    from pocket_colbert.model.encoder import BATCH_TOKENS
+    from pocket_colbert.model.folder import DEFAULT_MODEL
+
+    with progress_bar("Encoding", None, as_json) as advance:
+        try:
+            report = encode_all(
+                paths, into, model=model or DEFAULT_MODEL, dim=dim,
+                pruning=Pruning(pool_factor=pool_factor, keep=keep, max_tokens=max_tokens),
+                splitting=Splitting(max_tokens=passage_tokens, overlap=passage_overlap),
+                fields=Fields(id_field, text_field, title_field), datatype=datatype,
+                approximate=approximate,
+                part_size=PartSize(part_documents, PART.characters),
+                workers=Workers(
+                    number=workers, threads=threads, provider=provider,
+                    batch_tokens=batch_tokens or BATCH_TOKENS, address=address,
+                ),
+                progress=advance,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            click.echo("Interrupted; call it again to go on.", err=True)
+            raise SystemExit(INTERRUPTED) from None
+    if as_json:
+        print_json({"into": into, **asdict(report)})
+        return
+    click.echo(
+        f"{into}: {report.documents} documents, {report.passages} passages, {report.tokens} token "
+        f"vectors; {report.encoded} documents encoded now"
+    )
+
+
+@click.command()
+@click.argument("encoded", type=source_type)
+@click.option("--into", required=True, type=folder_type, metavar="DIR", help="Index folder.")
+@codes_option
+@keywords_option
+@inverted_file_option
+@json_option
+def collect(
+    encoded: str, into: Path, codes: str, keywords: Any, inverted_file: Any, as_json: bool
+) -> None:
+    """Make an index of what `encode-corpus` wrote to the folder ENCODED, a path or an address.
+
+    Interrupted, it goes on where it was when it is called again.
+    """
+    from pocket_colbert.distributed.collecting import index_encoded
+    from pocket_colbert.distributed.parquet import EncodedCorpus
+    from pocket_colbert.index.index import Index
+
+    corpus = EncodedCorpus(encoded)
+    with progress_bar("Collecting", len(corpus), as_json) as advance:
+        index_encoded(
+            corpus, into, progress=advance, codes=codes, keywords=keywords,
+            inverted_file=inverted_file,
+        )  # fmt: skip
+    with Index.load(into) as index:
+        found = index.info()
+    if as_json:
+        print_json({"index": str(into), "documents": found.documents, "bytes": found.bytes})
+        return
+    size = readable_size(sum(found.bytes.values()))
+    click.echo(f"{into}: {found.documents} documents, {found.tokens} tokens, {size}")

@@ -1,0 +1,260 @@
+"""The command `serve`."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pocket_colbert.cli.common import (
+    also_option,
+    api_key_option,
+    encoder_for,
+    folder_type,
+    given_options,
+    id_field_option,
+    incomplete_option,
+    load_encoder,
+    model_option,
+    provider_option,
+    text_field_option,
+    threads_option,
+    title_field_option,
+)
+from pocket_colbert.errors import (
+    CorpusError,
+    IndexConflictError,
+    IndexNotFoundError,
+    OptionalDependencyError,
+    TruncationWarning,
+)
+
+if TYPE_CHECKING:
+    from pocket_colbert.ingest.readers import Fields
+    from pocket_colbert.model.encoder import Encoder
+    from pocket_colbert.server.index_sources import Source
+
+
+_NEEDED = ("starlette", "uvicorn", "msgspec", "threadpoolctl")
+_DOCUMENTS, _INDEX, _STORE = "documents", "an index", "a store"
+_OPTIONS = {
+    _DOCUMENTS: ("into", "id_field", "text_field", "title_field"),
+    _INDEX: ("also",),
+    _STORE: ("incomplete", "api_key"),
+}
+"""Options that go with one kind of what can be served only."""
+
+
+@click.command()
+@click.argument("source", type=click.Path(), metavar="PATH_OR_ADDRESS")
+@also_option("Serve this index as part of the first, read-only")
+@click.option(
+    "--into", type=folder_type, default=None, metavar="DIR",
+    help="Where documents are indexed.  [default: beside them, with .index at the end]",
+)  # fmt: skip
+@id_field_option
+@text_field_option
+@title_field_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8470, show_default=True,
+    help="Port to listen on; 0 for any that is free.",
+)  # fmt: skip
+@click.option(
+    "--token", envvar="POCKET_COLBERT_TOKEN", show_envvar=True, metavar="TEXT",
+    help="What requests must show as bearer token; needed beyond this machine. Others on this "
+    "machine can see options: better use the variable.",
+)  # fmt: skip
+@click.option(
+    "--allow-host", multiple=True, metavar="NAME",
+    help="A further name by which browsers may reach the server, such as a proxy's.",
+)  # fmt: skip
+@click.option("--read-only", is_flag=True, help="Refuse to add and delete; take no lock.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 256), default=None,
+    help="Requests that compute at a time.  [default: one a core]",
+)  # fmt: skip
+@click.option(
+    "--queue", type=click.IntRange(0, 10_000), default=32, show_default=True,
+    help="Requests that may wait; the next ones are answered 503.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=click.FloatRange(min=0.1, max=3600), default=30.0, show_default=True,
+    help="Seconds a request may take.",
+)  # fmt: skip
+@click.option(
+    "--max-body", type=click.IntRange(min=1), default=8_000_000, show_default=True,
+    help="Bytes of a request at most.",
+)  # fmt: skip
+@incomplete_option
+@api_key_option
+@model_option
+@threads_option
+@provider_option
+@click.pass_context
+def serve(
+    context: click.Context,
+    source: str,
+    also: tuple[Path, ...],
+    into: Path | None,
+    id_field: str,
+    text_field: str,
+    title_field: str,
+    host: str,
+    port: int,
+    token: str | None,
+    allow_host: tuple[str, ...],
+    read_only: bool,
+    concurrency: int | None,
+    queue: int,
+    timeout: float,
+    max_body: int,
+    incomplete: bool,
+    api_key: str | None,
+    model: str | None,
+    threads: int | None,
+    provider: str,
+) -> None:
+    """Serve PATH_OR_ADDRESS over HTTP, with a page to search it.
+
+    That is an index, a store at an address (see push), or a folder or file of documents that
+    `index` takes. Documents are indexed into DIR while they are served, and found as they are
+    committed. Interrupted, it goes on where it was when it is called again; then it takes in what
+    has changed, too. Stores, and indexes that are joined by --also, are served read-only.
+    """
+    from pocket_colbert.hardware import usable_cores
+    from pocket_colbert.index.directory import is_index
+    from pocket_colbert.index.index import Index
+    from pocket_colbert.ingest.readers import Fields
+
+    try:
+        from pocket_colbert.server.app import Limits, create_app
+        from pocket_colbert.server.background_indexing import Indexing
+        from pocket_colbert.server.run import run
+        from pocket_colbert.server.security import LOOPBACK_HOSTS, listening_socket
+        from pocket_colbert.server.service import Service
+        from pocket_colbert.server.writing import WritingService
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _NEEDED:
+            raise
+        raise OptionalDependencyError.of("serve", "server") from error
+
+    warnings.simplefilter("ignore", TruncationWarning)  # long queries are cut, as in search
+    kind, shown = _kind(source)
+    _check_options(given_options(context), kind, shown)
+    indexing, folder = None, Path(source)
+    if kind == _DOCUMENTS:
+        fields = Fields(id_field, text_field, title_field)
+        folder = _index_folder(Path(source), into, fields, read_only)
+        indexing = Indexing(Path(source), folder, fields, tell=partial(click.echo, err=True))
+    listening, local = listening_socket(host, port, token=token)
+    with listening, ExitStack() as opened:
+        service: Service
+        if kind == _STORE or also or read_only:
+            served = _read_only_source(
+                source, also, kind, threads, api_key, incomplete, math.ceil(timeout)
+            )
+            opened.callback(served.store.close)
+            service = Service(encoder_for(served.store.config, model, threads, provider), served)
+        else:
+            encoder = None
+            if not is_index(folder):
+                encoder = load_encoder(model, threads, provider)
+                _create(folder, encoder)
+            index = opened.enter_context(Index.load(folder, writable=True, threads=threads))
+            encoder = encoder or encoder_for(index.config, model, threads, provider)
+            service = WritingService(encoder, index, indexing=indexing)
+        opened.callback(service.close)  # a second signal ends the application before it has
+        limits = Limits(
+            body=max_body, concurrency=concurrency or usable_cores(), queue=queue, seconds=timeout
+        )
+        # Beyond this machine the token keeps strangers out, whatever name they come by.
+        hosts = [*LOOPBACK_HOSTS, *allow_host] if local or allow_host else None
+        app = create_app(service, limits=limits, token=token, hosts=hosts)
+        place = f"[{host}]" if ":" in host else host
+        now = f", indexing into {folder}" if indexing else ""
+        names = ", ".join([shown, *map(str, also)])
+        click.echo(
+            f"Serving {names} ({service.info().documents} documents{now}) at "
+            f"http://{place}:{listening.getsockname()[1]}",
+            err=True,
+        )
+        run(app, listening, seconds=timeout)
+
+
+def _kind(source: str) -> tuple[str, str]:
+    """Say what is to be served, and how messages name it: without any key."""
+    from pocket_colbert.backends.address import is_address, parse_address
+    from pocket_colbert.index.directory import is_index
+
+    if is_address(source):
+        return _STORE, str(parse_address(source))
+    if not Path(source).exists():
+        raise IndexNotFoundError(f"there is no index at {source}, and no file or folder.")
+    return _INDEX if is_index(Path(source)) else _DOCUMENTS, source
+
+
+def _check_options(given: Collection[str], kind: str, shown: str) -> None:
+    """Refuse options that would do nothing."""
+    for wanted, names in _OPTIONS.items():
+        for name in names:
+            if name in given and kind != wanted:
+                option = "--" + name.replace("_", "-")
+                raise click.UsageError(f"{option} goes with {wanted}, and {shown} is {kind}.")
+
+
+def _read_only_source(
+    source: str,
+    also: Sequence[Path],
+    kind: str,
+    threads: int | None,
+    api_key: str | None,
+    incomplete: bool,
+    seconds: int,
+) -> Source:
+    """Open what nothing is written to; one request to an engine may take so many seconds."""
+    from pocket_colbert.backends.open_backend import open_store
+    from pocket_colbert.index.index import Index
+    from pocket_colbert.index.multi_index import JoinedIndex
+    from pocket_colbert.server.index_sources import IndexSource, JoinedSource, StoreSource
+
+    if kind == _STORE:
+        return StoreSource(
+            open_store(source, api_key=api_key, timeout=seconds, incomplete=incomplete)
+        )
+    if also:
+        return JoinedSource(JoinedIndex.load([source, *also], threads=threads))
+    return IndexSource(Index.load(source, threads=threads))
+
+
+def _index_folder(path: Path, into: Path | None, fields: Fields, read_only: bool) -> Path:
+    """Return where documents are indexed, once it is known that there are any."""
+    from pocket_colbert.ingest.readers import read_documents
+
+    if next(read_documents([path], fields), None) is None:
+        raise CorpusError(f"there are no documents in {path}.")
+    if read_only:
+        raise click.UsageError(
+            f"--read-only serves an index, and {path} is to be indexed: first call `index`."
+        )
+    return into or Path(f"{path.resolve()}.index")
+
+
+def _create(folder: Path, encoder: Encoder) -> None:
+    """Make an empty index with the settings that `index` has by default."""
+    from pocket_colbert.config import IndexConfig
+    from pocket_colbert.index.index import Index
+
+    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
+    try:
+        Index.create(folder, config, threads=1).close()
+    except OSError as error:
+        raise IndexConflictError(
+            f"no index can be made at {folder} ({error.strerror}); name another place with --into."
+        ) from error

@@ -1,0 +1,103 @@
+"""An index made of documents that were encoded elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pocket_colbert.distributed.job import Encoded
+from pocket_colbert.distributed.parquet import EncodedCorpus
+from pocket_colbert.errors import IndexConflictError
+from pocket_colbert.index.directory import is_index
+from pocket_colbert.index.index import Index
+from pocket_colbert.index.write_buffer import columns_of
+from pocket_colbert.metadata import same_json
+from pocket_colbert.storage.document_store import Document
+
+_DOCUMENTS = 256
+_COMMIT_TOKENS = 2_000_000
+
+
+def index_encoded(
+    corpus: EncodedCorpus,
+    folder: str | Path,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    **settings: Any,
+) -> None:
+    """Make an index of an encoded corpus, without a model.
+
+    A call that broke off may be repeated: documents that are there already are passed over.
+    Memory holds 20 bytes a document.
+
+    Args:
+        corpus: The corpus.
+        folder: The index folder, which need not be there.
+        progress: Called with the number of documents that have been dealt with, and of all.
+        **settings: Of an `IndexConfig` in place of the corpus's, which are the defaults: codes,
+            keywords, inverted_file, inverted_min_tokens.
+
+    Raises:
+        IndexConflictError: There is an index with other settings, or with other documents, at the
+            folder.
+        StoreError: The corpus is damaged or cannot be reached.
+    """
+    config = replace(corpus.config, **settings)
+    place = Path(folder)
+    opened = Index.load(place, writable=True) if is_index(place) else Index.create(place, config)
+    with opened as index:
+        if index.config != config:
+            raise IndexConflictError(
+                f"{folder} is an index with other settings than this corpus; name another folder."
+            )
+        _check_part_of(corpus, index)
+        done = tokens = 0
+        for batch in _batches(corpus.encoded()):
+            new = [pair for pair in batch if not _is_there(index, pair[0])]
+            documents = [document for document, _ in new]
+            index.add(
+                [document.document_id for document in documents],
+                [passages for _, passages in new],
+                **columns_of(documents),
+            )
+            tokens += sum(len(item.embedding) for _, passages in new for item in passages)
+            if tokens >= _COMMIT_TOKENS:
+                index.commit()
+                tokens = 0
+            done += len(batch)
+            progress(done, len(corpus))
+        index.compact()
+
+
+def _check_part_of(corpus: EncodedCorpus, index: Index) -> None:
+    """Raise IndexConflictError unless the corpus has all documents of the index."""
+    documents = iter(index)
+    while batch := [document.document_id for document in islice(documents, _DOCUMENTS)]:
+        there = corpus.passage_counts(batch)
+        for document_id in batch:
+            if document_id not in there:
+                raise _other(index, document_id)
+
+
+def _is_there(index: Index, document: Document) -> bool:
+    if document.document_id not in index:
+        return False
+    known = index.get(document.document_id)
+    if known != document or not same_json(known.metadata, document.metadata):
+        raise _other(index, document.document_id)
+    return True
+
+
+def _other(index: Index, document_id: str) -> IndexConflictError:
+    return IndexConflictError(
+        f"{index.folder} is an index of other documents, such as {document_id!r}; name another "
+        "folder, and join the two if they belong together."
+    )
+
+
+def _batches(encoded: Iterator[Encoded]) -> Iterator[list[Encoded]]:
+    while batch := list(islice(encoded, _DOCUMENTS)):
+        yield batch

@@ -1,0 +1,316 @@
+"""Encoded documents as a folder of Parquet files, one a part: written and read back."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pocket_colbert.backends.arrow_rows import vectors_of, vectors_type
+from pocket_colbert.backends.rows import metadata_text
+from pocket_colbert.config import IndexConfig
+from pocket_colbert.distributed.corpus_sources import digest_of_id
+from pocket_colbert.distributed.job import FORMAT, Counts, Encoded, Job, Part
+from pocket_colbert.distributed.object_storage import Place
+from pocket_colbert.distributed.target import PARTS, Target
+from pocket_colbert.document_checks import checked_document
+from pocket_colbert.errors import StoreError, StoreNotFoundError
+from pocket_colbert.metadata import checked_json
+from pocket_colbert.storage.document_store import Document
+from pocket_colbert.text_splitting import Passage
+
+COMPLETE = "complete.json"
+_KEY = b"pocket_colbert"
+_ROWS = 64
+"""Documents of a row group, and so those that are held at once when a part is read."""
+
+
+class ParquetTarget(Target):
+    """A folder of Parquet files."""
+
+    suffix = ".parquet"
+
+    def __init__(self, uri: str | Path) -> None:
+        """Name the folder, here or in object storage; it need not be there."""
+        super().__init__(Place(uri))
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def check_free(self) -> None:
+        """See `Target.check_free`."""
+        kind = self.folder.kind()
+        if kind == "file" or (kind == "folder" and next(self.folder.all_files(), None)):
+            raise StoreError(f"there is something at {self.folder} already; name another place.")
+
+    def write_part(self, job: Job, part: Part, encoded: Sequence[Encoded]) -> Counts:
+        """See `Target.write_part`."""
+        counts = Counts.of(encoded)
+        described = {"format": FORMAT, "job": job.id, "part": part.name, **asdict(counts)}
+        schema = _schema(job).with_metadata({_KEY: json.dumps(described).encode()})
+        content = io.BytesIO()
+        # Texts that repeat, as `source` does, take little room with a dictionary; vectors do not.
+        dictionary = [item.name for item in schema if item.type == pa.string()]
+        with pq.ParquetWriter(
+            content, schema, compression="zstd", use_dictionary=dictionary, write_page_checksum=True
+        ) as writer:
+            for first in range(0, len(encoded), _ROWS):
+                writer.write_table(_table(encoded[first : first + _ROWS], schema))
+        self.part_file(part.name).write(content.getvalue())
+        return counts
+
+    def counts_of(self, job: Job, name: str) -> Counts:
+        """See `Target.counts_of`."""
+        file = self.part_file(name)
+        with _opened(file) as opened:
+            return _described(opened, job, name, file)
+
+    def completed(self, job: Job) -> Counts | None:
+        """See `Target.completed`."""
+        parts = self.read_parts(job)
+        return None if parts is None else Counts.total([counts for counts, _ in parts.values()])
+
+    def complete(self, job: Job, counts: Mapping[str, Counts]) -> None:
+        """See `Target.complete`."""
+        sizes = (self.folder / PARTS).sizes()
+        parts = {name: [*asdict(item).values(), sizes[name + self.suffix]]
+                 for name, item in counts.items()}  # fmt: skip
+        text = json.dumps({"format": FORMAT, "job": job.id, "parts": parts})
+        (self.folder / COMPLETE).write(text.encode())
+
+    def read_parts(self, job: Job) -> dict[str, tuple[Counts, int]] | None:
+        """Return what is in each part and the bytes of its file; None before all are there.
+
+        Raises:
+            StoreError: What says so is damaged, or a file is missing or of another size.
+        """
+        file, expected = self.folder / COMPLETE, {part.name for part in job.parts()}
+        if file.kind() is None:
+            return None
+        try:
+            values = json.loads(file.read())
+            parts = {
+                name: (Counts(*map(int, item[:3])), int(item[3]))
+                for name, item in sorted(values["parts"].items())
+            }
+            if values["job"] != job.id or set(parts) != expected:
+                raise ValueError("it is of another job")
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise _damaged(file, error) from error
+        sizes = (self.folder / PARTS).sizes()
+        for name, (_, size) in parts.items():
+            found = sizes.get(name + self.suffix)
+            if found != size:
+                raise StoreError(
+                    f"{self.part_file(name)} must have {size} bytes, got {found or 'no file'}; "
+                    f"delete it and {file.name}, and call `encode-corpus` again."
+                )
+        return parts
+
+
+class EncodedCorpus:
+    """What `encode_corpus` wrote to a folder, to be read; the documents in their order.
+
+    Attributes:
+        config: The settings of an index made of it.
+        counts: How much there is.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        """Open it; token vectors are read when they are asked for.
+
+        Raises:
+            StoreNotFoundError: There is none.
+            StoreError: It is not complete, damaged, or cannot be reached.
+        """
+        self._target = ParquetTarget(uri)
+        folder, job = self._target.folder, self._target.read_job()
+        if job is None:
+            raise StoreNotFoundError(f"there is no encoded corpus at {folder}.")
+        self._job = job
+        parts = self._target.read_parts(job)
+        if parts is None:
+            raise StoreError(
+                f"{folder} is not complete: encoding is under way or broke off; call "
+                "`encode-corpus` again to go on."
+            )
+        self._parts = parts
+        self.config: IndexConfig = job.config
+        self.counts = Counts.total([counts for counts, _ in self._parts.values()])
+        self._digests: tuple[NDArray[np.bytes_], NDArray[np.int32]] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+        return self.counts.documents
+
+    def __repr__(self) -> str:
+        return f"<EncodedCorpus {self._target}: {len(self)} documents>"
+
+    @property
+    def snapshot(self) -> EncodedCorpus:
+        """Itself, since it does not change."""
+        return self
+
+    def encoded(self) -> Iterator[Encoded]:
+        """Iterate over documents and their passages; a few are held at a time.
+
+        Raises:
+            StoreError: A file is damaged or cannot be reached.
+        """
+        for name in self._parts:
+            file, seen = self._target.part_file(name), []
+            for batch in self._batches(name, None):
+                try:
+                    documents = _documents(batch, self.config.dim)
+                except (ValueError, TypeError, KeyError, RecursionError) as error:
+                    raise _damaged(file, error) from error
+                seen.append(Counts.of(documents))
+                yield from documents
+            if Counts.total(seen) != self._parts[name][0]:
+                raise _damaged(file, "it has not as much as it says")
+
+    def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of passages of those of these documents that are here.
+
+        From the first time on 20 bytes a document stay in memory.
+        """
+        if self._digests is None:
+            digests, counts = [np.empty(0, "S16")], [np.empty(0, np.int32)]
+            for name in self._parts:
+                for batch in self._batches(name, ["document_id", "passages"]):
+                    ids = batch.column("document_id").to_pylist()
+                    digests.append(np.array([digest_of_id(item) for item in ids], "S16"))
+                    counts.append(batch.column("passages").value_lengths().to_numpy())
+            joined = np.concatenate(digests)
+            order = np.argsort(joined)
+            self._digests = joined[order], np.concatenate(counts).astype(np.int32)[order]
+        known, numbers = self._digests
+        wanted = np.array([digest_of_id(item) for item in document_ids], "S16")
+        places = np.searchsorted(known, wanted)
+        return {
+            item: int(numbers[place])
+            for item, place, digest in zip(document_ids, places.tolist(), wanted, strict=True)
+            if place < len(known) and known[place] == digest
+        }
+
+    def _batches(self, name: str, columns: list[str] | None) -> Iterator[Any]:
+        place = self._target.part_file(name)
+        with _opened(place) as file:
+            _described(file, self._job, name, place)
+            batches = file.iter_batches(batch_size=_ROWS, columns=columns)
+            while True:
+                try:
+                    batch = next(batches, None)
+                    if batch is None:
+                        return
+                    batch.validate(full=True)
+                except (OSError, pa.ArrowException) as error:
+                    raise _damaged(place, error) from error
+                yield batch
+
+
+@contextmanager
+def _opened(place: Place) -> Iterator[Any]:
+    """Open a Parquet file; StoreError unless it is one."""
+    with place.open() as stream:
+        try:
+            file = pq.ParquetFile(stream, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(place, error) from error
+        yield file
+
+
+def _damaged(place: Place, error: object) -> StoreError:
+    return StoreError(f"{place} is damaged: {error}. Delete it and call `encode-corpus` again.")
+
+
+def _schema(job: Job) -> Any:
+    text, number = pa.string(), pa.int64()
+    passage = pa.struct({"start": number, "end": number, "tokens": pa.int32()})
+    return pa.schema(
+        {
+            "document_id": text, "title": text, "text": text, "metadata": text, "source": text,
+            "passages": pa.list_(passage), "vectors": vectors_type(job.config.dim, job.datatype),
+        }
+    )  # fmt: skip
+
+
+def _table(encoded: Sequence[Encoded], schema: Any) -> Any:
+    documents = [document for document, _ in encoded]
+    columns: dict[str, list[Any]] = {
+        name: [getattr(document, name) for document in documents]
+        for name in ("document_id", "title", "text", "source")
+    }
+    columns["metadata"] = [metadata_text(document) for document in documents]
+    columns["passages"] = [
+        [{"start": p.start, "end": p.end, "tokens": len(p.embedding)} for p in passages]
+        for _, passages in encoded
+    ]
+    vectors = [np.concatenate([p.embedding for p in passages]) for _, passages in encoded]
+    arrays = [
+        vectors_of(vectors, item.type)
+        if item.name == "vectors"
+        else pa.array(columns[item.name], item.type)
+        for item in schema
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def _described(file: Any, job: Job, name: str, place: Place) -> Counts:
+    """Return what a part says of itself, once it is known that it is the part it should be."""
+    try:
+        values = json.loads((file.schema_arrow.metadata or {})[_KEY])
+        counts = Counts(values["documents"], values["passages"], values["tokens"])
+        if (values["format"], values["job"], values["part"]) != (FORMAT, job.id, name):
+            raise ValueError("it belongs to another job")
+        if not file.schema_arrow.equals(_schema(job)):
+            raise ValueError("it has other columns")
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(place, error) from error
+    return counts
+
+
+def _documents(batch: Any, dim: int) -> list[Encoded]:
+    rows = batch.select(["document_id", "title", "text", "metadata", "source", "passages"])
+    column = batch.column("vectors")
+    starts = column.offsets.to_numpy()
+    flat = column.values
+    if flat.null_count or flat.values.null_count:
+        raise ValueError("components are missing")
+    vectors = flat.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+    found = []
+    for number, row in enumerate(rows.to_pylist()):
+        embedding = vectors[starts[number] : starts[number + 1]].astype(np.float32)
+        if not np.isfinite(embedding).all():
+            raise ValueError(f"{row['document_id']!r} has a component that is not finite")
+        if not row["document_id"]:
+            raise ValueError("a document has no id")
+        metadata = checked_json(row.pop("metadata"))
+        parts = row.pop("passages")
+        document = checked_document(Document(metadata=metadata, **row))
+        found.append((document, _passages(document, parts, embedding)))
+    return found
+
+
+def _passages(
+    document: Document, parts: Sequence[Mapping[str, int]], embedding: NDArray[np.float32]
+) -> list[Passage]:
+    found, first = [], 0
+    for item in parts:
+        start, end, tokens = item["start"], item["end"], item["tokens"]
+        if not (0 <= start <= end <= len(document.text or "") and tokens >= 0):
+            raise ValueError(f"{document.document_id!r} has a passage outside its text")
+        found.append(Passage(start, end, embedding[first : first + tokens]))
+        first += tokens
+    if first != len(embedding) or not found:
+        raise ValueError(f"{document.document_id!r} has passages of {first} token vectors")
+    return found

@@ -1,0 +1,371 @@
+"""Which codes and pruning suit a collection: measured on a sample, not guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.config import CODES, IndexConfig, Pruning, SearchParameters, Splitting
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.evaluation.evaluate import DEPTH, judge, ndcg_of_queries, require_evaluator
+from pocket_colbert.index.index import Index
+from pocket_colbert.ingest.readers import BeirFolder
+from pocket_colbert.model.encoder import Encoder
+from pocket_colbert.storage.document_store import Document
+from pocket_colbert.text_splitting import Passage
+from pocket_colbert.vectors.maxsim_codes import maxsim_ragged
+from pocket_colbert.vectors.pruning import (
+    drop_tokens,
+    frequent_token_ids,
+    pool_tokens,
+    skiplist_mask,
+)
+from pocket_colbert.vectors.top_k import top_k
+
+PRUNINGS: Mapping[str, Pruning] = {
+    "all": Pruning(),
+    "pool 1.5": Pruning(pool_factor=1.5),
+    "pool 2": Pruning(pool_factor=2.0),
+    "pool 3": Pruning(pool_factor=3.0),
+    "pool 4": Pruning(pool_factor=4.0),
+    "keep 0.75": Pruning(keep=0.75),
+    "keep 0.5": Pruning(keep=0.5),
+    "keep 0.33": Pruning(keep=0.33),
+    "keep 0.25": Pruning(keep=0.25),
+}
+"""What is tried with every kind of codes, beside `drop_frequent`."""
+
+_CONFIDENCE = 1.645
+"""Standard errors below which a normal variable lies one time in twenty."""
+
+DROP_FREQUENT = 100
+"""How many of the most frequent tokens are dropped: Acquavia et al. 2023 settle on 100."""
+
+_PASSAGE = 1300
+"""Characters that fill a window of 300 tokens, about."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One setting and what it did.
+
+    Attributes:
+        codes: How components are stored.
+        label: Name of the pruning.
+        pruning: The pruning.
+        bytes_per_document: Codes, scales and lengths, mean over the documents.
+        tokens_per_document: Token vectors stored, mean.
+        metrics: "nDCG@10", "Recall@100" and "MRR@10".
+        overlap: Share of the first 10 of unpruned float32 search that is found.
+        quality: Share of the quality of unpruned float32 vectors that is kept, with 95 %
+            confidence: the lower of nDCG@10 and Recall@100 as a share of theirs, not counted
+            above 1, less 1.645 standard errors of the queries' differences in nDCG@10. A gain on
+            a sample is luck as often as a loss is, and is not to hide one.
+    """
+
+    codes: str
+    label: str
+    pruning: Pruning
+    bytes_per_document: float
+    tokens_per_document: float
+    metrics: Mapping[str, float]
+    overlap: float
+    quality: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The outcome of `tune`.
+
+    Attributes:
+        measured: All settings, the smallest first.
+        baseline: The metrics of unpruned float32 vectors.
+        documents: Documents of the sample.
+        queries: Queries of the sample.
+    """
+
+    measured: Sequence[Measured]
+    baseline: Mapping[str, float]
+    documents: int
+    queries: int
+
+    def recommend(
+        self, *, min_quality: float | None = None, max_bytes_per_document: float | None = None
+    ) -> Measured:
+        """Pick a setting within a budget.
+
+        Args:
+            min_quality: Take the smallest that keeps at least this share of the quality.
+            max_bytes_per_document: Take the best of those that are no larger.
+
+        Raises:
+            InvalidInputError: Neither or both are given, or no setting is within the budget; the
+                message says how near the nearest is.
+        """
+        if (min_quality is None) == (max_bytes_per_document is None):
+            raise InvalidInputError(
+                "give one of min_quality and max_bytes_per_document, got "
+                f"{min_quality!r} and {max_bytes_per_document!r}."
+            )
+        if min_quality is not None:
+            good = [item for item in self.measured if item.quality >= min_quality]
+            if good:
+                return min(good, key=lambda item: item.bytes_per_document)
+            best = max(self.measured, key=lambda item: item.quality)
+            raise InvalidInputError(
+                f"no setting keeps {min_quality:.1%} of the quality; the best, {best.codes} with "
+                f"{best.label}, keeps {best.quality:.1%}."
+            )
+        assert max_bytes_per_document is not None  # checked above
+        small = [m for m in self.measured if m.bytes_per_document <= max_bytes_per_document]
+        if small:
+            return max(small, key=lambda item: item.quality)
+        least = min(self.measured, key=lambda item: item.bytes_per_document)
+        raise InvalidInputError(
+            f"no setting fits into {max_bytes_per_document:.0f} bytes a document; the smallest, "
+            f"{least.codes} with {least.label}, takes {least.bytes_per_document:.0f}."
+        )
+
+    def frontier(self) -> list[Measured]:
+        """Return the settings that no other beats in both size and quality, smallest first."""
+        best: list[Measured] = []
+        for item in sorted(self.measured, key=lambda m: (m.bytes_per_document, -m.quality)):
+            if not best or item.quality > best[-1].quality:
+                best.append(item)
+        return best
+
+
+def frequent_ids(encoder: Encoder, texts: Iterable[str], number: int) -> tuple[int, ...]:
+    """Return the ids of the most frequent tokens of a collection, for `Pruning.skiplist_ids`.
+
+    Args:
+        encoder: The model whose tokens are counted.
+        texts: The documents, read once, one at a time.
+        number: How many ids.
+    """
+    whole = Splitting()
+    token_ids = (encoder.document_token_ids([text], splitting=whole)[0] for text in texts)
+    return most_frequent(token_ids, number)
+
+
+def most_frequent(token_ids: Iterable[NDArray[np.int64]], number: int) -> tuple[int, ...]:
+    """Return the ids of the most frequent tokens, given each document's."""
+    counts = np.zeros(0, np.int64)
+    for ids in token_ids:
+        found = np.bincount(ids, minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
+    return tuple(int(item) for item in frequent_token_ids(counts, number))
+
+
+def tune(
+    encoder: Encoder,
+    data: BeirFolder,
+    *,
+    max_documents: int = 2000,
+    max_queries: int = 200,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Tuning:
+    """Measure every combination of codes and pruning on a sample of a judged collection.
+
+    Args:
+        encoder: The model.
+        data: The collection.
+        max_documents: Documents of the sample: all that are judged relevant for its queries, and
+            others spread evenly over the collection. One that is longer than a window counts as
+            often as it would fill it, about, so that the sample stays small.
+        max_queries: Queries of the sample, spread evenly.
+        progress: Told how many settings are done, and how many there are.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        OptionalDependencyError: The evaluator (extra "eval") is not installed.
+        InvalidInputError: max_documents or max_queries is below 1.
+    """
+    require_evaluator("tune")
+    sample = _sample(data, max_documents, max_queries)
+    texts = [document.text or "" for document in sample.documents]
+    titles = [document.title for document in sample.documents]
+    documents = encoder.encode_passages(texts, titles=titles)
+    queries = encoder.encode_query(list(sample.queries.values()))
+    token_ids = encoder.document_token_ids(texts, titles=titles, splitting=Splitting())
+    judge_run = Judge(sample, queries, documents)
+    prunings = dict(PRUNINGS)
+    frequent = Pruning(skiplist_ids=most_frequent(token_ids, DROP_FREQUENT))
+    prunings["drop frequent"] = frequent
+    prunings["drop frequent, pool 2"] = replace(frequent, pool_factor=2.0)
+    if encoder.config.pool_factor > 1:  # the model pools: token ids and vectors no longer pair
+        prunings = {k: v for k, v in prunings.items() if not v.skiplist_ids}
+    measured: list[Measured] = []
+    total = len(prunings) * len(CODES)
+    for label, pruning in prunings.items():
+        kept = [
+            prune_passages(passages, pruning, ids)
+            for passages, ids in zip(documents, token_ids, strict=True)
+        ]
+        for codes in CODES:
+            measured.append(judge_run.measure(codes, label, pruning, kept, encoder.threads))
+            progress(len(measured), total)
+    measured.sort(key=lambda item: item.bytes_per_document)
+    return Tuning(measured, judge_run.baseline, len(texts), len(queries))
+
+
+def prune(
+    embedding: NDArray[np.float32],
+    pruning: Pruning,
+    token_ids: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Prune token vectors as `Encoder.encode_document` does.
+
+    Args:
+        embedding: (num_tokens, dim) float32, of a document, unpruned.
+        pruning: What to do.
+        token_ids: (num_tokens,) int64.
+
+    Returns:
+        (kept, dim) float32.
+    """
+    if pruning.skiplist_ids:
+        stays = skiplist_mask(token_ids, pruning.skiplist_ids)
+        stays[: pruning.num_protected_tokens] = True
+        embedding = embedding[stays]
+    embedding = drop_tokens(embedding, pruning)
+    return pool_tokens(embedding, pruning.pool_factor, pruning.num_protected_tokens)
+
+
+def prune_passages(
+    passages: Sequence[Passage], pruning: Pruning, token_ids: NDArray[np.int64]
+) -> list[Passage]:
+    """Prune a document's passages as `Encoder.encode_passages` does.
+
+    Args:
+        passages: The passages, unpruned.
+        pruning: What to do.
+        token_ids: (num_tokens,) int64, of all passages one after the other.
+
+    Returns:
+        The passages with the token vectors that are kept.
+    """
+    ends = np.cumsum([len(passage.embedding) for passage in passages])
+    return [
+        replace(passage, embedding=prune(passage.embedding, pruning, ids))
+        for passage, ids in zip(passages, np.split(token_ids, ends[:-1]), strict=True)
+    ]
+
+
+class Judge:
+    """Searches a sample with any storage and compares with unpruned float32 vectors."""
+
+    def __init__(
+        self,
+        sample: BeirFolder,
+        queries: Sequence[NDArray[np.float32]],
+        documents: Sequence[Sequence[Passage]],
+    ) -> None:
+        """Search the unpruned vectors exactly.
+
+        Args:
+            sample: Documents, queries and judgements.
+            queries: (query_tokens, dim) float32 each.
+            documents: The passages of each document, at least one.
+        """
+        self._sample = sample
+        self._queries = queries
+        self._ids = [document.document_id for document in sample.documents]
+        embeddings = [passage.embedding for passages in documents for passage in passages]
+        offsets = np.cumsum([0, *map(len, embeddings)])
+        tokens = np.concatenate(embeddings)
+        firsts = np.cumsum([0, *map(len, documents)])[:-1]
+        run, self._first = {}, []
+        for query_id, query in zip(sample.queries, queries, strict=True):
+            scores = np.maximum.reduceat(maxsim_ragged(query, tokens, offsets), firsts)
+            best = top_k(scores, DEPTH)
+            run[query_id] = {self._ids[n]: float(scores[n]) for n in best}
+            self._first.append({self._ids[n] for n in best[:10]})
+        self.baseline = judge(sample.qrels, run)
+        self._ndcg = np.array(ndcg_of_queries(sample.qrels, run))
+
+    def measure(
+        self,
+        codes: str,
+        label: str,
+        pruning: Pruning,
+        kept: Sequence[Sequence[Passage]],
+        threads: int,
+    ) -> Measured:
+        """Store pruned documents as codes, search them exactly, and compare."""
+        dim = self._queries[0].shape[1]
+        config = IndexConfig(dim=dim, codes=codes, inverted_file="never")
+        with Index(dim, config=config, threads=threads) as index:
+            index.add(self._ids, kept)
+            hits = index.search(self._queries, DEPTH, parameters=SearchParameters(mode="exact"))
+            info = index.info()
+        run = {
+            query_id: {hit.document_id: hit.score for hit in found}
+            for query_id, found in zip(self._sample.queries, hits, strict=True)
+        }
+        metrics = judge(self._sample.qrels, run)
+        same = [
+            len({hit.document_id for hit in found[:10]} & first) / max(len(first), 1)
+            for found, first in zip(hits, self._first, strict=True)
+        ]
+        differences = np.array(ndcg_of_queries(self._sample.qrels, run)) - self._ndcg
+        error = float(differences.std() / np.sqrt(len(differences)))
+        shares = [
+            metrics[name] / self.baseline[name]
+            for name in ("nDCG@10", "Recall@100")
+            if self.baseline[name]
+        ]
+        quality = min(1.0, *shares) if shares else 1.0
+        quality -= _CONFIDENCE * error / max(self.baseline["nDCG@10"], 1e-9)
+        return Measured(
+            codes,
+            label,
+            pruning,
+            sum(info.bytes.values()) / max(info.documents, 1),
+            info.tokens / max(info.documents, 1),
+            metrics,
+            float(np.mean(same)),
+            quality,
+        )
+
+
+def _sample(data: BeirFolder, max_documents: int, max_queries: int) -> BeirFolder:
+    """Cut a collection down, keeping the documents that are relevant for the queries kept."""
+    for name, value in (("max_documents", max_documents), ("max_queries", max_queries)):
+        if not isinstance(value, int) or value < 1:
+            raise InvalidInputError(f"{name} must be a whole number >= 1, got {value!r}.")
+    names = list(data.queries)
+    chosen = [names[n] for n in _evenly(len(names), max_queries)]
+    relevant = {i for name in chosen for i, grade in data.qrels[name].items() if grade > 0}
+    sizes = np.array([_size(item) for item in data.documents])
+    needed = np.array([item.document_id in relevant for item in data.documents])
+    others = np.flatnonzero(~needed)
+    room = max(max_documents - sizes[needed].sum(), 0)
+    wanted = int(room / sizes[others].mean()) if len(others) else 0
+    rest = {int(others[n]) for n in _evenly(len(others), wanted)}
+    documents = [
+        item for n, item in enumerate(data.documents) if item.document_id in relevant or n in rest
+    ]
+    return BeirFolder(
+        documents,
+        {name: data.queries[name] for name in chosen},
+        {name: data.qrels[name] for name in chosen},
+        data.split,
+    )
+
+
+def _size(document: Document) -> float:
+    """Return how many windows a document fills, about, and 1 for a short one."""
+    return max(len(document.text or "") / _PASSAGE, 1.0)
+
+
+def _evenly(count: int, wanted: int) -> list[int]:
+    if wanted >= count:
+        return list(range(count))
+    return [int(n) for n in np.linspace(0, count - 1, wanted)] if wanted else []

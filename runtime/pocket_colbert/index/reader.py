@@ -1,0 +1,216 @@
+"""What can be searched: the reading side of one index, or of several as one."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pocket_colbert.checks import check_ids
+from pocket_colbert.config import IndexConfig, SearchParameters
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.hardware import usable_cores
+from pocket_colbert.index.snapshot import Place, Snapshot
+from pocket_colbert.search.searcher import (
+    Search,
+    checked_parameters,
+    checked_queries,
+    query_texts_of,
+)
+from pocket_colbert.storage.document_store import Document
+from pocket_colbert.text_splitting import Passage
+from pocket_colbert.types import Hit
+
+
+class Searchable(ABC):
+    """Segments, and threads to search them with.
+
+    Attributes:
+        config: The settings of the index.
+        threads: Threads that one search may use.
+    """
+
+    def __init__(self, config: IndexConfig, threads: int | None) -> None:
+        """Start the threads.
+
+        Args:
+            config: The settings.
+            threads: Threads that one search may use, by default one a usable core.
+
+        Raises:
+            InvalidInputError: threads is below 1.
+        """
+        self.config = config
+        self.threads = usable_cores() if threads is None else threads
+        if not isinstance(self.threads, int) or self.threads < 1:
+            raise InvalidInputError(f"threads must be a whole number >= 1, got {threads!r}.")
+        self._shown: Snapshot | None = Snapshot()
+        self._executor, self._process = self._new_executor(), os.getpid()
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+        return len(self._snapshot)
+
+    def __contains__(self, document_id: object) -> bool:
+        return isinstance(document_id, str) and bool(self._places([document_id]))
+
+    def __iter__(self) -> Iterator[Document]:
+        """Iterate over the documents in the order in which they were added."""
+        return iter(self._snapshot)
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def dim(self) -> int:
+        """Width of a token vector."""
+        return self.config.dim
+
+    @property
+    @abstractmethod
+    def generation(self) -> int:
+        """Number of the commit that is shown, a higher one after each."""
+
+    @abstractmethod
+    def refresh(self) -> bool:
+        """Show what writers have committed since, and say whether there was anything new."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is committed, as it stays: later changes make another snapshot."""
+        return self._snapshot
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed: it answers nothing any more."""
+        return self._shown is None
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        shown = self._shown  # in another thread it may be closed
+        if shown is None:
+            raise InvalidInputError("the index is closed; open it again to use it.")
+        return shown
+
+    @_snapshot.setter
+    def _snapshot(self, snapshot: Snapshot) -> None:
+        self._shown = snapshot
+
+    def search(
+        self,
+        query_embeddings: Sequence[NDArray[Any]],
+        k: int = 10,
+        *,
+        parameters: SearchParameters | None = None,
+        where: Mapping[str, Any] | None = None,
+        subset: Iterable[str] | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> list[list[Hit]]:
+        """Find the best documents for each query.
+
+        Args:
+            query_embeddings: One (num_tokens, dim) array each, as `Encoder.encode_query` returns
+                them.
+            k: How many documents a query at most.
+            parameters: How to search; see `SearchParameters`.
+            where: What the metadata of a document must be, see `filters.parse_filter`. The best
+                k of the documents for which it holds come back, if there are as many.
+            subset: Ids of the documents to choose from, all of which are scored; all documents
+                by default.
+            texts: The queries' texts, which a hybrid search needs for keywords.
+
+        Returns:
+            One list a query: hits, best first, equal scores in the order of insertion. Fewer
+            than `k` when there are fewer documents, and none for a query without tokens.
+
+        Raises:
+            InvalidInputError: k is below 1, a query is not such an array, `subset` names a
+                document that is not in the index, `where` is not a filter, texts or keywords are
+                missing for a hybrid search, or the index is closed.
+        """
+        queries = checked_queries(query_embeddings, k, self.dim)
+        parameters = checked_parameters(parameters)
+        query_texts = query_texts_of(texts, len(queries), parameters, self.config.keywords)
+        snapshot = self._searched()
+        ids = None if subset is None else check_ids(subset, "subset")
+        search = Search(
+            snapshot.segments, k, parameters, snapshot.allowed(where, ids), ids is not None,
+            self.threads,
+        )  # fmt: skip
+        executor = self._own_executor()
+        if executor is not None and len(queries) > 2 * self.threads:
+            return list(
+                executor.map(
+                    lambda query, text: search.run(query, text, None), queries, query_texts
+                )
+            )
+        return [
+            search.run(query, text, executor)
+            for query, text in zip(queries, query_texts, strict=True)
+        ]
+
+    def get(self, document_id: str) -> Document:
+        """Return a document.
+
+        Raises:
+            InvalidInputError: There is no document of that id.
+        """
+        return Snapshot.document(*self._place_of(document_id))
+
+    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
+        """Return a document's passages with their token vectors as they are stored.
+
+        Of what is committed, which is what searches find, whatever was added or deleted since.
+
+        Args:
+            document_id: Its id.
+            start: Leave out passages whose first character is another one; None for none.
+
+        Raises:
+            InvalidInputError: There is no committed document of that id.
+        """
+        snapshot = self._snapshot  # in another thread it may be replaced
+        for place in snapshot.places([document_id]).values():
+            return snapshot.passages(place, start)
+        raise InvalidInputError(f"no document {document_id!r} in the index.")
+
+    def close(self) -> None:
+        """Release files and threads; a second time does nothing. No search may be under way."""
+        if self._shown is None:
+            return
+        for segment in self._shown.segments:
+            segment.documents.close()
+        self._shown = None
+        if self._executor is not None and self._process == os.getpid():
+            self._executor.shutdown()
+
+    def _new_executor(self) -> ThreadPoolExecutor | None:
+        if self.threads == 1:
+            return None
+        return ThreadPoolExecutor(self.threads, "pocket-colbert-search")
+
+    def _own_executor(self) -> ThreadPoolExecutor | None:
+        """Return this process's threads: a fork does not copy those of its parent."""
+        if self._process != os.getpid():
+            self._executor = self._new_executor()
+            self._process = os.getpid()
+        return self._executor
+
+    def _searched(self) -> Snapshot:
+        """Return what a search that begins now works on."""
+        return self._snapshot
+
+    def _places(self, document_ids: Sequence[str]) -> dict[str, Place]:
+        """Return the places of those ids whose documents are here."""
+        return self._snapshot.places(document_ids)
+
+    def _place_of(self, document_id: str) -> tuple[Snapshot, Place]:
+        snapshot = self._snapshot  # in another thread it may be replaced
+        place = snapshot.places([document_id]).get(document_id)
+        if place is None:
+            raise InvalidInputError(f"no document {document_id!r} in the index.")
+        return snapshot, place

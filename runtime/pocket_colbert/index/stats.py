@@ -1,0 +1,97 @@
+"""What an index holds, and what that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pocket_colbert.config import IndexConfig, Pruning
+from pocket_colbert.index.write_buffer import Pending
+from pocket_colbert.storage.segment import Segment
+from pocket_colbert.storage.token_vectors import MAPPED_BYTES
+
+_PARTS = {
+    "codes.u8": "vectors", "codes.i8": "vectors", "scales.f16": "vectors", "scales.f32": "vectors",
+    "codec.json": "vectors", "lengths.i32": "offsets", "offsets.i64": "offsets",
+    "passages.i32": "offsets",
+    "centroids.u8": "inverted file", "centroid_scales.f32": "inverted file",
+    "list_lengths.i32": "inverted file", "lists.bin": "inverted file",
+    "graph.usearch": "graph of format 1",
+}  # fmt: skip
+_MAPPED = {"codes.u8", "scales.f16", "centroids.u8", "lists.bin"}
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """What an index holds and what that takes.
+
+    Attributes:
+        documents: Number of documents.
+        deleted: Number of deleted documents that still take room, until `Index.compact`.
+        passages: Number of passages, those of deleted documents included.
+        tokens: Number of token vectors, likewise.
+        segments: Number of segments.
+        dim: Width of a token vector.
+        codes: How token vectors are stored.
+        model: Fingerprint of the model that encoded the documents, "" when unknown.
+        pruning: What of a document's token vectors is stored.
+        bytes: Size of the "vectors" (codes and scales), "offsets", "inverted file", "ids", and
+            "text" (texts, titles, metadata, keywords and the database around them) on disk; of
+            what is in memory only, as far as it is known.
+        memory: Bytes of the above that are held in memory rather than mapped.
+    """
+
+    documents: int
+    deleted: int
+    passages: int
+    tokens: int
+    segments: int
+    dim: int
+    codes: str
+    model: str
+    pruning: Pruning
+    bytes: Mapping[str, int]
+    memory: int
+
+
+def describe(config: IndexConfig, segments: Sequence[Segment], pending: Pending) -> IndexInfo:
+    """Add up what segments and pending documents take."""
+    sizes = dict.fromkeys(("vectors", "offsets", "inverted file", "ids", "text"), 0)
+    memory, tokens = pending.nbytes, pending.num_tokens
+    documents = len(pending) - len(pending.deleted)
+    deleted, passages = len(pending.deleted), pending.num_passages
+    for segment in segments:
+        tokens += segment.rows.num_tokens
+        documents += len(segment)
+        deleted += segment.num_documents - len(segment)
+        passages += len(segment.rows.lengths)
+        held = segment.rows.nbytes
+        if segment.entry is None:
+            sizes["vectors"] += held["codes"] + held["scales"]
+            sizes["offsets"] += held["offsets"]
+            memory += sum(held.values())
+            continue
+        memory += held["offsets"] + segment.rows.offsets.nbytes
+        for name, entry in segment.entry.files.items():
+            if name in _MAPPED and entry.bytes < MAPPED_BYTES:
+                memory += entry.bytes
+            if name in _PARTS:
+                part = _PARTS[name]
+                sizes[part] = sizes.get(part, 0) + entry.bytes
+            else:
+                ids = segment.documents.id_bytes()
+                sizes["ids"] += ids
+                sizes["text"] += entry.bytes - ids
+    return IndexInfo(
+        documents=documents,
+        deleted=deleted,
+        passages=passages,
+        tokens=tokens,
+        segments=len(segments),
+        dim=config.dim,
+        codes=config.codes,
+        model=config.model,
+        pruning=config.pruning,
+        bytes=sizes,
+        memory=memory,
+    )

@@ -1,0 +1,243 @@
+"""Bring an index up to date with files: only what is new or has changed is encoded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from pocket_colbert.errors import CorpusError, InvalidInputError
+from pocket_colbert.index.index import Index
+from pocket_colbert.metadata import same_json
+from pocket_colbert.retriever import Retriever
+from pocket_colbert.source_paths import source_path
+from pocket_colbert.storage.document_store import Document
+from pocket_colbert.text_splitting import Passage
+
+_COMMIT_CHARACTERS = 16_000_000
+_SMALL_SEGMENTS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How much work is lost to an interruption, and how soon documents are found.
+
+    Attributes:
+        documents: Documents that are encoded at a time.
+        tokens: Token vectors after which is committed; by default half a minute of work on two
+            cores.
+        first_tokens: The same for the first time; from then on twice as many each time. The
+            fewer, the sooner is something found, and the more often is it merged with what
+            follows.
+    """
+
+    documents: int = 256
+    tokens: int = 400_000
+    first_tokens: int = 400_000
+
+    def __post_init__(self) -> None:
+        for name in ("documents", "tokens", "first_tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InvalidInputError(f"{name} must be a whole number >= 1, got {value!r}.")
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What has been done.
+
+    Attributes:
+        added: Documents that were new.
+        changed: Documents that were there with another text, title or metadata.
+        unchanged: Documents that were left as they are.
+        deleted: Documents that their source no longer has.
+    """
+
+    added: int
+    changed: int
+    unchanged: int
+    deleted: int
+
+
+def sync(
+    retriever: Retriever,
+    documents: Iterable[Document],
+    sources: Sequence[str],
+    *,
+    keep_missing: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+    pace: Pace | None = None,
+) -> SyncReport:
+    """Make the documents of some sources in an index what they are in files now.
+
+    It commits from time to time: what was committed before an error or an interruption stays,
+    and the next call goes on from there. Memory does not grow with the number of documents. While
+    some documents are stored, the next ones are encoded in another thread, which also calls
+    `progress`.
+
+    Args:
+        retriever: Encoder and writable index.
+        documents: The documents, each with its `source`; read once, a few at a time.
+        sources: All sources that were read, whose documents in the index that did not come up
+            are deleted at the end. Documents of other sources stay.
+        keep_missing: Delete nothing.
+        progress: Called with the number of documents that have been dealt with.
+        pace: How often to commit.
+
+    Other threads may add and delete documents meanwhile. A document without a source gives way to
+    one of a source that has its id, in this call or the next.
+
+    Returns:
+        What has been done.
+
+    Raises:
+        CorpusError: Two documents have the same id.
+        InvalidInputError: The retriever has no index that can be written to.
+        OSError: See `Index.commit`.
+    """
+    index = retriever.index
+    if not isinstance(index, Index):
+        raise InvalidInputError(f"sync needs an Index to write to, got {index!r}.")
+    pace = pace or Pace()
+    remaining = iter(documents)
+    with _Run(retriever, index, pace, progress) as run:
+        while batch := list(islice(remaining, pace.documents)):
+            run.take(batch)
+        run.store()
+    deleted = 0 if keep_missing else run.delete_missing(sources)
+    index.compact(only_small=2)
+    return SyncReport(run.added, run.changed, run.unchanged, deleted)
+
+
+class _Run:
+    """One pass over the documents of some sources.
+
+    What comes up is ticked off on the documents that were there at the beginning, a byte each; a
+    document that comes up again is either ticked off already or one that this run has added.
+    """
+
+    def __init__(
+        self, retriever: Retriever, index: Index, pace: Pace, progress: Callable[[int], None]
+    ) -> None:
+        self.added = self.changed = self.unchanged = 0
+        self._retriever = retriever
+        self._index = index
+        self._before = before = index.snapshot
+        self._pace = pace
+        self._commit_tokens = min(pace.first_tokens, pace.tokens)
+        self._seen = [np.zeros(segment.num_documents, dtype=bool) for segment in before.segments]
+        self._tokens = self._characters = 0
+        self._progress = progress
+        self._pool = ThreadPoolExecutor(1)
+        self._stopped = threading.Event()
+        self._encoding: tuple[list[Document], Future[list[list[Passage]]]] | None = None
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def take(self, batch: Sequence[Document]) -> None:
+        """Start to encode what is new or has changed; meanwhile store what `take` took before."""
+        places = self._before.places([document.document_id for document in batch])
+        new: list[Document] = []
+        for document in batch:
+            place = places.get(document.document_id)
+            if place is None:
+                self._check_new(document, new)
+                self.added += 1
+                new.append(document)
+                continue
+            known = self._before.document(place)
+            if self._seen[place[0]][place[1]]:
+                raise _same_id(document, known)
+            if known.source not in (document.source, None):
+                raise _of_another_source(document, known, self._index.folder)
+            self._seen[place[0]][place[1]] = True
+            if known == document and same_json(known.metadata, document.metadata):
+                self.unchanged += 1
+            else:
+                self.changed += 1
+                new.append(document)
+        done = self.added + self.changed + self.unchanged - len(new)
+        encoding = new, self._pool.submit(self._encode, new, done)
+        self.store()
+        self._encoding = encoding
+
+    def _encode(self, new: Sequence[Document], done: int) -> list[list[Passage]]:
+        def report(count: int, _: int = 0) -> None:
+            if self._stopped.is_set():
+                raise CancelledError
+            self._progress(done + count)
+
+        passages = self._retriever.encode(new, progress=report)
+        report(len(new))
+        return passages
+
+    def store(self) -> None:
+        """Store what is being encoded, once it is."""
+        if self._encoding is None:
+            return
+        new, encoded = self._encoding
+        self._tokens += self._retriever.upsert(new, passages=encoded.result())
+        self._encoding = None
+        self._characters += sum(len(document.text or "") for document in new)
+        if self._tokens >= self._commit_tokens or self._characters >= _COMMIT_CHARACTERS:
+            self._index.compact(only_small=_SMALL_SEGMENTS)
+            self._commit_tokens = min(2 * self._commit_tokens, self._pace.tokens)
+            self._tokens = self._characters = 0
+
+    def _check_new(self, document: Document, new: Sequence[Document]) -> None:
+        waiting = self._encoding[0] if self._encoding else []
+        same = [item for item in (*waiting, *new) if item.document_id == document.document_id]
+        if not same and document.document_id in self._index:
+            same = [self._index.get(document.document_id)]
+        # One without a source was added by another thread, not by this run.
+        if same and (same[0].source is not None or document.source is None):
+            raise _same_id(document, same[0])
+
+    def delete_missing(self, sources: Sequence[str]) -> int:
+        """Delete what was there from these sources and did not come up."""
+        deleted = 0
+        for number, segment in enumerate(self._before.segments):
+            missing = ~self._seen[number]
+            if segment.alive is not None:
+                missing &= segment.alive
+            for source in sources:
+                positions = segment.documents.from_source(source)
+                gone = segment.documents.get(positions[missing[positions]].tolist())
+                deleted += self._index.delete(self._still_of(source, gone.values()))
+        return deleted
+
+    def _still_of(self, source: str, documents: Iterable[Document]) -> list[str]:
+        """Leave out ids under which another thread has put a document of its own meanwhile."""
+        now = self._index.snapshot
+        places = now.places([item.document_id for item in documents])
+        return [name for name, place in places.items() if now.document(place).source == source]
+
+
+def _same_id(document: Document, other: Document) -> CorpusError:
+    where = sorted({str(document.source), str(other.source)})
+    return CorpusError(
+        f"document ids must differ, got {document.document_id!r} twice, in {' and '.join(where)}; "
+        "--id-prefix tells apart what is indexed in several calls."
+    )
+
+
+def _of_another_source(document: Document, known: Document, folder: Path | None) -> CorpusError:
+    path = source_path(known.source or "", folder or Path())
+    if folder is None or path is None or path.exists():
+        return _same_id(document, known)
+    return CorpusError(
+        f"document {document.document_id!r} of {document.source} is in the index as one of "
+        f"{known.source}, which is not there any more (paths are as seen from {folder}). Where the "
+        "documents or the index have moved, pocket-colbert index --moved-from "
+        f"{known.source} says so; where these are others, --id-prefix tells them apart."
+    )

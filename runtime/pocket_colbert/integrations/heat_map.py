@@ -1,0 +1,122 @@
+"""Hits as a notebook shows them: passages with a heat map over their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.retriever import Retriever
+from pocket_colbert.search.explanation import Explanation, TokenMatch
+from pocket_colbert.types import Hit
+
+_COLOUR = "255, 140, 0"
+"""Orange behind the text, more or less of it, is legible on light and on dark pages."""
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Hits that a notebook displays with what matched, the darker the more of the score.
+
+        >>> HeatMap.of(retriever, "who pays for the roof?", hits)
+
+    A character's heat is the share (`TokenMatch.share`) of the query tokens whose nearest document
+    token it belongs to. Tokens whose match is in the title heat nothing. All text is escaped: what
+    a document or query holds is never markup.
+
+    Attributes:
+        query: The query.
+        hits: What was found for it, with their texts.
+        explanations: One a hit, from `Retriever.explain`.
+    """
+
+    query: str
+    hits: Sequence[Hit]
+    explanations: Sequence[Explanation]
+
+    def __post_init__(self) -> None:
+        """Check that each hit has its explanation.
+
+        Raises:
+            InvalidInputError: One has not, or has no text.
+        """
+        ids = [hit.document_id for hit in self.hits]
+        if ids != [why.document_id for why in self.explanations]:
+            raise InvalidInputError(
+                f"explanations must be one a hit, in order, got {len(self.explanations)} for "
+                f"{len(ids)} hits; HeatMap.of(retriever, query, hits) makes them."
+            )
+        for hit in self.hits:
+            if hit.text is None:
+                raise InvalidInputError(f"{hit.document_id!r} has no text to show.")
+
+    @classmethod
+    def of(cls, retriever: Retriever, query: str, hits: Iterable[Hit]) -> HeatMap:
+        """Explain hits and hold them for display.
+
+        Args:
+            retriever: What found them.
+            query: The query.
+            hits: What it found.
+
+        Raises:
+            InvalidInputError: See `Retriever.explain`.
+        """
+        found = list(hits)
+        return cls(query, found, [retriever.explain(query, hit) for hit in found])
+
+    def __repr__(self) -> str:
+        return f"<HeatMap of {len(self.hits)} hits for {self.query!r}>"
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_html(self) -> str:
+        """Return the HTML that Jupyter displays: one `div` with its styles and no script."""
+        parts = [
+            _hit(self.query, hit, why)
+            for hit, why in zip(self.hits, self.explanations, strict=True)
+        ]
+        return f"<div>{''.join(parts) or 'no hits'}</div>"
+
+
+def _hit(query: str, hit: Hit, why: Explanation) -> str:
+    text = hit.text or ""
+    name = hit.document_id if hit.title is None else f"{hit.title} ({hit.document_id})"
+    matches = [match for match in why.matches if match.query_span is not None]
+    asked = _painted(query, _heat(query, matches, "query_span"))
+    shown = _painted(text, _heat(text, matches, "document_span"), why.start, why.end)
+    before, after = "… " * (why.start > 0), " …" * (why.end < len(text))
+    return (
+        f'<div style="margin: 0.5em 0"><b>{escape(name)}</b> {why.score:.2f}<br>'
+        f'<span style="font-size: 90%">{asked}</span>'
+        f'<div style="white-space: pre-wrap">{before}{shown}{after}</div></div>'
+    )
+
+
+def _heat(text: str, matches: Iterable[TokenMatch], place: str) -> NDArray[np.float64]:
+    """Return (characters,) float64, 1 for those with the largest share."""
+    heat = np.zeros(len(text))
+    for match in matches:
+        span = getattr(match, place)
+        if span is not None:
+            heat[slice(*span)] += match.share
+    return heat / heat.max() if heat.any() else heat
+
+
+def _painted(text: str, heat: NDArray[np.float64], start: int = 0, end: int | None = None) -> str:
+    """Return the HTML of a part of a text; only text and numbers enter it."""
+    parts = []
+    places = range(start, len(text) if end is None else end)
+    for level, run in groupby(places, lambda place: round(float(heat[place]), 2)):
+        characters = escape("".join(text[place] for place in run))
+        if level > 0:
+            colour = f"background: rgba({_COLOUR}, {0.6 * level:.2f})"
+            characters = f'<span style="{colour}">{characters}</span>'
+        parts.append(characters)
+    return "".join(parts)

@@ -1,0 +1,537 @@
+"""Texts to token vectors."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.config import IndexConfig, ModelCard, ModelConfig, Pruning, Splitting
+from pocket_colbert.errors import InvalidInputError, TruncationWarning
+from pocket_colbert.hardware import usable_cores
+from pocket_colbert.model.folder import (
+    DEFAULT_MODEL,
+    ModelFiles,
+    bundled_model_of,
+    load_model_files,
+)
+from pocket_colbert.model.pipeline import Batching, Part, Steps, in_batches
+from pocket_colbert.model.session import Provider, Session, is_gpu, pad
+from pocket_colbert.model.tokenizer import Token, TokenizedText, Tokenizer
+from pocket_colbert.text_splitting import Passage, checked_titles, with_title
+from pocket_colbert.vectors.pruning import drop_tokens, first_components, pool_tokens, skiplist_mask
+
+Progress = Callable[[int, int], None]
+"""Called with the number of texts done and the number of all texts, from the calling thread."""
+
+BATCH_SIZE = 256
+BATCH_TOKENS = 16_384
+"""Defaults of a batch on a GPU: enough to fill it; with a model of 12 layers and 384 dimensions
+attention and activations take some hundred MB."""
+
+BATCHED_PRECISIONS = ("fp16", "fp32")
+"""Graphs whose vectors do not depend on what else is in a batch, but for the last bits."""
+
+_Item = TypeVar("_Item")
+
+
+class Encoder:
+    """Encodes queries and documents into one vector per token.
+
+    Vectors are a function of the text alone: each text runs through the graph alone and unpadded,
+    so the same text gives the same bits whatever else is encoded with it and on however many
+    threads. (Dynamic int8 has one activation scale a run; a batch would share it.) Between CPU
+    families int8 results differ a little: see "Which CPU" in the README.
+
+    On a GPU float graphs run in batches, where the last bits differ: texts of like length
+    together, tokenised ahead of the device and pruned behind it on `threads` threads.
+
+        >>> encoder = Encoder.load()
+        >>> encoder.encode_query(["What is the capital of France?"])[0].shape
+        (32, 96)
+
+    Attributes:
+        config: The model's recipe.
+        card: What else is known of the model.
+        dim: Width of a token vector.
+        threads: How many texts run side by side, or are tokenised and pruned beside a device.
+        batch_size: Texts of a run at most.
+        provider: onnxruntime's name of the execution provider.
+        truncated: How many texts were longer than the window so far; of the first ones a
+            TruncationWarning tells.
+    """
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        threads: int | None = None,
+        provider: Provider = "cpu",
+        batch_size: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+        dim: int | None = None,
+    ) -> None:
+        """Load a checked model folder. `Encoder.load` finds and checks one first.
+
+        Args:
+            files: The checked folder.
+            threads: Texts that run side by side, by default one a usable core.
+            provider: Execution provider: "cpu", "cuda", any of onnxruntime's names, or a
+                (name, options) pair.
+            batch_size: Texts of a run at most. More than 1 pads and is for float32 and float16
+                graphs; vectors then differ with their batch in the last bits. By default 256 for
+                such a graph on a GPU, and 1 otherwise.
+            batch_tokens: Tokens of a run at most, padding included; it bounds the device memory
+                that a run takes.
+            dim: Components of a token vector to keep, normalised again: one of
+                `config.matryoshka_dims`, or all by default.
+
+        Raises:
+            InvalidInputError: threads, batch_size or batch_tokens is below 1, a batch is asked of
+                an int8 graph, or the model was not trained to be cut to `dim`.
+            ProviderError: The provider is not available.
+            ModelFormatError: Graph or tokenizer is not what the recipe says.
+        """
+        threads = usable_cores() if threads is None else threads
+        batches = files.card.precision in BATCHED_PRECISIONS
+        if batch_size is None:
+            batch_size = BATCH_SIZE if batches and is_gpu(provider) else 1
+        for name, value in (
+            ("threads", threads),
+            ("batch_size", batch_size),
+            ("batch_tokens", batch_tokens),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InvalidInputError(f"{name} must be a whole number >= 1, got {value!r}.")
+        if batch_size > 1 and not batches:
+            raise InvalidInputError(
+                f"batch_size must be 1 for {files.card.precision} graphs, got {batch_size}: in a "
+                "batch their vectors would depend on each other. Export with --precision fp16 or "
+                "fp32."
+            )
+        self.config: ModelConfig = files.config
+        self.card: ModelCard = files.card
+        full = files.config.embedding_dim
+        if dim not in (None, full, *files.config.matryoshka_dims):
+            widths = ", ".join(map(str, (full, *files.config.matryoshka_dims)))
+            raise InvalidInputError(f"dim must be one of this model's ({widths}), got {dim!r}.")
+        self.dim: int = dim or full
+        self.threads: int = threads
+        self.truncated: int = 0
+        self.batch_size: int = batch_size
+        self._counting = threading.Lock()
+        self._batching = Batching(
+            size=batch_size,
+            tokens=batch_tokens,
+            threads=threads,
+            one_device=batch_size > 1 and is_gpu(provider),
+        )
+        self._tokenizer = Tokenizer(files.tokenizer, files.config)
+        self._session = Session(files.graph, full, provider)
+        self.provider: str = self._session.provider
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        threads: int | None = None,
+        provider: Provider = "cpu",
+        batch_size: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+        dim: int | None = None,
+    ) -> Encoder:
+        """Load a model.
+
+        Args:
+            model: A model folder, the name of a bundled model, or a hub id `owner/name`.
+            threads: See `Encoder`.
+            provider: See `Encoder`.
+            batch_size: See `Encoder`; with more than 1, a foreign folder's float32 graph is
+                picked.
+            batch_tokens: See `Encoder`.
+            dim: See `Encoder`.
+
+        Returns:
+            The encoder.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            ModelFormatError: The folder is incomplete, damaged or of another version.
+            InvalidInputError: See `Encoder`.
+            ProviderError: See `Encoder`.
+        """
+        return cls(
+            _files(model, batch_size),
+            threads=threads,
+            provider=provider,
+            batch_size=batch_size,
+            batch_tokens=batch_tokens,
+            dim=dim,
+        )
+
+    @classmethod
+    def for_index(
+        cls,
+        config: IndexConfig,
+        model: str | Path | None = None,
+        *,
+        threads: int | None = None,
+        provider: Provider = "cpu",
+        batch_size: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> Encoder:
+        """Load the model that an index was made with, cut to the width of its vectors.
+
+            >>> index = Index.load("docs.index")
+            >>> retriever = Retriever(Encoder.for_index(index.config), index)
+
+        Args:
+            config: The index's settings.
+            model: See `load`; by default the bundled model that made the index, and where it was
+                none of them, the default one, which `Retriever` then refuses.
+            threads: See `Encoder`.
+            provider: See `Encoder`.
+            batch_size: See `load`.
+            batch_tokens: See `Encoder`.
+
+        Returns:
+            The encoder.
+
+        Raises:
+            ModelNotFoundError: See `load`.
+            ModelFormatError: See `load`.
+            InvalidInputError: See `Encoder`.
+            ProviderError: See `Encoder`.
+        """
+        model = model or bundled_model_of(config.model) or DEFAULT_MODEL
+        files = _files(model, batch_size)
+        return cls(
+            files,
+            threads=threads,
+            provider=provider,
+            batch_size=batch_size,
+            batch_tokens=batch_tokens,
+            dim=config.dim if config.dim in files.config.matryoshka_dims else None,
+        )
+
+    def encode_query(
+        self, texts: Sequence[str], *, progress: Progress | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Encode queries.
+
+        Args:
+            texts: The queries; may be empty, and so may a query.
+            progress: Called as texts are done.
+
+        Returns:
+            One (num_tokens, dim) float32 array a query, rows of length 1.
+
+        Raises:
+            InvalidInputError: texts is a bare string or holds something else than strings.
+            ProviderError: The device has not enough memory; a smaller batch_tokens needs less.
+        """
+        check_texts(texts)
+        tokenize = self._tokenizer.tokenize_query
+        encoded = self._encode(
+            texts, len, lambda text: [tokenize(text)], progress, self._tokenizer.query_limit
+        )
+        return [parts[0] for parts in encoded]
+
+    def encode_document(
+        self,
+        texts: Sequence[str],
+        *,
+        pool_factor: float = 1.0,
+        num_protected_tokens: int = 1,
+        pruning: Pruning | None = None,
+        progress: Progress | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Encode documents: skiplist tokens are dropped, then tokens may be pruned and pooled.
+
+        Args:
+            texts: The documents; may be empty, and so may a document.
+            pool_factor: How many token vectors become one on average; 1 pools nothing. See
+                `pruning.pool_tokens`.
+            num_protected_tokens: First token vectors that pooling leaves alone.
+            pruning: All the ways to keep fewer token vectors, in place of the two above; an
+                index's are in `index.config.pruning`.
+            progress: Called as texts are done.
+
+        Returns:
+            One (num_tokens, dim) float32 array a document, rows of length 1. A document may have
+            no tokens left when the skiplist holds all of them.
+
+        Raises:
+            InvalidInputError: texts is a bare string or holds something else than strings,
+                pool_factor or num_protected_tokens is out of range, or given beside pruning.
+            ProviderError: See `encode_query`.
+        """
+        check_texts(texts)
+        if pruning is None:
+            pruning = Pruning(pool_factor=pool_factor, num_protected_tokens=num_protected_tokens)
+        elif (pool_factor, num_protected_tokens) != (1.0, 1):
+            raise InvalidInputError("give pruning or pool_factor, got both.")
+        tokenize, window = self._tokenizer.tokenize_document, self.config.document_length
+        encoded = self._encode(texts, len, lambda text: [tokenize(text)], progress, window, pruning)
+        return [parts[0] for parts in encoded]
+
+    def encode_passages(
+        self,
+        texts: Sequence[str],
+        *,
+        titles: Sequence[str | None] | None = None,
+        splitting: Splitting | None = None,
+        pruning: Pruning | None = None,
+        progress: Progress | None = None,
+    ) -> list[list[Passage]]:
+        """Encode documents of any length, in passages that each fit the model's window.
+
+        A passage's vectors are those that `encode_document` gives for its title, a space and its
+        part of the text. A document that fits is one passage.
+
+        Args:
+            texts: The documents' texts.
+            titles: Their titles, which every passage is encoded with. One that would leave less
+                than a quarter of the window to the text is cut when the document does not fit.
+            splitting: How to split; an index's is in `index.config.splitting`.
+            pruning: Which token vectors to keep; an index's is in `index.config.pruning`.
+            progress: Called as documents are done.
+
+        Returns:
+            The passages of each document, at least one, in order.
+
+        Raises:
+            InvalidInputError: texts is a bare string or holds something else than strings, there
+                is not one title a text, or `splitting.max_tokens` leaves no room for text.
+            ProviderError: See `encode_query`.
+        """
+        check_texts(texts)
+        titles = checked_titles(titles, len(texts))
+        chosen = splitting or Splitting()
+        spans: list[list[tuple[int, int]]] = [[] for _ in texts]
+
+        def tokenize(number: int) -> list[TokenizedText]:
+            parts = self._tokenizer.tokenize_passages(texts[number], titles[number], chosen)
+            spans[number] = [(start, end) for start, end, _ in parts]
+            return [tokenized for _, _, tokenized in parts]
+
+        encoded = self._encode(
+            range(len(texts)),
+            lambda number: len(texts[number]) + len(titles[number] or ""),
+            tokenize,
+            progress,
+            self.config.document_length,
+            pruning or Pruning(),
+        )
+        return [
+            [Passage(*span, embedding) for span, embedding in zip(*both, strict=True)]
+            for both in zip(spans, encoded, strict=True)
+        ]
+
+    def document_token_ids(
+        self,
+        texts: Sequence[str],
+        *,
+        titles: Sequence[str | None] | None = None,
+        splitting: Splitting | None = None,
+    ) -> list[NDArray[np.int64]]:
+        """Return the ids of the tokens that documents have vectors of, before any pruning.
+
+        Args:
+            texts: The documents.
+            titles: Their titles.
+            splitting: How to split them, as `encode_passages` does; by default they are cut, as
+                `encode_document` does.
+
+        Returns:
+            One (num_tokens,) int64 array a document, one passage's ids after the other's.
+
+        Raises:
+            InvalidInputError: See `encode_passages`.
+        """
+        check_texts(texts)
+        found = []
+        for text, title in zip(texts, checked_titles(titles, len(texts)), strict=True):
+            if splitting is None:
+                parts = [self._tokenizer.tokenize_document(with_title(text, title))]
+            else:
+                parts = [p for *_, p in self._tokenizer.tokenize_passages(text, title, splitting)]
+            found.append(np.concatenate([np.asarray(p.input_ids)[p.keep] for p in parts]))
+        return found
+
+    def query_tokens(self, text: str) -> list[Token]:
+        """Describe the tokens that a query has vectors of, row for row of `encode_query`.
+
+        Args:
+            text: The query.
+
+        Returns:
+            One token a row; the span of special, marker and expansion tokens is None.
+
+        Raises:
+            InvalidInputError: text is not a string.
+        """
+        check_texts([text])
+        return self._tokenizer.query_tokens(text)
+
+    def document_tokens(self, text: str, *, title: str | None = None) -> list[Token]:
+        """Describe the tokens that a document or passage has vectors of, before any pruning.
+
+        They are, row for row, those of `encode_document` for title, space and text without
+        pruning or pooling; a model that pools on its own has fewer rows.
+
+        Args:
+            text: The document's or passage's text.
+            title: Its title.
+
+        Returns:
+            One token a row, spans being in `text`; the span of the title's tokens and of special
+            and marker tokens is None.
+
+        Raises:
+            InvalidInputError: text or title is not a string.
+        """
+        check_texts([text, title or ""])
+        joined = f"{title or ''} {text}"
+        shift = len(joined.lstrip()) - len(text)
+        tokens = self._tokenizer.document_tokens(with_title(text, title))
+        return [replace(token, span=_shifted(token.span, -shift)) for token in tokens]
+
+    def document_token_spans(self, text: str, *, title: str | None = None) -> NDArray[np.int64]:
+        """Return the spans of `document_tokens` as (num_tokens, 2) int64, (-1, -1) for None."""
+        tokens = self.document_tokens(text, title=title)
+        spans = [token.span or (-1, -1) for token in tokens]
+        return np.array(spans, dtype=np.int64).reshape(-1, 2)
+
+    def _kept(self, tokenized: TokenizedText, pruning: Pruning | None) -> NDArray[np.bool_]:
+        """Say which token vectors of a text stay, before any are compared with each other."""
+        keep = tokenized.keep
+        if pruning is not None and pruning.skiplist_ids:
+            stays = skiplist_mask(tokenized.input_ids, pruning.skiplist_ids)
+            stays[np.flatnonzero(keep)[: pruning.num_protected_tokens]] = True
+            keep = keep & stays
+        return keep
+
+    def _pruned(
+        self, embedding: NDArray[np.float32], pruning: Pruning | None
+    ) -> NDArray[np.float32]:
+        """Return what stays of the token vectors that `_kept` keeps."""
+        embedding = first_components(embedding, self.dim)
+        if pruning is None:
+            return embedding
+        embedding = pool_tokens(
+            embedding, self.config.pool_factor, self.config.num_protected_tokens
+        )
+        embedding = drop_tokens(embedding, pruning)
+        return pool_tokens(embedding, pruning.pool_factor, pruning.num_protected_tokens)
+
+    def _run(self, batch: Sequence[Part], pruning: Pruning | None) -> list[NDArray[np.float32]]:
+        """Return the kept token vectors of each part of a batch."""
+        items = [part.tokenized for part in batch]
+        input_ids = pad([item.input_ids for item in items], 0)
+        attention_mask = pad([item.attention_mask for item in items], 0)
+        if len(items) == 1:
+            keep = self._kept(items[0], pruning)
+            return [self._session.run(input_ids, attention_mask)[0][keep]]
+        length = input_ids.shape[1]
+        kept = [np.flatnonzero(self._kept(item, pruning)) for item in items]
+        rows = np.concatenate([places + n * length for n, places in enumerate(kept)])
+        found = self._session.run_rows(input_ids, attention_mask, rows)
+        return np.split(found, np.cumsum([len(places) for places in kept])[:-1])
+
+    def _encode(
+        self,
+        texts: Sequence[_Item],
+        size: Callable[[_Item], int],
+        tokenize: Callable[[_Item], Sequence[TokenizedText]],
+        progress: Progress | None,
+        window: int,
+        pruning: Pruning | None = None,
+    ) -> list[list[NDArray[np.float32]]]:
+        """Encode texts, or what stands for them: documents with a pruning, queries without.
+
+        Args:
+            texts: The texts.
+            size: How long a text is, in characters.
+            tokenize: A text to the parts that are encoded on their own.
+            progress: Called as texts are done.
+            window: Tokens of a part at most.
+            pruning: Which token vectors to keep.
+
+        Returns:
+            Embeddings of the parts, a list a text.
+        """
+        found: list[dict[int, NDArray[np.float32]]] = [{} for _ in texts]
+        wanted = [0] * len(texts)
+        overflow: list[int] = []
+        done = 0
+
+        def parts(text: int) -> Sequence[TokenizedText]:
+            tokenized = tokenize(texts[text])
+            wanted[text] = len(tokenized)
+            return tokenized
+
+        def collect(batch: Sequence[Part], embeddings: Sequence[NDArray[np.float32]]) -> None:
+            nonlocal done
+            for part, embedding in zip(batch, embeddings, strict=True):
+                found[part.text][part.number] = embedding
+                overflow.append(part.tokenized.overflow)
+                done += len(found[part.text]) == wanted[part.text]
+            if progress is not None:
+                progress(done, len(texts))
+
+        steps = Steps(
+            tokenize=parts,
+            run=lambda batch: self._run(batch, pruning),
+            finish=lambda batch, rows: [self._pruned(embedding, pruning) for embedding in rows],
+        )
+        in_batches([size(text) for text in texts], steps, self._batching, collect)
+        self._note_truncation(overflow, window)
+        return [[parts[n] for n in range(len(parts))] for parts in found]
+
+    def _note_truncation(self, overflow: list[int], window: int) -> None:
+        cut = sum(1 for lost in overflow if lost)
+        with self._counting:
+            first = cut > 0 and not self.truncated
+            self.truncated += cut
+        if first:
+            warnings.warn(
+                f"{cut} of {len(overflow)} texts were longer than the model's window of {window} "
+                "tokens; what came after was not encoded. Later ones are counted without a "
+                "warning.",
+                TruncationWarning,
+                stacklevel=4,
+            )
+
+
+def _files(model: str | Path, batch_size: int | None) -> ModelFiles:
+    """Find a model; of a foreign folder's graphs the float32 one where batches are asked for."""
+    return load_model_files(model, prefer="fp32" if (batch_size or 1) > 1 else None)
+
+
+def _shifted(span: tuple[int, int] | None, shift: int) -> tuple[int, int] | None:
+    """Move a span; None for one that ends before the text."""
+    if span is None or span[1] + shift <= 0:
+        return None
+    return max(span[0] + shift, 0), span[1] + shift
+
+
+def check_texts(texts: object) -> None:
+    """Raise InvalidInputError unless `texts` is a list of strings."""
+    if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
+        raise InvalidInputError(
+            f"texts must be a list of strings, got {type(texts).__name__}; "
+            "put a single text in a list."
+        )
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InvalidInputError(
+                f"texts must be strings, got {type(text).__name__} at position {position}."
+            )

@@ -1,0 +1,296 @@
+"""Find a model folder and check it before anything in it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pocket_colbert.config import OWN_SECTION, RECIPE_VERSION, ModelCard, ModelConfig
+from pocket_colbert.errors import InvalidInputError, ModelFormatError, ModelNotFoundError
+
+DEFAULT_MODEL = "small"
+"""The bundled model that is used when none is named."""
+
+RECIPE_FILE = "onnx_config.json"
+TOKENIZER_FILE = "tokenizer.json"
+_OLD_RECIPE_FILE = "config_sentence_transformers.json"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_RECIPE_LIMIT = 4 << 20
+_CARD_KEYS = ("precision", "model_file", "source", "licence", "quantization")
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A checked model folder.
+
+    Attributes:
+        folder: Where it is.
+        graph: The ONNX file.
+        tokenizer: The tokenizer file.
+        config: The recipe.
+        card: What else is known of the model.
+    """
+
+    folder: Path
+    graph: Path
+    tokenizer: Path
+    config: ModelConfig
+    card: ModelCard
+
+
+def bundled_models() -> tuple[str, ...]:
+    """Return the names of the models that ship with this package."""
+    folders = models_folder().iterdir()
+    return tuple(sorted(item.name for item in folders if (item / RECIPE_FILE).is_file()))
+
+
+def models_folder() -> Path:
+    """Return the folder that the bundled models are in."""
+    # Not importlib.resources, which brings tempfile, zipfile and more to a process that starts.
+    return Path(import_module("pocket_colbert.models").__path__[0])
+
+
+def bundled_model_of(made_with: str) -> str | None:
+    """Return the name of the bundled model of a fingerprint, None when it is none of them."""
+    return next(
+        (name for name in bundled_models() if _bundled_fingerprint(name) == made_with), None
+    )
+
+
+def _bundled_fingerprint(name: str) -> str:
+    """Return a bundled model's fingerprint from the hashes that its recipe lists, unchecked."""
+    recipe = _read_recipe(models_folder() / name)[1]
+    own = recipe[OWN_SECTION]
+    graph, tokenizer = (own["files"][key]["sha256"] for key in (own["model_file"], TOKENIZER_FILE))
+    return _fingerprint(recipe, graph, tokenizer)
+
+
+def _fingerprint(recipe: Mapping[str, Any], graph: str, tokenizer: str) -> str:
+    """Return what tells models apart: a sha256 over all that decides the vectors of a text.
+
+    That is the graph, the tokenizer and how texts are put to them; a card, a name or a report
+    written anew does not make a model another one.
+
+    Args:
+        recipe: The content of the recipe file.
+        graph: sha256 of the ONNX file.
+        tokenizer: sha256 of the tokenizer file.
+    """
+    own = recipe.get(OWN_SECTION, {})
+    about = {*_CARD_KEYS, "exporter", "files"}
+    parts = {
+        "graph": graph,
+        "tokenizer": tokenizer,
+        "recipe": {k: v for k, v in recipe.items() if k not in (OWN_SECTION, "model_name")},
+        "own": {key: value for key, value in own.items() if key not in about},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def find_model(model: str | Path) -> Path:
+    """Find the folder of a model.
+
+    Args:
+        model: A folder, the name of a bundled model, or a hub id `owner/name`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelNotFoundError: It is none of the three, or the hub cannot be reached and has no
+            copy of it in its cache.
+    """
+    path = Path(model)
+    if path.is_dir():
+        return path
+    if str(model) in bundled_models():
+        return models_folder() / str(model)
+    if isinstance(model, str) and _HUB_ID.fullmatch(model):
+        return _download(model)
+    raise ModelNotFoundError(
+        f"no model {str(model)!r}: it is not a folder, not a hub id (owner/name), and not one of "
+        f"the bundled models ({', '.join(bundled_models()) or 'none'})."
+    )
+
+
+def _download(hub_id: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ModelNotFoundError(
+            f"{hub_id!r} is not a folder; to fetch it from the hub: pip install huggingface_hub."
+        ) from error
+    patterns = [RECIPE_FILE, _OLD_RECIPE_FILE, TOKENIZER_FILE, "*.onnx", "*.onnx_data", "README.md"]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except Exception as error:  # many kinds: offline, no such repository, gated
+        raise ModelNotFoundError(
+            f"{hub_id!r} is not a folder here and could not be fetched from the hub: {error}. "
+            "Check the name and the connection, or give the path of a folder."
+        ) from error
+
+
+def load_model_files(model: str | Path, *, prefer: str | None = None) -> ModelFiles:
+    """Find a model folder and check its recipe and files.
+
+    Folders of this package's exporter are checked in full: version, names, sizes and sha256.
+    Folders of next-plaid's exporter carry no hashes; their recipe is checked and filled up.
+
+    Args:
+        model: See `find_model`.
+        prefer: "int8" or "fp32" picks one where another tool's folder has both graphs; without
+            it that is int8. Folders of this package's exporter hold one.
+
+    Returns:
+        The checked folder.
+
+    Raises:
+        ModelNotFoundError: See `find_model`.
+        ModelFormatError: The folder is incomplete, damaged or of another version.
+    """
+    folder = find_model(model)
+    recipe_file, recipe = _read_recipe(folder)
+    own = recipe.get(OWN_SECTION)
+    try:
+        if own is None:
+            return _foreign(folder, recipe, prefer)
+        return _ours(folder, recipe, own)
+    except InvalidInputError as error:
+        raise ModelFormatError(f"{recipe_file}: {error}") from error
+
+
+def _read_recipe(folder: Path) -> tuple[Path, Mapping[str, Any]]:
+    path = folder / RECIPE_FILE
+    if not path.is_file():
+        path = folder / _OLD_RECIPE_FILE
+    if not path.is_file():
+        raise ModelFormatError(
+            f"{folder} has no {RECIPE_FILE}, so it is not a model folder. "
+            "Make one from a checkpoint with pocket-colbert-export."
+        )
+    if path.stat().st_size > _RECIPE_LIMIT:
+        raise ModelFormatError(f"{path} is larger than {_RECIPE_LIMIT} bytes.")
+    data = path.read_bytes()
+    try:
+        recipe = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFormatError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(recipe, dict):
+        raise ModelFormatError(f"{path} must hold a JSON object, got {type(recipe).__name__}.")
+    return path, recipe
+
+
+def _ours(folder: Path, recipe: Mapping[str, Any], own: Mapping[str, Any]) -> ModelFiles:
+    if not isinstance(own, dict):
+        raise InvalidInputError(f"{OWN_SECTION} must be a JSON object, got {type(own).__name__}.")
+    version = own.get("format_version")
+    if version != RECIPE_VERSION:
+        raise ModelFormatError(
+            f"{folder} has recipe version {version!r}, this release reads {RECIPE_VERSION}; "
+            "update pocket-colbert or export the model again."
+        )
+    fields = {k: v for k, v in own.items() if k not in (*_CARD_KEYS, "format_version", "files")}
+    config = ModelConfig.from_json(recipe, {k: v for k, v in fields.items() if k != "exporter"})
+    hashes = _check_files(folder, own.get("files"))
+    model_file = str(own.get("model_file"))
+    for name in (model_file, TOKENIZER_FILE):
+        if name not in hashes:
+            raise InvalidInputError(
+                f"{OWN_SECTION}.files must list {name!r}, got {sorted(hashes)}."
+            )
+    card = ModelCard(
+        precision=str(own.get("precision", "unknown")),
+        model_file=model_file,
+        source=str(own.get("source", "")),
+        licence=str(own.get("licence", "unknown")),
+        fingerprint=_fingerprint(recipe, hashes[model_file], hashes[TOKENIZER_FILE]),
+        quantization=own.get("quantization") or {},
+    )
+    return ModelFiles(folder, folder / model_file, folder / TOKENIZER_FILE, config, card)
+
+
+def _check_files(folder: Path, files: object) -> Mapping[str, str]:
+    """Compare size and sha256 of every listed file; return the hashes by name."""
+    if not isinstance(files, dict) or not files:
+        raise InvalidInputError(f"{OWN_SECTION}.files must list the folder's files, got {files!r}.")
+    for name, expected in files.items():
+        if not name or name != Path(name).name or "\\" in name or ":" in name:
+            raise InvalidInputError(f"file name {name!r} would lead out of the folder.")
+        path = folder / name
+        if not path.is_file() or path.is_symlink() and not _stays(path, folder):
+            raise ModelFormatError(f"{path} is listed in the recipe but is not there.")
+        if not isinstance(expected, dict) or set(expected) != {"bytes", "sha256"}:
+            raise InvalidInputError(f"{name!r} must be listed with 'bytes' and 'sha256'.")
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            raise ModelFormatError(
+                f"{path} is damaged: it has {size} bytes, the recipe says {expected['bytes']}. "
+                "Export or download it again."
+            )
+        found = _sha256(path)
+        if found != expected["sha256"]:
+            raise ModelFormatError(
+                f"{path} is damaged: its sha256 is {found[:12]}..., the recipe says "
+                f"{str(expected['sha256'])[:12]}.... Export or download it again."
+            )
+    return {name: expected["sha256"] for name, expected in files.items()}
+
+
+def _sha256(path: Path) -> str:
+    # `files` brings NumPy, which completing a model's name at the key press must not wait for.
+    from pocket_colbert.storage.files import hash_file
+
+    return hash_file(path).sha256
+
+
+def _stays(path: Path, folder: Path) -> bool:
+    """Say whether a link may be followed; a hub cache links into its own `blobs` folder."""
+    target, root = path.resolve(), folder.resolve()
+    hub_cache = root.parent.parent if root.parent.name == "snapshots" else root
+    return target.is_file() and (target.is_relative_to(root) or target.is_relative_to(hub_cache))
+
+
+def _foreign(folder: Path, recipe: Mapping[str, Any], prefer: str | None) -> ModelFiles:
+    """Read a folder of next-plaid's exporter: no hashes, skiplist as words, one or two graphs."""
+    graphs = {"int8": folder / "model_int8.onnx", "fp32": folder / "model.onnx"}
+    order = [prefer] if prefer else ["int8", "fp32"]
+    precision = next((name for name in order if graphs[name].is_file()), None)
+    if precision is None:
+        raise ModelFormatError(f"{folder} has no {' or '.join(graphs[n].name for n in order)}.")
+    tokenizer = folder / TOKENIZER_FILE
+    if not tokenizer.is_file():
+        raise ModelFormatError(f"{folder} has no {TOKENIZER_FILE}.")
+    words = recipe.get("skiplist_words") or []
+    own: dict[str, Any] = {"skiplist_ids": _foreign_skiplist(tokenizer, words)}
+    if recipe.get("do_query_expansion") is None:
+        own["do_query_expansion"] = True  # PyLate's default, which its saves may leave out
+    config = ModelConfig.from_json(recipe, own)
+    hashes = [_sha256(path) for path in (graphs[precision], tokenizer)]
+    card = ModelCard(
+        precision=precision,
+        model_file=graphs[precision].name,
+        source=config.model_name,
+        fingerprint=_fingerprint(recipe, *hashes),
+    )
+    return ModelFiles(folder, graphs[precision], tokenizer, config, card)
+
+
+def _foreign_skiplist(tokenizer: Path, words: object) -> list[int]:
+    """Look the skiplist up in the tokenizer file, as whole tokens."""
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InvalidInputError(f"skiplist_words must be a list of texts, got {words!r}.")
+    try:
+        content = json.loads(tokenizer.read_text(encoding="utf-8"))
+        vocabulary = content["model"]["vocab"]
+        if isinstance(vocabulary, list):  # Unigram: [token, score] pairs
+            vocabulary = {token: position for position, (token, _) in enumerate(vocabulary)}
+        added = {item["content"]: item["id"] for item in content.get("added_tokens", [])}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFormatError(f"{tokenizer} is not a usable tokenizer: {error!r}.") from error
+    return [vocabulary.get(word, added.get(word)) for word in words if word in vocabulary | added]

@@ -1,0 +1,304 @@
+"""Text to token ids, as the recipe says. The only importer of `tokenizers`."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from pocket_colbert.config import ModelConfig, Splitting
+from pocket_colbert.errors import InvalidInputError, ModelFormatError
+from pocket_colbert.text_splitting import split, with_title
+from pocket_colbert.vectors.pruning import skiplist_mask
+
+_SEGMENT = 100_000
+"""Characters of a long text that are tokenised at a time: the library takes about 200 bytes for
+each."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token that has a vector, for people.
+
+    Attributes:
+        label: Its part of the text, or its name when it has none, such as "[CLS]".
+        span: Where that part starts and ends in the text, in characters; None when it has none.
+    """
+
+    label: str
+    span: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """One text as the graph takes it, unpadded.
+
+    Attributes:
+        input_ids: (length,) int64.
+        attention_mask: (length,) int64, 0 for expansion tokens that are not attended to.
+        keep: (length,) bool, which token vectors belong to the result.
+        overflow: Tokens that did not fit the window and were cut off.
+    """
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    keep: NDArray[np.bool_]
+    overflow: int
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the whole text has, those that were cut off included."""
+        return len(self.input_ids) + self.overflow
+
+
+def _without_length_limits(path: Path) -> tokenizers.Tokenizer:
+    try:
+        backend = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust side raises plain Exception
+        raise ModelFormatError(f"{path} is not a usable tokenizer: {error}.") from error
+    backend.no_padding()
+    backend.no_truncation()
+    return backend
+
+
+class Tokenizer:
+    """Markers, truncation, query expansion and skiplist over one `tokenizer.json`.
+
+    Truncation is done here and not by the library: queries and documents have different windows,
+    several threads share one tokenizer, and the number of lost tokens is part of the result.
+    """
+
+    def __init__(self, path: Path, config: ModelConfig) -> None:
+        """Read the tokenizer file.
+
+        Args:
+            path: `tokenizer.json`.
+            config: The recipe.
+
+        Raises:
+            ModelFormatError: The file cannot be read, or lacks what the recipe relies on.
+        """
+        self._backend = _without_length_limits(path)
+        self._config = config
+        ids = [config.query_prefix_id, config.document_prefix_id, config.mask_token_id]
+        highest = max([*(i for i in ids if i is not None), *config.skiplist_ids, 0])
+        known = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        if highest > known:
+            raise ModelFormatError(
+                f"the recipe beside {path} names token id {highest}, "
+                f"but the tokenizer's highest is {known}."
+            )
+        empty = self._backend.encode("").ids
+        probe = self._backend.encode("a").ids
+        lead = 0
+        while lead < min(len(empty), len(probe)) and empty[lead] == probe[lead]:
+            lead += 1
+        self._lead, self._trail = lead, len(empty) - lead
+        room = len(empty) + 2
+        if min(config.query_length, config.document_length) < room:
+            raise ModelFormatError(
+                f"query_length and document_length must be >= {room} for this tokenizer, "
+                f"got {config.query_length} and {config.document_length}."
+            )
+        self._skiplist = frozenset(config.skiplist_ids)
+
+    @property
+    def query_limit(self) -> int:
+        """Tokens of a query at most; what comes after is cut."""
+        config = self._config
+        grows = config.do_query_expansion and config.query_expansion_strategy == "min"
+        return max(config.query_length, (grows and config.query_max_length) or 0)
+
+    def tokenize_query(self, text: str) -> TokenizedText:
+        """Tokenise one query: marker, window, expansion."""
+        config = self._config
+        length = config.query_length
+        ids, overflow = self._encode(
+            text, config.query_prefix, config.query_prefix_id, self.query_limit
+        )
+        attention = np.ones(len(ids), dtype=np.int64)
+        keep = self._keep(ids, "query")
+        padding = length - len(ids)
+        if config.do_query_expansion and padding > 0:
+            mask_token_id = config.mask_token_id
+            assert mask_token_id is not None  # ModelConfig checks it
+            ids = np.concatenate([ids, np.full(padding, mask_token_id, dtype=np.int64)])
+            attend = int(config.attend_to_expansion_tokens)
+            attention = np.concatenate([attention, np.full(padding, attend, dtype=np.int64)])
+            expansion = np.ones(padding, dtype=bool)
+            if "query" in config.skiplist_tasks and mask_token_id in self._skiplist:
+                expansion[:] = False
+            keep = np.concatenate([keep, expansion])
+        return TokenizedText(ids, attention, keep, overflow)
+
+    def tokenize_document(self, text: str) -> TokenizedText:
+        """Tokenise one document: marker, window, skiplist."""
+        config = self._config
+        ids, overflow = self._encode(
+            text, config.document_prefix, config.document_prefix_id, config.document_length
+        )
+        return TokenizedText(
+            ids, np.ones(len(ids), dtype=np.int64), self._keep(ids, "document"), overflow
+        )
+
+    def tokenize_passages(
+        self, text: str, title: str | None, splitting: Splitting
+    ) -> list[tuple[int, int, TokenizedText]]:
+        """Tokenise a document of any length, in passages that each fit the window.
+
+        Args:
+            text: The document's text.
+            title: Its title, which every passage starts with. One that would leave less than a
+                quarter of the window to the text is cut when the document does not fit.
+            splitting: How to split.
+
+        Returns:
+            For each passage where it starts and ends in the text, in characters, and what
+            `tokenize_document` gives for `with_title` of that part. A document that fits is one
+            passage.
+
+        Raises:
+            InvalidInputError: `splitting.max_tokens` leaves no room beside the markers.
+        """
+        limit = self._config.document_length
+        window = min(splitting.max_tokens or limit, limit)
+        title = title or ""
+        # Tokenising a text that is surely too long as a whole would be for nothing.
+        if len(text) <= 10 * window:
+            whole = self.tokenize_document(with_title(text, title))
+            if whole.num_tokens <= window:
+                return [(0, len(text), whole)]
+        room = window - self.tokenize_document("").num_tokens
+        if room < 1:
+            raise InvalidInputError(
+                f"max_tokens must be above the {window - room} that this model's markers take, "
+                f"got {splitting.max_tokens}."
+            )
+        offsets, title_offsets = self._text_offsets(text), self._text_offsets(title)
+        if not len(offsets):
+            return [(0, len(text), self.tokenize_document(with_title(text, title)))]
+        # With a small window more than a quarter: a rare character can take several tokens.
+        budget = max(room - len(title_offsets), min(room, max(window // 4, 8)))
+        spare = room - budget
+        if len(title_offsets) > spare:
+            title = title[slice(*split(title, title_offsets, spare, 0)[0])] if spare else ""
+        found = []
+
+        def add(start: int, end: int, offsets: NDArray[np.int64], budget: int) -> None:
+            for first, last in split(text[start:end], offsets, budget, splitting.overlap):
+                part = text[start + first : start + last]
+                tokenized = self.tokenize_document(with_title(part, title))
+                # A part may have more tokens than it had in the whole, with BPE for one.
+                if tokenized.num_tokens <= window or budget == 1:
+                    found.append((start + first, start + last, tokenized))
+                else:
+                    add(start + first, start + last, self._text_offsets(part), budget // 2)
+
+        add(0, len(text), offsets, budget)
+        return found
+
+    def query_tokens(self, text: str) -> list[Token]:
+        """Describe the tokens that a query has vectors of, as `tokenize_query` keeps them."""
+        config = self._config
+        return self._tokens(
+            text, config.query_prefix, config.query_prefix_id, self.tokenize_query(text)
+        )
+
+    def document_tokens(self, text: str) -> list[Token]:
+        """Describe the tokens that a document has vectors of, as `tokenize_document` keeps them."""
+        config = self._config
+        return self._tokens(
+            text, config.document_prefix, config.document_prefix_id, self.tokenize_document(text)
+        )
+
+    def _tokens(
+        self, text: str, prefix: str, prefix_id: int | None, tokenized: TokenizedText
+    ) -> list[Token]:
+        before = prefix if prefix_id is None else ""
+        offsets = self._spans(text, self._backend_encode(text, before).offsets, before).tolist()
+        if prefix_id is not None:
+            offsets.insert(1, [0, 0])
+        end = len(offsets) - self._trail
+        del offsets[end - tokenized.overflow : end]
+        offsets += [[0, 0]] * (len(tokenized.input_ids) - len(offsets))
+        tokens = []
+        for token_id, (start, end), keep in zip(
+            tokenized.input_ids.tolist(), offsets, tokenized.keep, strict=True
+        ):
+            if not keep:
+                continue
+            part = text[start:end].strip()
+            if part:
+                # Byte-level tokens start with their space; the library leaves off last accents.
+                start = text.index(part, start)
+                end = start + len(part)
+                while end < len(text) and unicodedata.combining(text[end]):
+                    end += 1
+                tokens.append(Token(text[start:end], (start, end)))
+            else:
+                tokens.append(Token(self._backend.id_to_token(token_id) or "", None))
+        return tokens
+
+    def _spans(
+        self, text: str, offsets: list[tuple[int, int]], prefix: str = ""
+    ) -> NDArray[np.int64]:
+        """Turn offsets (num_tokens, 2) in what the library got into such in the text itself."""
+        spans = np.array(offsets, dtype=np.int64).reshape(-1, 2) - len(prefix)
+        spans = np.maximum(spans, 0)
+        if self._config.do_lower_case and len(text.lower()) != len(text):
+            origin = np.repeat(np.arange(len(text)), [len(letter.lower()) for letter in text])
+            origin = np.append(origin, len(text))
+            # By its last character, so that an end is never inside of what became two.
+            ends = origin[np.maximum(spans[:, 1] - 1, 0)] + 1
+            starts = origin[spans[:, 0]]
+            spans = np.stack([starts, np.where(spans[:, 1] > spans[:, 0], ends, starts)], axis=1)
+        return spans
+
+    def _text_offsets(self, text: str) -> NDArray[np.int64]:
+        """Find where the tokens of a text of any length are, without markers: (num_tokens, 2)."""
+        found = [np.empty((0, 2), np.int64)]
+        start = 0
+        while start < len(text):
+            end = start + _SEGMENT
+            if end < len(text):
+                space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
+                end = space if space > 0 else end
+            segment = text[start:end]
+            encoding = self._backend_encode(segment, "", add_special_tokens=False)
+            found.append(self._spans(segment, encoding.offsets) + start)
+            start = end
+        return np.concatenate(found)
+
+    def _backend_encode(self, text: str, prefix: str, add_special_tokens: bool = True) -> Any:
+        if self._config.do_lower_case:
+            text = text.lower()
+        try:
+            return self._backend.encode(prefix + text, add_special_tokens=add_special_tokens)
+        except (TypeError, UnicodeError) as error:  # a lone surrogate has no UTF-8 form
+            raise InvalidInputError(f"text must be valid Unicode, got {text[:40]!r}.") from error
+
+    def _encode(
+        self, text: str, prefix: str, prefix_id: int | None, limit: int
+    ) -> tuple[NDArray[np.int64], int]:
+        ids = self._backend_encode(text, prefix if prefix_id is None else "").ids
+        if prefix_id is not None:
+            # Behind [CLS], as PyLate and Stanford ColBERT do. Without a leading special token
+            # PyLate still puts it second; that is a place, not a rule, so it is kept.
+            ids = [*ids[:1], prefix_id, *ids[1:]]
+        overflow = max(len(ids) - limit, 0)
+        if overflow:
+            ids = ids[: limit - self._trail] + ids[len(ids) - self._trail :]
+        return np.array(ids, dtype=np.int64), overflow
+
+    def _keep(self, ids: NDArray[np.int64], task: str) -> NDArray[np.bool_]:
+        keep = np.ones(len(ids), dtype=bool)
+        if task in self._config.skiplist_tasks and self._skiplist:
+            keep &= skiplist_mask(ids, self._skiplist)
+        if task == "document" and self._config.keep_only_token_ids:
+            keep &= np.isin(ids, np.array(self._config.keep_only_token_ids, dtype=np.int64))
+        return keep

@@ -1,0 +1,3 @@
+"""One query over segments: scores, keywords, fusion, explanations and snippets."""
+
+from __future__ import annotations

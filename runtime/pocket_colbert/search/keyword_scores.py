@@ -1,0 +1,118 @@
+"""BM25 over all segments of an index, and its fusion with MaxSim."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.storage.segment import Segment
+
+_LEAST = 1e-6
+"""What SQLite's BM25 gives for the rarity of a word that is in half of all passages or more."""
+
+_RRF = 60
+"""Cormack, Clarke & Büttcher 2009 (SIGIR), section 2."""
+
+
+def words(text: str, trigrams: bool) -> list[str]:
+    """List the different words of a query; their endings and accents are SQLite's affair.
+
+    Combining marks, as of decomposed accents and Indic vowels, belong to the word they are in.
+
+    Args:
+        text: The query.
+        trigrams: Whether any three characters of a word are one of their own.
+    """
+    found = "".join(char if _in_word(char) else " " for char in text).split()
+    if trigrams:
+        found = [word[n : n + 3] for word in found for n in range(len(word) - 2)]
+    return list({word.lower(): word for word in found}.values())
+
+
+def bm25(segments: Sequence[Segment], query: str) -> list[NDArray[np.float32]]:
+    """Score all documents by BM25, as SQLite's FTS5 computes it for a query of single words.
+
+    FTS5 takes a word's rarity from its own segment, where a small one would be beside the point;
+    here it is taken from all segments, so that scores do not depend on how documents came in. Only
+    the mean length of a passage, to which lengths are related, is the segment's own. Words in
+    half of the passages or more count next to nothing in FTS5 and are left out here, unless there
+    are no others.
+
+    Args:
+        segments: The segments; deleted documents still count for the rarity of words.
+        query: The query.
+
+    Returns:
+        (num_documents,) float32 each: the score of the best passage, 0 without any of the words.
+    """
+    totals = [len(segment.rows.lengths) for segment in segments]
+    weighed = []
+    trigrams = bool(segments) and segments[0].documents.has_trigrams()
+    for word in words(query, trigrams):
+        counts = [segment.documents.keyword_count(word) for segment in segments]
+        if sum(counts):
+            weighed.append((word, counts, _rarity(sum(counts), sum(totals))))
+    if any(rarity > _LEAST for _, _, rarity in weighed):
+        weighed = [item for item in weighed if item[2] > _LEAST]
+    found = []
+    for number, segment in enumerate(segments):
+        scores = np.zeros(totals[number], dtype=np.float64)
+        for word, counts, rarity in weighed:
+            if counts[number]:
+                passages, gains = segment.documents.keyword_scores(word)
+                scores[passages] += gains * (rarity / _rarity(counts[number], totals[number]))
+        found.append(segment.by_document(None, scores.astype(np.float32))[1])
+    return found
+
+
+def fuse(
+    maxsim: NDArray[np.float32],
+    bm25_scores: NDArray[np.float32],
+    method: str,
+    keyword_weight: float,
+) -> NDArray[np.float32]:
+    """Make one score of two, for documents that either search found.
+
+    Args:
+        maxsim: (n,) float32; -inf for documents without token vectors.
+        bm25_scores: (n,) float32; 0 for documents without any word of the query.
+        method: "rrf" or "weighted", see `SearchParameters.hybrid`.
+        keyword_weight: See `SearchParameters`.
+
+    Returns:
+        (n,) float32, larger is better.
+    """
+    if method == "rrf":
+        by_maxsim = np.where(np.isfinite(maxsim), 1 / (_RRF + _ranks(maxsim)), 0.0)
+        by_words = np.where(bm25_scores > 0, 1 / (_RRF + _ranks(bm25_scores)), 0.0)
+        return (by_maxsim + by_words).astype(np.float32)
+    fused = (1 - keyword_weight) * _scaled(maxsim) + keyword_weight * _scaled(bm25_scores)
+    return fused.astype(np.float32)
+
+
+def _in_word(char: str) -> bool:
+    return char == "_" or char.isalnum() or unicodedata.category(char).startswith("M")
+
+
+def _rarity(count: int, total: int) -> float:
+    """Return the inverse document frequency as SQLite's FTS5 computes it."""
+    return max(float(np.log((total - count + 0.5) / (count + 0.5))), _LEAST)
+
+
+def _ranks(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return ranks from 1; equal scores share the better one."""
+    ordered = np.sort(-scores)
+    return (np.searchsorted(ordered, -scores, side="left") + 1).astype(np.float64)
+
+
+def _scaled(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Scale finite scores to 0 to 1; what has none gets 0."""
+    finite = np.isfinite(scores)
+    if not finite.any():
+        return np.zeros(len(scores))
+    low, high = float(scores[finite].min()), float(scores[finite].max())
+    scaled = np.where(finite, scores, low).astype(np.float64) - low
+    return scaled / (high - low) if high > low else np.where(finite, 1.0, 0.0)

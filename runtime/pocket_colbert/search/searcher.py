@@ -1,0 +1,255 @@
+"""One query over the segments of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.config import SearchParameters
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.search.keyword_scores import bm25, fuse
+from pocket_colbert.storage.segment import Segment
+from pocket_colbert.types import Hit, PassageHit
+from pocket_colbert.vectors.codec import QueryCodes, check_embedding
+from pocket_colbert.vectors.pruning import merge_duplicate_query_tokens
+from pocket_colbert.vectors.top_k import top_k
+
+Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Documents of a segment and their scores."""
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What is asked of all segments.
+
+    Attributes:
+        segments: The segments, oldest first.
+        k: How many documents at most.
+        parameters: How to search.
+        allowed: (num_documents,) bool a segment, which documents may be found; None for all.
+        exact: Whether every allowed document is scored, whatever the parameters say.
+        threads: Threads that one search may use.
+    """
+
+    segments: Sequence[Segment]
+    k: int
+    parameters: SearchParameters
+    allowed: Sequence[NDArray[np.bool_] | None]
+    exact: bool
+    threads: int
+
+    def run(
+        self, query: NDArray[np.float32], text: str | None, executor: Executor | None
+    ) -> list[Hit]:
+        """Find the best documents for one query.
+
+        Args:
+            query: (query_tokens, dim) float32.
+            text: The query's text, needed for keywords.
+            executor: Scores parts side by side when given.
+        """
+        codes = list(self._codes(query)) if len(query) else []
+        if self.parameters.hybrid != "off":
+            found = self._with_keywords(codes, text or "", executor)
+        else:
+            # An approximate search may have missed a document's best passage.
+            found = [
+                self._rescored(n, codes, *part)
+                for n, part in enumerate(self._by_maxsim(codes, self.k, executor))
+            ]
+        places = [(number, int(p)) for number, (hits, _) in enumerate(found) for p in hits]
+        scores = np.concatenate([np.empty(0, np.float32), *(scores for _, scores in found)])
+        order = top_k(scores, self.k)
+        return self._hits([places[n] for n in order], scores[order], codes)
+
+    def _codes(self, query: NDArray[np.float32]) -> Iterator[QueryCodes]:
+        weights = None
+        if self.parameters.query_tolerance > 0:
+            query, weights = merge_duplicate_query_tokens(query, self.parameters.query_tolerance)
+        codec, codes = None, None
+        for segment in self.segments:
+            if codec is None or codes is None or not segment.rows.codec.same_as(codec):
+                codec = segment.rows.codec
+                codes = codec.encode_query(query, weights)
+            yield codes
+
+    def _by_maxsim(
+        self, codes: Sequence[QueryCodes], k: int, executor: Executor | None
+    ) -> list[Scored]:
+        """Return the best documents of each segment, none for a query without tokens."""
+        found: list[Scored] = []
+        if not codes:
+            return found
+        for segment, query, allowed in zip(self.segments, codes, self.allowed, strict=True):
+            if self.exact:
+                part = segment.exact(
+                    query, k, allowed=allowed, executor=executor, threads=self.threads
+                )
+            else:
+                part = segment.search(
+                    query, k, parameters=self.parameters, allowed=allowed, executor=executor,
+                    threads=self.threads,
+                )  # fmt: skip
+            found.append(part)
+        return found
+
+    def _rescored(
+        self, number: int, codes: Sequence[QueryCodes], documents: NDArray[np.int64],
+        scores: NDArray[np.float32],
+    ) -> Scored:  # fmt: skip
+        segment = self.segments[number]
+        if segment.first_passages is None or not len(documents):
+            return documents, scores
+        documents = np.sort(documents)
+        return documents, self._maxsim_of(number, codes, documents)
+
+    def _maxsim_of(
+        self, number: int, codes: Sequence[QueryCodes], documents: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Score some documents (ascending) of a segment exactly; -inf without query tokens."""
+        if not codes or not len(documents):
+            return np.full(len(documents), -np.inf, np.float32)
+        segment = self.segments[number]
+        return segment.by_document(*segment.scores_of(codes[number], documents))[1]
+
+    def _with_keywords(
+        self, codes: Sequence[QueryCodes], text: str, executor: Executor | None
+    ) -> list[Scored]:
+        by_words: list[NDArray[np.float32]] = []
+        for segment, allowed, scores in zip(
+            self.segments, self.allowed, bm25(self.segments, text), strict=True
+        ):
+            mask = segment.living(allowed)
+            by_words.append(scores if mask is None else np.where(mask, scores, np.float32(0)))
+        with_words = [
+            (np.arange(len(scores)), np.where(scores > 0, scores, np.float32(-np.inf)))
+            for scores in by_words
+        ]
+        if self.parameters.hybrid == "keywords":
+            return with_words
+        depth = max(self.parameters.depth, self.k)
+        chosen = [
+            np.union1d(maxsim, words)
+            for maxsim, words in zip(
+                _best(self._by_maxsim(codes, depth, executor), depth, by_words),
+                _best(with_words, depth, by_words),
+                strict=True,
+            )
+        ]
+        maxsim_scores = [self._maxsim_of(n, codes, part) for n, part in enumerate(chosen)]
+        fused = fuse(
+            np.concatenate([np.empty(0, np.float32), *maxsim_scores]),
+            np.concatenate(
+                [np.empty(0, np.float32)]
+                + [scores[n] for scores, n in zip(by_words, chosen, strict=True)]
+            ),
+            self.parameters.hybrid,
+            self.parameters.keyword_weight,
+        )
+        ends = np.cumsum([len(documents) for documents in chosen])
+        return list(zip(chosen, np.split(fused, ends[:-1]), strict=True)) if len(ends) else []
+
+    def _hits(
+        self,
+        places: Sequence[tuple[int, int]],
+        scores: NDArray[np.float32],
+        codes: Sequence[QueryCodes],
+    ) -> list[Hit]:
+        known = dict(zip(places, scores.tolist(), strict=True))
+        hits = {}
+        for number in {segment for segment, _ in places}:
+            segment = self.segments[number]
+            positions = sorted(position for n, position in places if n == number)
+            documents = segment.documents.get(positions)
+            if segment.first_passages is None and self.parameters.hybrid == "off":
+                scored = [np.array([known[number, p]], np.float32) for p in positions]
+            elif codes:
+                scored = segment.scores_by_document(codes[number], np.array(positions))
+            else:
+                scored = [np.empty(0, np.float32) for _ in positions]
+            for position, each in zip(positions, scored, strict=True):
+                document = documents[position]
+                spans = segment.spans(position, document.text)
+                best = top_k(each, self.parameters.passages)
+                hits[number, position] = Hit(
+                    document.document_id,
+                    known[number, position],
+                    document.text,
+                    document.title,
+                    document.metadata,
+                    tuple(PassageHit(spans[n][0], spans[n][1], float(each[n])) for n in best),
+                )
+        return [hits[place] for place in places]
+
+
+def _best(found: Sequence[Scored], k: int, segments: Sequence[object]) -> list[NDArray[np.int64]]:
+    """Return the documents, a segment each, that are among the best k of all segments."""
+    if not found:
+        return [np.empty(0, np.int64) for _ in segments]
+    scores = np.concatenate([scores for _, scores in found])
+    chosen = np.zeros(len(scores), dtype=bool)
+    chosen[top_k(scores, k)] = True
+    ends = np.cumsum([len(scores) for _, scores in found])
+    return [
+        documents[part]
+        for (documents, _), part in zip(found, np.split(chosen, ends[:-1]), strict=True)
+    ]
+
+
+def checked_queries(
+    query_embeddings: Sequence[NDArray[Any]], k: int, dim: int
+) -> list[NDArray[np.float32]]:
+    """Return what is searched for, as one (query_tokens, dim) float32 array a query.
+
+    Raises:
+        InvalidInputError: k is below 1, or a query is not such an array.
+    """
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise InvalidInputError(f"k must be a whole number >= 1, got {k!r}.")
+    if isinstance(query_embeddings, np.ndarray) and query_embeddings.ndim == 2:
+        raise InvalidInputError("query_embeddings must be a list of arrays, got one array.")
+    return [check_embedding(query, dim, "query embedding") for query in query_embeddings]
+
+
+def checked_parameters(parameters: SearchParameters | None) -> SearchParameters:
+    """Return how to search, by default as `SearchParameters()` says.
+
+    Raises:
+        InvalidInputError: It is something else, such as a dictionary.
+    """
+    if not isinstance(parameters, SearchParameters | None):
+        raise InvalidInputError(
+            f"parameters must be SearchParameters(...), got {type(parameters).__name__}."
+        )
+    return parameters or SearchParameters()
+
+
+def query_texts_of(
+    texts: Sequence[str] | None, count: int, parameters: SearchParameters, keywords: str
+) -> Sequence[str]:
+    """Return the texts of queries, which only a hybrid search needs.
+
+    Raises:
+        InvalidInputError: They are needed and missing, or the index has no keywords.
+    """
+    if parameters.hybrid == "off":
+        return [""] * count
+    if keywords == "none":
+        raise InvalidInputError(
+            "hybrid search needs an index with keywords, this one was made with keywords='none'."
+        )
+    queries = None if texts is None or isinstance(texts, str) else list(texts)
+    if (
+        queries is None
+        or len(queries) != count
+        or not all(isinstance(query, str) for query in queries)
+    ):
+        raise InvalidInputError(
+            f"hybrid search needs texts, a list of the texts of the {count} queries, got {texts!r}."
+        )
+    return queries

@@ -1,0 +1,235 @@
+"""The one file of an index folder that changes: which segments there are, and their checksums.
+
+DIR/manifest.json           this file, replaced in one step by every commit
+DIR/writer.lock writer.json held by the writer, if there is one, and who that is
+DIR/replacement/            an index that will replace this one, while it is made
+DIR/deleted/NAME-COMMIT.bits    one bit a document of segment NAME, set for those deleted
+DIR/segments/NAME/          written once, never changed; numbers are little-endian
+    codes.u8                token vectors as `Codec` writes them, passage after passage
+    scales.f16              their scales
+    lengths.i32             number of token vectors of each passage
+    passages.i32            number of passages of each document, where any has several
+    codec.json              what the codes were written with
+    documents.sqlite        ids, titles, texts, metadata, spans of passages, keywords
+    centroids.u8            these four, or none, are the inverted file for approximate search
+    centroid_scales.f32
+    list_lengths.i32
+    lists.bin               uint16 or uint32
+
+Format 2 had no passages, keywords, deleted documents or table of metadata. Format 1 had codes.i8,
+offsets.i64, scales.f32 with one scale a document, and perhaps graph.usearch in their place. Both
+are read; `compact` writes their documents anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pocket_colbert.config import IndexConfig
+from pocket_colbert.errors import IndexFormatError, IndexNotFoundError, InvalidInputError
+from pocket_colbert.storage.files import FileEntry, remove, replace, write_file
+
+FORMAT = "pocket-colbert-index"
+VERSION = 3
+MANIFEST_FILE = "manifest.json"
+SEGMENTS_FOLDER = "segments"
+DELETED_FOLDER = "deleted"
+CODES_FILE = "codes.u8"
+DOCUMENTS_FILE = "documents.sqlite"
+PASSAGES_FILE = "passages.i32"
+INVERTED_FILES = ("centroids.u8", "centroid_scales.f32", "list_lengths.i32", "lists.bin")
+
+_FILES = {CODES_FILE, "scales.f16", "lengths.i32", "codec.json", DOCUMENTS_FILE}
+_FILES_VERSION_1 = {"codes.i8", "offsets.i64", "scales.f32", DOCUMENTS_FILE}
+_ALLOWED = (
+    *(
+        _FILES | passages | inverted
+        for passages in (set(), {PASSAGES_FILE})
+        for inverted in (set(), set(INVERTED_FILES))
+    ),
+    _FILES_VERSION_1,
+    _FILES_VERSION_1 | {"graph.usearch"},
+)
+
+_NAME = re.compile(r"[0-9]{6,12}-[0-9a-f]{8}")
+_MANIFEST_LIMIT = 64 << 20
+_MAX_COUNT = 1 << 48
+
+
+@dataclass(frozen=True)
+class DeletedEntry:
+    """Which documents of a segment are deleted.
+
+    Attributes:
+        count: How many.
+        generation: The commit that wrote the file.
+        file: The file's size and sha256.
+    """
+
+    count: int
+    generation: int
+    file: FileEntry
+
+
+@dataclass(frozen=True)
+class SegmentEntry:
+    """What the manifest says of a segment.
+
+    Attributes:
+        name: Its folder under `segments`.
+        num_documents: Documents in it, deleted ones included.
+        num_passages: Passages in it.
+        num_tokens: Token vectors in it.
+        files: Its files by name.
+        deleted: Which of the documents are deleted, None for none.
+    """
+
+    name: str
+    num_documents: int
+    num_passages: int
+    num_tokens: int
+    files: Mapping[str, FileEntry]
+    deleted: DeletedEntry | None = None
+
+    def folder(self, index_folder: Path) -> Path:
+        """Return where its files are."""
+        return index_folder / SEGMENTS_FOLDER / self.name
+
+    def paths(self, index_folder: Path) -> Iterator[tuple[Path, FileEntry]]:
+        """Iterate over its files with what they must be."""
+        return ((self.folder(index_folder) / name, file) for name, file in self.files.items())
+
+    def deleted_file(self, index_folder: Path) -> Path | None:
+        """Return where its deleted documents are marked, None when there are none."""
+        if self.deleted is None:
+            return None
+        return index_folder / DELETED_FOLDER / f"{self.name}-{self.deleted.generation:06d}.bits"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The state of an index after a commit.
+
+    Attributes:
+        generation: Counts commits.
+        config: The index's settings.
+        segments: Its segments, oldest first; documents are ordered by them.
+    """
+
+    generation: int
+    config: IndexConfig
+    segments: tuple[SegmentEntry, ...] = ()
+
+    def save(self, folder: Path) -> None:
+        """Make this the state of the index at `folder`, in one step."""
+        body = {
+            "format": FORMAT,
+            "version": VERSION,
+            "generation": self.generation,
+            "config": self.config.to_json(),
+            "segments": [asdict(segment) for segment in self.segments],
+        }
+        content = json.dumps(body | {"checksum": _checksum(body)}, indent=1) + "\n"
+        temporary = new_manifest(folder)
+        remove(temporary)
+        write_file(temporary, content.encode("utf-8"))
+        replace(temporary, folder / MANIFEST_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Read and check the manifest of the index at `folder`.
+
+        Raises:
+            IndexNotFoundError: There is none.
+            IndexFormatError: It is damaged, of another version, or says what cannot be.
+        """
+        path = folder / MANIFEST_FILE
+        if not path.is_file():
+            raise IndexNotFoundError(
+                f"no index at {folder}: it has no {MANIFEST_FILE}. "
+                "Make one with: pocket-colbert index PATH --into DIR."
+            )
+        if path.stat().st_size > _MANIFEST_LIMIT:
+            raise IndexFormatError(f"{path} is larger than {_MANIFEST_LIMIT} bytes.")
+        try:
+            content = json.loads(path.read_bytes().decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise IndexFormatError(f"{path} is damaged: not JSON ({error}).") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise IndexFormatError(f"{path} is not the manifest of a pocket-colbert index.")
+        version = content.get("version")
+        if not isinstance(version, int) or isinstance(version, bool) or version not in _READERS:
+            raise IndexFormatError(
+                f"{path} has version {version!r}, this release reads 1 to {VERSION}; "
+                "update pocket-colbert."
+            )
+        if content.pop("checksum", None) != _checksum(content):
+            raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
+        try:
+            segments = tuple(_segment(item, version) for item in content["segments"])
+            if len({segment.name for segment in segments}) < len(segments):
+                raise InvalidInputError("a segment is listed twice.")
+            return cls(
+                generation=_count(content["generation"]),
+                config=_READERS[version](content["config"]),
+                segments=segments,
+            )
+        except (KeyError, TypeError, AttributeError, InvalidInputError) as error:
+            raise IndexFormatError(f"{path} is not a valid manifest: {error!r}.") from error
+
+
+def new_manifest(folder: Path) -> Path:
+    """Return where a manifest is written before it takes its place."""
+    return folder / (MANIFEST_FILE + ".new")
+
+
+_READERS: Mapping[int, Callable[[Mapping[str, Any]], IndexConfig]] = {
+    1: IndexConfig.from_json_version_1,
+    2: IndexConfig.from_json_version_2,
+    VERSION: IndexConfig.from_json,
+}
+
+
+def _segment(item: Mapping[str, Any], version: int) -> SegmentEntry:
+    if not isinstance(item["name"], str) or not _NAME.fullmatch(item["name"]):
+        raise InvalidInputError(f"segment name {item['name']!r} is not allowed.")
+    files = {name: _file(entry) for name, entry in item["files"].items()}
+    if set(files) not in _ALLOWED:
+        raise InvalidInputError(f"segment {item['name']} lists the files {sorted(files)}.")
+    documents = _count(item["num_documents"])
+    if version < 3:
+        item = {**item, "num_passages": documents, "deleted": None}
+    passages, deleted = _count(item["num_passages"]), None
+    if item["deleted"] is not None:
+        values = item["deleted"]
+        deleted = DeletedEntry(
+            _count(values["count"]), _count(values["generation"]), _file(values["file"])
+        )
+        if not 0 < deleted.count <= documents or deleted.file.bytes != -(-documents // 8):
+            raise InvalidInputError(f"{deleted.count} of {documents} documents cannot be deleted.")
+    if passages < documents or (passages > documents) != (PASSAGES_FILE in files):
+        raise InvalidInputError(f"{documents} documents cannot have {passages} passages.")
+    return SegmentEntry(
+        item["name"], documents, passages, _count(item["num_tokens"]), files, deleted
+    )
+
+
+def _file(entry: Mapping[str, Any]) -> FileEntry:
+    return FileEntry(_count(entry["bytes"]), str(entry["sha256"]))
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_COUNT:
+        raise InvalidInputError(f"expected a count, got {value!r}.")
+    return value
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()

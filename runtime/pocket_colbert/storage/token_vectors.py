@@ -1,0 +1,300 @@
+"""The token vectors of many documents as codes, in memory or mapped from files."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.errors import IndexFormatError, InvalidInputError
+from pocket_colbert.storage.files import FileEntry, FileWriter, write_file
+from pocket_colbert.storage.manifest import CODES_FILE
+from pocket_colbert.vectors.codec import Codec, QueryCodes
+from pocket_colbert.vectors.int8_matmul import Product
+from pocket_colbert.vectors.maxsim_codes import blocks, maxsim_codes, rows_of
+
+EncodedPassage = tuple[NDArray[np.uint8], NDArray[Any], int]
+"""Rows, scales, and the number of token vectors, of one passage."""
+
+MAPPED_BYTES = 1 << 16
+"""From this size on a file is mapped, which takes a file descriptor as long as it is in use."""
+
+_CHUNK_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class TokenRows:
+    """Codes of passages, end to end. A document is one passage or several in a row.
+
+    Attributes:
+        codec: What they were written with.
+        codes: (total_rows, dim) uint8.
+        scales: (total_rows, planes) float16, or float32 from an index of format 1.
+        lengths: (num_passages,) int32, token vectors of each passage.
+        offsets: (num_passages + 1,) int64, the first row of each passage.
+    """
+
+    codec: Codec
+    codes: NDArray[np.uint8]
+    scales: NDArray[Any]
+    lengths: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def join(cls, codec: Codec, passages: Sequence[EncodedPassage]) -> TokenRows:
+        """Lay passages, as `Codec.encode` writes them, end to end."""
+        lengths = np.array([length for _, _, length in passages], dtype=np.int32)
+        return cls(
+            codec,
+            np.concatenate([np.empty((0, codec.dim), np.uint8), *(item[0] for item in passages)]),
+            np.concatenate(
+                [np.empty((0, codec.planes), np.float16), *(item[1] for item in passages)]
+            ),
+            lengths,
+            row_offsets(lengths, codec.planes),
+        )
+
+    @classmethod
+    def encode(cls, codec: Codec, embeddings: Iterable[NDArray[np.float32]]) -> TokenRows:
+        """Write down passages and lay them end to end."""
+        return cls.join(codec, [(*codec.encode(item), len(item)) for item in embeddings])
+
+    @classmethod
+    def concatenate(cls, codec: Codec, parts: Sequence[TokenRows]) -> TokenRows:
+        """Lay several that were written with one codec end to end."""
+        if not parts:
+            return cls.join(codec, [])
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(
+            codec,
+            np.concatenate([part.codes for part in parts]),
+            np.concatenate([part.scales for part in parts]),
+            lengths,
+            row_offsets(lengths, codec.planes),
+        )
+
+    def copies(self, codec: Codec, passages: NDArray[np.int64]) -> Iterator[TokenRows]:
+        """Copy some passages, a few megabytes at a time.
+
+        Args:
+            codec: The codec that the copies are to have. Another than that of these rows adds
+                its error once more.
+            passages: Which ones, ascending.
+        """
+        keeps_codec = self.codec.same_as(codec)
+        widths = self.offsets[passages + 1] - self.offsets[passages]
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
+        for first, last in blocks(ends, _CHUNK_ROWS):
+            chosen = passages[first:last]
+            if keeps_codec:
+                rows = rows_of(chosen, self.offsets)
+                lengths = self.lengths[chosen]
+                yield TokenRows(
+                    codec,
+                    self.codes[rows],
+                    self.scales[rows],
+                    lengths,
+                    row_offsets(lengths, codec.planes),
+                )
+            else:
+                yield TokenRows.encode(codec, (self.decode(int(n)) for n in chosen))
+            forget(self.codes)
+            forget(self.scales)
+
+    def decode(self, passage: int) -> NDArray[np.float32]:
+        """Return the token vectors (num_tokens, dim) float32 of a passage."""
+        begin, end = self.offsets[passage : passage + 2]
+        return self.codec.decode(
+            self.codes[begin:end], self.scales[begin:end], int(self.lengths[passage])
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of token vectors."""
+        return int(self.lengths.sum(dtype=np.int64))
+
+    def score(
+        self,
+        query: QueryCodes,
+        passages: NDArray[np.int64] | None,
+        executor: Executor | None,
+        threads: int,
+    ) -> NDArray[np.float32]:
+        """Score passages exactly: those numbered, or all.
+
+        Returns:
+            (len(passages),) or (num_passages,) float32.
+        """
+        return maxsim_codes(
+            query,
+            self.codec,
+            self.codes,
+            self.scales,
+            self.offsets,
+            kernel=Product,
+            documents=passages,
+            executor=executor,
+            threads=threads,
+        )
+
+    @property
+    def nbytes(self) -> Mapping[str, int]:
+        """What the arrays take, by what they are for."""
+        return {
+            "codes": self.codes.nbytes,
+            "scales": self.scales.nbytes,
+            "offsets": self.lengths.nbytes,
+        }
+
+    @staticmethod
+    def write(
+        place: Path, codec: Codec, parts: Iterable[TokenRows]
+    ) -> tuple[int, dict[str, FileEntry]]:
+        """Write files to a new folder.
+
+        Args:
+            place: The folder.
+            codec: What all parts were written with.
+            parts: Written one after the other.
+
+        Returns:
+            The number of token vectors, and the entries of the files, which are on disk.
+        """
+        tokens = 0
+        with (
+            FileWriter(place / CODES_FILE) as codes,
+            FileWriter(place / "scales.f16") as scales,
+            FileWriter(place / "lengths.i32") as lengths,
+        ):
+            for part in parts:
+                tokens += part.num_tokens
+                codes.write(part.codes)
+                scales.write(part.scales.astype("<f2"))
+                lengths.write(part.lengths.astype("<i4"))
+            files = {
+                CODES_FILE: codes.finish(),
+                "scales.f16": scales.finish(),
+                "lengths.i32": lengths.finish(),
+            }
+        # Nine digits tell all float32 apart.
+        mean = [float(f"{value:.9g}") for value in codec.mean]
+        description = json.dumps({"bits": codec.bits, "mean": mean}) + "\n"
+        files["codec.json"] = write_file(place / "codec.json", description.encode())
+        return tokens, files
+
+    @classmethod
+    def open(cls, place: Path, dim: int, bits: int, passages: int, tokens: int) -> TokenRows:
+        """Map the files of a folder.
+
+        Args:
+            place: The folder.
+            dim: Width of a token vector.
+            bits: Bits that the index's settings say.
+            passages: How many passages there must be.
+            tokens: How many token vectors there must be.
+
+        Raises:
+            IndexFormatError: The files do not fit that or each other.
+        """
+        codec = _read_codec(place / "codec.json", dim, bits)
+        lengths = read_array(place / "lengths.i32", "<i4", passages)
+        if (lengths < 0).any() or lengths.sum(dtype=np.int64) != tokens:
+            raise IndexFormatError(f"{place / 'lengths.i32'} is damaged: they do not add up.")
+        offsets = row_offsets(lengths, codec.planes)
+        rows = int(offsets[-1])
+        scales = map_array(place / "scales.f16", np.dtype("<f2"), rows * codec.planes)
+        return cls(
+            codec,
+            map_bytes(place / CODES_FILE, rows, dim),
+            scales.reshape(rows, codec.planes),
+            lengths,
+            offsets,
+        )
+
+    @classmethod
+    def open_version_1(cls, place: Path, dim: int, documents: int, tokens: int) -> TokenRows:
+        """Read the files of a segment of format 1: int8 codes with one scale a document."""
+        offsets = read_array(place / "offsets.i64", "<i8", documents + 1)
+        if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
+            raise IndexFormatError(f"{place / 'offsets.i64'} is damaged: not ascending from 0.")
+        scales = read_array(place / "scales.f32", "<f4", documents)
+        if not np.isfinite(scales).all() or (scales <= 0).any():
+            raise IndexFormatError(f"{place / 'scales.f32'} is damaged: scales must be > 0.")
+        lengths = np.diff(offsets)
+        codec = Codec(8, np.zeros(dim, np.float32), rotated=False)
+        return cls(
+            codec,
+            map_bytes(place / "codes.i8", tokens, dim) ^ np.uint8(128),
+            np.repeat(scales, lengths)[:, None],
+            lengths.astype(np.int32),
+            offsets,
+        )
+
+
+def row_offsets(lengths: NDArray[np.int32], planes: int) -> NDArray[np.int64]:
+    """Return the first row of each passage, and the total, (num_passages + 1,) int64."""
+    rows = -(-lengths.astype(np.int64) // planes)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(rows)])
+
+
+def map_bytes(path: Path, rows: int, width: int) -> NDArray[np.uint8]:
+    """Map a file of rows x width bytes, read-only."""
+    return map_array(path, np.dtype(np.uint8), rows * width).reshape(rows, width)
+
+
+def map_array(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    """Map a file of that many numbers, read-only; one below `MAPPED_BYTES` is read."""
+    size = count * dtype.itemsize
+    _check_size(path, size)
+    if size < MAPPED_BYTES:
+        read = np.fromfile(path, dtype)
+        read.flags.writeable = False
+        return read
+    # A plain view: np.memmap's own slicing costs microseconds a block.
+    return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
+
+
+def forget(array: NDArray[Any]) -> None:
+    """Let the system drop the pages of a mapped array from memory; nothing else changes.
+
+    What is read once from end to end would otherwise count as this process's memory.
+    """
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def read_array(path: Path, dtype: str | np.dtype[Any], count: int) -> NDArray[Any]:
+    """Read a file of that many numbers into memory, in this machine's byte order."""
+    wanted = np.dtype(dtype)
+    _check_size(path, count * wanted.itemsize)
+    return np.fromfile(path, dtype=wanted).astype(wanted.newbyteorder("="), copy=False)
+
+
+def _check_size(path: Path, expected: int) -> None:
+    size = path.stat().st_size
+    if size != expected:
+        raise IndexFormatError(f"{path} is damaged: it has {size} bytes, not {expected}.")
+
+
+def _read_codec(path: Path, dim: int, bits: int) -> Codec:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        mean = np.array(content["mean"], dtype=np.float32)
+        codec = Codec(content["bits"], mean)
+    except (
+        ValueError, KeyError, TypeError, OverflowError, RecursionError, InvalidInputError
+    ) as error:  # fmt: skip
+        raise IndexFormatError(f"{path} is damaged: {error!r}.") from error
+    if mean.shape != (dim,) or not np.isfinite(mean).all() or codec.bits != bits:
+        raise IndexFormatError(f"{path} is damaged: not a codec of {bits} bits for {dim} numbers.")
+    return codec

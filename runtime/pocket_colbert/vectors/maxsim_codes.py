@@ -1,0 +1,233 @@
+"""MaxSim: for each query token the best dot product over the document's tokens, summed.
+
+Khattab & Zaharia 2020 (arXiv 2004.12832), section 3.3, equation 3. Two forms: `maxsim*` on
+float32 vectors, and `maxsim_codes` on codes, which is what an index holds.
+
+`maxsim_codes` multiplies whole numbers, by onnxruntime (`product.py`) or, as the reference, by
+NumPy (`ReferenceKernel`). Products of whole numbers are exact either way, and both give the same
+bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.vectors.codec import Codec, QueryCodes
+from pocket_colbert.vectors.thread_buffers import scratch
+
+BLOCK_TOKENS = 8192
+"""Token vectors multiplied at a time: codes and products stay near a 1 to 2 MB cache, and there
+is little Python between the products."""
+
+Kernel = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
+"""Rows (n, dim) uint8 and scales (n,) float32 to scaled products (query_tokens, n) float32, which
+are valid until the next call."""
+
+MakeKernel = Callable[[NDArray[np.int8], int], Kernel]
+"""Codes of a query (dim, query_tokens) int8 and a zero point to a kernel for one thread."""
+
+
+def maxsim(query: NDArray[np.float32], document: NDArray[np.float32]) -> float:
+    """Score one document against one query.
+
+    Args:
+        query: (query_tokens, dim) float32, unit rows.
+        document: (num_tokens, dim) float32, unit rows.
+
+    Returns:
+        The sum of maxima; -inf when the document has no tokens and the query has some.
+    """
+    return float(maxsim_pairwise(query, [document])[0])
+
+
+def maxsim_pairwise(
+    query: NDArray[np.float32], documents: Sequence[NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Score several documents against one query.
+
+    Args:
+        query: (query_tokens, dim) float32.
+        documents: One (num_tokens_i, dim) float32 array each.
+
+    Returns:
+        (len(documents),) float32; -inf for a document without tokens.
+    """
+    lengths = np.array([len(document) for document in documents], dtype=np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    if not len(documents) or offsets[-1] == 0:
+        return np.full(len(documents), -np.inf, dtype=np.float32)
+    return maxsim_ragged(query, np.concatenate(list(documents)), offsets)
+
+
+def maxsim_ragged(
+    query: NDArray[np.float32], tokens: NDArray[np.float32], offsets: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Score documents that lie end to end in one array.
+
+    Args:
+        query: (query_tokens, dim) float32.
+        tokens: (total_tokens, dim) float32, document after document.
+        offsets: (num_documents + 1,) int64, where each document starts, and the total.
+
+    Returns:
+        (num_documents,) float32; -inf for a document without tokens.
+    """
+    scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
+    for first, last in blocks(offsets, BLOCK_TOKENS):
+        begin, end = int(offsets[first]), int(offsets[last])
+        filled, starts = _filled(offsets[first : last + 1])
+        if len(starts):
+            products = query @ tokens[begin:end].T
+            maxima = np.ascontiguousarray(np.maximum.reduceat(products, starts, axis=1).T)
+            scores[first:last][filled] = maxima.sum(axis=1, dtype=np.float32)
+    return scores
+
+
+def maxsim_codes(
+    query: QueryCodes,
+    codec: Codec,
+    rows: NDArray[np.uint8],
+    scales: NDArray[Any],
+    offsets: NDArray[np.int64],
+    *,
+    kernel: MakeKernel,
+    documents: NDArray[np.int64] | None = None,
+    executor: Executor | None = None,
+    threads: int = 1,
+) -> NDArray[np.float32]:
+    """Score documents that are written down as codes, end to end in one array.
+
+    Its floor is reading the rows once; the blocks keep everything else in the cache. Products
+    have a row a query token, so that maxima run along memory: the other way round `reduceat`
+    takes longer than the product.
+
+    Args:
+        query: From `Codec.encode_query`.
+        codec: What the rows were written with.
+        rows: (total_rows, dim) uint8, C-contiguous; may be memory-mapped.
+        scales: (total_rows, planes) float16 or float32.
+        offsets: (num_documents + 1,) int64, the first row of each document, and the total.
+        kernel: `product.Product`, or `ReferenceKernel`.
+        documents: Numbers of the documents to score, all by default.
+        executor: Scores parts in parallel when given.
+        threads: How many of its threads to keep busy.
+
+    Returns:
+        (len(documents),) float32; -inf for a document without tokens. A document's score does
+        not depend on what else is scored.
+    """
+    if documents is not None:
+        lengths = offsets[documents + 1] - offsets[documents]
+        inner = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    else:
+        inner = offsets
+    scores = np.full(len(inner) - 1, -np.inf, dtype=np.float32)
+
+    def score(parts: Sequence[tuple[int, int]]) -> None:
+        multiply = kernel(query.codes, codec.zero_point)
+        for first, last in parts:
+            filled, starts = _filled(inner[first : last + 1])
+            if not len(starts):
+                continue
+            if documents is None:
+                block = rows[int(inner[first]) : int(inner[last])]
+                block_scales = scales[int(inner[first]) : int(inner[last])]
+            else:
+                place = rows_of(documents[first:last], offsets)
+                block = scratch("gathered", len(place) * codec.dim, np.uint8)
+                block = block.reshape(len(place), codec.dim)
+                # "clip" only because it lets NumPy write to `block` without another copy.
+                np.take(rows, place, axis=0, out=block, mode="clip")
+                block_scales = np.take(scales, place, axis=0)
+            if codec.planes > 1:
+                out = scratch("unpacked", block.size * codec.planes, np.uint8)
+                block = codec.unpack(block, out)
+            products = multiply(block, block_scales.T.astype(np.float32).reshape(-1))
+            maxima = _maxima(products, starts, codec.planes)
+            # A row a document: NumPy adds up a lone column in another order than several.
+            terms = np.ascontiguousarray(maxima.T) * query.scales + query.constants
+            scores[first:last][filled] = terms.sum(axis=1, dtype=np.float32)
+
+    parts = blocks(inner, max(BLOCK_TOKENS // codec.planes, 1))
+    if executor is None or threads < 2 or len(parts) < 2:
+        score(parts)
+    else:
+        # A few shares a thread: the last one to finish then holds the others up but a little. For
+        # little work one each, as waking a thread takes as long as a block.
+        shares = min(len(parts), threads if len(parts) <= 16 * threads else 4 * threads)
+        bounds = np.linspace(0, len(parts), shares + 1).astype(int)
+        list(executor.map(score, [parts[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]))
+    return scores
+
+
+def _maxima(
+    products: NDArray[np.float32], starts: NDArray[np.int64], planes: int
+) -> NDArray[np.float32]:
+    """Return the best product (query_tokens, documents) of each document, over all planes.
+
+    Planes first: `reduceat` runs with the interpreter locked, the other threads wait for it.
+    """
+    best = products
+    if planes > 1:
+        rows = products.shape[1] // planes
+        best = scratch("best", len(products) * rows, np.float32).reshape(len(products), rows)
+        np.max(products.reshape(len(products), planes, rows), axis=1, out=best)
+    return np.asarray(np.maximum.reduceat(best, starts, axis=1))
+
+
+class ReferenceKernel:
+    """Multiplies as `Kernel` says, in plain NumPy."""
+
+    def __init__(self, codes: NDArray[np.int8], zero_point: int) -> None:
+        """Hold a query's codes (dim, query_tokens) int8 and what is subtracted from rows."""
+        self._codes = codes.astype(np.int32)
+        self._zero_point = zero_point
+
+    def __call__(self, rows: NDArray[np.uint8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return `((rows - zero_point) @ codes).T * scales`."""
+        levels = rows.astype(np.int32) - self._zero_point
+        return (levels @ self._codes).T.astype(np.float32) * scales
+
+
+def blocks(offsets: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
+    """Cut documents into runs of at most `size` rows; a longer document is a run of its own."""
+    found: list[tuple[int, int]] = []
+    first, num_documents = 0, len(offsets) - 1
+    while first < num_documents:
+        limit = int(offsets[first]) + size
+        last = int(np.searchsorted(offsets, limit, side="right")) - 1
+        last = min(max(last, first + 1), num_documents)
+        found.append((first, last))
+        first = last
+    return found
+
+
+def rows_of(documents: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """List the rows of some documents, end to end.
+
+    Args:
+        documents: Document numbers.
+        offsets: (num_documents + 1,) int64, the first row of each.
+
+    Returns:
+        Row numbers, (total,) int64.
+    """
+    starts, lengths = offsets[documents], offsets[documents + 1] - offsets[documents]
+    ends = np.cumsum(lengths)
+    count = int(ends[-1]) if len(ends) else 0
+    return np.asarray(np.arange(count) + np.repeat(starts - ends + lengths, lengths))
+
+
+def _filled(offsets: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Say which documents have rows, and where those start, from the first.
+
+    `reduceat` gives a wrong value for an empty segment, so only filled documents take part; as
+    empty ones have no rows, the starts of the others still bound their rows exactly.
+    """
+    filled = np.diff(offsets) > 0
+    return filled, offsets[:-1][filled] - offsets[0]

@@ -1,0 +1,387 @@
+"""Fewer token vectors a text: arrays in, arrays out.
+
+Three words for three things: a skiplist masks tokens by their id, pruning drops token vectors,
+pooling merges them. `pool_tokens` and `prune_tokens` make documents smaller, the functions at the
+end make queries cheaper. None of them is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.config import Pruning
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.vectors.ward import cut_tree, ward_merges
+
+
+def skiplist_mask(input_ids: NDArray[np.int64], skiplist_ids: Iterable[int]) -> NDArray[np.bool_]:
+    """Say which tokens stay: those whose id is not in the skiplist.
+
+    Args:
+        input_ids: (num_tokens,) int64.
+        skiplist_ids: Token ids to drop.
+
+    Returns:
+        (num_tokens,) bool, True to keep.
+    """
+    return ~np.isin(input_ids, np.fromiter(skiplist_ids, dtype=np.int64))
+
+
+def frequent_token_ids(counts: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+    """Find the most frequent tokens of a collection, for `skiplist_mask` to drop.
+
+    A token that is everywhere tells documents apart the least: without the vectors of the 100
+    most frequent BERT tokens an index of MS MARCO is 45 % smaller at little cost (Acquavia,
+    Macdonald & Tonellotto 2023, "Static Pruning for Multi-Representation Dense Retrieval",
+    DocEng 2023, abstract).
+
+    Args:
+        counts: (vocabulary,) int64, how often each token id occurs.
+        number: How many at most, >= 0.
+
+    Returns:
+        (found,) int64 token ids, most frequent first, equally frequent ones by id. Ids that never
+        occur are left out, so there may be fewer than `number`.
+
+    Raises:
+        InvalidInputError: number is negative.
+    """
+    if number < 0:
+        raise InvalidInputError(f"number must be >= 0, got {number}.")
+    order = np.argsort(-counts, kind="stable")[:number]
+    return np.asarray(order[counts[order] > 0], dtype=np.int64)
+
+
+def first_components(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    """Cut vectors to their first components, and to length 1 again.
+
+    Args:
+        vectors: (..., width) float32, unit rows.
+        dim: How many components stay.
+
+    Returns:
+        (..., dim) float32, unit rows; `vectors` itself when that is all of it.
+    """
+    if dim == vectors.shape[-1]:
+        return vectors
+    kept = vectors[..., :dim]
+    norms = np.maximum(np.linalg.norm(kept, axis=-1, keepdims=True), 1e-12)
+    return np.asarray(kept / norms, dtype=np.float32)
+
+
+def pool_tokens(
+    embedding: NDArray[np.float32], pool_factor: float, num_protected_tokens: int = 1
+) -> NDArray[np.float32]:
+    """Merge similar token vectors until one in `pool_factor` is left.
+
+    Hierarchical clustering with Ward's criterion on cosine distance (Clavie, Chaffin & Adams
+    2024, arXiv 2409.14683, section 2), as sentence-transformers' `HierarchicalTokenPooling`
+    does it: the first tokens are left alone, the others are cut into
+    `max(num_others // pool_factor, 1)` clusters, each cluster becomes the mean of its vectors,
+    normalised.
+
+    Pooling is not idempotent: pooling twice merges twice.
+
+    Args:
+        embedding: (num_tokens, dim) float32, unit rows.
+        pool_factor: How many token vectors become one on average, >= 1; 1 changes nothing.
+        num_protected_tokens: First token vectors that stay as they are, >= 0.
+
+    Returns:
+        (kept, dim) float32, unit rows.
+
+    Raises:
+        InvalidInputError: pool_factor or num_protected_tokens is out of range, or the embedding
+            is not finite.
+    """
+    labels = pool_labels(embedding, pool_factor, num_protected_tokens)
+    if int(labels.max(initial=-1)) + 1 == len(embedding):
+        return embedding
+    protected = embedding[:num_protected_tokens]
+    others = embedding[num_protected_tokens:].astype(np.float64)
+    labels = labels[num_protected_tokens:] - len(protected)
+    starts = np.concatenate([np.zeros(1, np.int64), np.bincount(labels)[:-1].cumsum()])
+    sums = np.add.reduceat(others[np.argsort(labels, kind="stable")], starts, axis=0)
+    means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    return np.concatenate([protected, means.astype(np.float32)])
+
+
+def pool_labels(
+    embedding: NDArray[np.float32], pool_factor: float, num_protected_tokens: int = 1
+) -> NDArray[np.int64]:
+    """Say which vector of the result of `pool_tokens` each token vector becomes part of.
+
+    Args:
+        embedding: See `pool_tokens`.
+        pool_factor: See `pool_tokens`.
+        num_protected_tokens: See `pool_tokens`.
+
+    Returns:
+        (num_tokens,) int64 positions in the result.
+
+    Raises:
+        InvalidInputError: See `pool_tokens`.
+    """
+    if not 1 <= pool_factor < float("inf"):
+        raise InvalidInputError(f"pool_factor must be a finite number >= 1, got {pool_factor}.")
+    if num_protected_tokens < 0:
+        raise InvalidInputError(f"num_protected_tokens must be >= 0, got {num_protected_tokens}.")
+    positions = np.arange(len(embedding))
+    others = embedding[num_protected_tokens:]
+    clusters = max(int(len(others) // pool_factor), 1)
+    if pool_factor == 1 or clusters >= len(others):
+        return positions
+    if not np.isfinite(others).all():
+        raise InvalidInputError("embedding must be finite, got NaN or infinity in it.")
+    rows = others.astype(np.float64)
+    # In place: this is the one large array, and a fresh one costs more than the arithmetic on it.
+    squared = rows @ rows.T
+    np.subtract(1.0, squared, out=squared)
+    np.clip(squared, 0.0, 2.0, out=squared)
+    np.square(squared, out=squared)
+    positions[num_protected_tokens:] = num_protected_tokens + cut_tree(
+        ward_merges(squared), clusters
+    )
+    return positions
+
+
+def prune_tokens(
+    embedding: NDArray[np.float32],
+    directions: NDArray[np.float32],
+    *,
+    keep: float = 1.0,
+    max_tokens: int | None = None,
+    max_loss: float | None = None,
+    num_protected_tokens: int = 0,
+) -> NDArray[np.int64]:
+    """Choose the token vectors that stay, dropping first what MaxSim misses least.
+
+    A query token sees the best dot product over the document's tokens, so a token matters only
+    in the directions where it is the best (its Voronoi cell), and there by its lead over the
+    second best. Over a sample of directions the mean of these leads is what its removal costs.
+    The cheapest token goes, the costs are updated, and so on (Kankanampati et al. 2026, "A
+    Voronoi Cell Formulation for Principled Token Pruning", arXiv 2603.09933). What is nobody's
+    best costs nothing; if that held in every direction, not only in the sampled ones, the token
+    would be dominated and its removal lossless (Zong & Piwowarski 2025, arXiv 2504.12778).
+
+    `keep` and `max_tokens` say how many may stay and tokens go until that is reached, but never
+    so that the loss would exceed `max_loss`. With `max_loss` alone, as many go as it allows.
+    Unlike the latter, this counts a negative best dot product as it is, as MaxSim does.
+
+    Args:
+        embedding: (num_tokens, dim) float32, unit rows.
+        directions: (m, dim) float32, unit rows, m >= 1: a sample of query token vectors.
+        keep: The share of token vectors that may stay, above 0 and at most 1; rounded up. 1 sets
+            no target.
+        max_tokens: How many token vectors may stay, >= 1; None sets no target.
+        max_loss: The most that the best dot product may fall, as a mean over the directions and
+            in cosine units, >= 0; kept to within float32 rounding. None is no bound.
+        num_protected_tokens: First token vectors that always stay, >= 0.
+
+    Returns:
+        (kept,) int64 positions, ascending. At least one token stays if there is one. Where costs
+        are equal the later token goes first, so of equal tokens the first stays.
+
+    Raises:
+        InvalidInputError: An argument is out of range, or the shapes do not fit.
+    """
+    _check_pruning(embedding, directions, keep, max_tokens, max_loss, num_protected_tokens)
+    n = len(embedding)
+    target = n
+    if keep < 1 or max_tokens is not None:
+        # 0.07 * 100 is a little above 7 in floating point, and means 7.
+        target = min(int(np.ceil(keep * n - 1e-9)), n if max_tokens is None else max_tokens)
+    elif max_loss is not None:
+        target = 0
+    surplus = n - max(target, num_protected_tokens, 1)
+    if surplus <= 0:
+        return np.arange(n, dtype=np.int64)
+    budget = np.inf if max_loss is None else max_loss * len(directions)
+    products = directions @ embedding.T
+    return np.flatnonzero(_keep_by_loss(products, num_protected_tokens, surplus, budget))
+
+
+def drop_tokens(embedding: NDArray[np.float32], pruning: Pruning) -> NDArray[np.float32]:
+    """Drop a document's least important token vectors, as a `Pruning` says.
+
+    The directions tried are the document's own token vectors: queries that look for what it says.
+    On cranfield, keeping half with them leaves 92 % of the first 10 the same; with the token
+    vectors of everyday queries 68 %, with those of other documents 64 %, at random 62 %
+    (`benchmarks/README.md`): what a document has to offer is missed only by who asks for it.
+
+    Args:
+        embedding: (num_tokens, dim) float32, unit rows.
+        pruning: `keep`, `max_tokens`, `max_loss` and `num_protected_tokens` count here.
+
+    Returns:
+        (kept, dim) float32, in order.
+    """
+    if not pruning.drops or not len(embedding):
+        return embedding
+    places = prune_tokens(
+        embedding,
+        embedding,
+        keep=pruning.keep,
+        max_tokens=pruning.max_tokens,
+        max_loss=pruning.max_loss,
+        num_protected_tokens=pruning.num_protected_tokens,
+    )
+    return embedding[places]
+
+
+def _check_pruning(
+    embedding: NDArray[np.float32],
+    directions: NDArray[np.float32],
+    keep: float,
+    max_tokens: int | None,
+    max_loss: float | None,
+    num_protected_tokens: int,
+) -> None:
+    """Check the arguments of `prune_tokens`."""
+    if embedding.ndim != 2 or directions.ndim != 2 or embedding.shape[1] != directions.shape[1]:
+        raise InvalidInputError(
+            "embedding and directions must be (rows, dim) arrays of one dim, "
+            f"got shapes {embedding.shape} and {directions.shape}."
+        )
+    if len(directions) == 0:
+        raise InvalidInputError("directions must have at least one row, got none.")
+    if not 0 < keep <= 1:
+        raise InvalidInputError(f"keep must be above 0 and at most 1, got {keep}.")
+    if max_tokens is not None and max_tokens < 1:
+        raise InvalidInputError(f"max_tokens must be >= 1, got {max_tokens}.")
+    if max_loss is not None and not max_loss >= 0:
+        raise InvalidInputError(f"max_loss must be >= 0, got {max_loss}.")
+    if num_protected_tokens < 0:
+        raise InvalidInputError(f"num_protected_tokens must be >= 0, got {num_protected_tokens}.")
+
+
+def _keep_by_loss(
+    products: NDArray[np.float32], protected: int, surplus: int, budget: float
+) -> NDArray[np.bool_]:
+    """Remove up to `surplus` tokens, cheapest first, while the summed loss is within `budget`.
+
+    The result is that of removing one token at a time. Only the directions whose best or second
+    best token is removed change, and then the cost of other tokens can only rise. So the cheapest
+    tokens may go together up to the first that is best or second best beside one of them.
+
+    Args:
+        products: (m, num_tokens) float32, direction by token.
+        protected: First tokens that stay.
+        surplus: How many tokens may go, fewer than there are.
+        budget: The largest loss, summed over the directions.
+
+    Returns:
+        (num_tokens,) bool, True for those that stay.
+    """
+    n = products.shape[1]
+    gone = np.zeros(n, dtype=bool)
+    best = products.argmax(axis=1)
+    second, lead = _runners_up(products, best, gone)
+    rank = np.empty(n, dtype=np.int64)
+    while surplus > 0:
+        costs = np.bincount(best, weights=lead, minlength=n)
+        costs[gone] = costs[:protected] = np.inf
+        order = n - 1 - np.argsort(costs[::-1], kind="stable")
+        rank[order] = np.arange(n)
+        apart = int(np.maximum(rank[best], rank[second]).min())
+        batch = order[: min(apart, surplus)]
+        spent = np.cumsum(costs[batch])
+        affordable = int(np.searchsorted(spent, budget, side="right"))
+        gone[batch[:affordable]] = True
+        surplus -= affordable
+        if affordable < len(batch):
+            break
+        budget -= float(spent[-1])
+        if surplus > 0:
+            touched = np.flatnonzero(gone[best] | gone[second])
+            best[touched] = np.where(gone[best[touched]], second[touched], best[touched])
+            second[touched], lead[touched] = _runners_up(
+                products.take(touched, 0), best[touched], gone
+            )
+    return ~gone
+
+
+def _runners_up(
+    products: NDArray[np.float32], best: NDArray[np.int64], gone: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return each direction's second best token (m,) and the lead of the best on it (m,)."""
+    directions = np.arange(len(products))
+    rest = products + np.where(gone, np.float32(-np.inf), np.float32(0))
+    rest[directions, best] = -np.inf
+    second = rest.argmax(axis=1)
+    lead = products[directions, best].astype(np.float64) - products[directions, second]
+    return second, lead
+
+
+def informative_query_tokens(similarities: NDArray[np.float32], number: int) -> NDArray[np.int64]:
+    """Choose the query tokens that find candidates best; the others need only score them.
+
+    Few query tokens suffice to find candidates when they are the rare ones (Tonellotto &
+    Macdonald 2021, "Query Embedding Pruning for Dense Retrieval", arXiv 2108.10341, abstract: 3
+    of 32, by inverse collection frequency). Vectors carry no frequency, but it shows: what is
+    close to much of the collection stands out nowhere. So tokens are ranked by how far their best
+    similarity lies above their mean one, in standard deviations.
+
+    Args:
+        similarities: (query_tokens, m) float32, dot products with m >= 1 vectors of the
+            collection, or with centroids of them.
+        number: How many to choose at most, >= 1.
+
+    Returns:
+        (chosen,) int64 positions, most informative first, equal ones by position. A token equally
+        similar to everything comes last.
+
+    Raises:
+        InvalidInputError: number is below 1, or there is nothing to compare with.
+    """
+    if number < 1:
+        raise InvalidInputError(f"number must be >= 1, got {number}.")
+    if similarities.ndim != 2 or similarities.shape[1] == 0:
+        raise InvalidInputError(
+            "similarities must be a (query_tokens, m) array with m >= 1, "
+            f"got shape {similarities.shape}."
+        )
+    above = similarities.max(axis=1) - similarities.mean(axis=1, dtype=np.float64)
+    spread = similarities.std(axis=1, dtype=np.float64)
+    scores = np.divide(above, spread, out=np.zeros_like(above), where=spread > 0)
+    return np.argsort(-scores, kind="stable")[:number].astype(np.int64)
+
+
+def merge_duplicate_query_tokens(
+    query: NDArray[np.float32], tolerance: float = 0.0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Let one vector stand for several equal ones, as [MASK] expansion tends to make them.
+
+    The sum of `weights * maxima` over the vectors returned replaces the sum of maxima over all
+    query tokens. Exact duplicates change nothing but the rounding of the sum. In general, with
+    document rows of length at most 1, each of the `len(query) - len(unique)` vectors left out
+    changes it by at most `tolerance`: the maximum of dot products moves by no more than its query
+    vector does (Cauchy-Schwarz).
+
+    Args:
+        query: (query_tokens, dim) float32.
+        tolerance: The Euclidean distance up to which vectors count as equal, >= 0.
+
+    Returns:
+        The vectors that stay (unique, dim) float32, unchanged and in order, and how many each
+        stands for (unique,) float32. A vector joins the first that is near enough.
+
+    Raises:
+        InvalidInputError: tolerance is negative or not a number.
+    """
+    if not tolerance >= 0:
+        raise InvalidInputError(f"tolerance must be >= 0, got {tolerance}.")
+    rows = query.astype(np.float64)
+    free = np.ones(len(rows), dtype=bool)
+    leaders: list[int] = []
+    weights: list[int] = []
+    for position in range(len(rows)):
+        if free[position]:
+            near = free & (np.linalg.norm(rows - rows[position], axis=1) <= tolerance)
+            free &= ~near
+            leaders.append(position)
+            weights.append(int(near.sum()))
+    return query[leaders], np.array(weights, dtype=np.float32)

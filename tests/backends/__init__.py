@@ -1,0 +1,3 @@
+"""Tests of backends."""
+
+from __future__ import annotations

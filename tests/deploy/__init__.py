@@ -1,0 +1,3 @@
+"""Tests of deploy."""
+
+from __future__ import annotations

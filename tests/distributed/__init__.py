@@ -1,0 +1,3 @@
+"""Tests of distributed."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Tests of evaluation."""
+
+from __future__ import annotations

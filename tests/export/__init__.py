@@ -1,0 +1,3 @@
+"""Tests of export."""
+
+from __future__ import annotations

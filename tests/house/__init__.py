@@ -1,0 +1,3 @@
+"""Tests of house."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Tests of index."""
+
+from __future__ import annotations

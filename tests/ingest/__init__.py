@@ -1,0 +1,3 @@
+"""Tests of ingest."""
+
+from __future__ import annotations

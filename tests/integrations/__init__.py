@@ -1,0 +1,3 @@
+"""Tests of integrations."""
+
+from __future__ import annotations

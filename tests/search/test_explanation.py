@@ -1,0 +1,129 @@
+"""Explanations add up to MaxSim, and snippets show what matched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pocket_colbert import Encoder, InvalidInputError, Token, maxsim
+from pocket_colbert.search.explanation import best_window, explain_match, snippet_weights
+from tests.conftest import unit_rows
+
+FILLER = [
+    "Bread rises because yeast makes gas in the dough.",
+    "The old mill beside the road was sold last spring.",
+    "Bees keep their hive at one temperature all year.",
+    "Some glues hold only when both sides are roughened.",
+]
+ANSWER = "The Eiffel Tower was completed in 1889 for a world fair."
+QUERY = "when was the Eiffel Tower built?"
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_explanations_add_up_and_point_at_the_words(encoder: Encoder, place: int) -> None:
+    passage = " ".join([*FILLER[:place], ANSWER, *FILLER[place:]])
+    text, start = f"Something before. {passage}", len("Something before. ")
+    (query,) = encoder.encode_query([QUERY])
+    (embedding,) = encoder.encode_document([f"Paris {passage}"])
+    found = explain_match(
+        "d1", encoder.query_tokens(QUERY), query,
+        encoder.document_tokens(passage, title="Paris"), embedding, start=start, end=len(text),
+    )  # fmt: skip
+    assert (found.document_id, found.start, found.end) == ("d1", start, len(text))
+    assert found.score == pytest.approx(maxsim(query, embedding), abs=1e-5)
+    assert sum(match.similarity for match in found.matches) == pytest.approx(found.score, abs=1e-4)
+    words = [match for match in found.matches if match.query_span is not None]
+    assert len(words) < len(found.matches)
+    assert sum(match.share for match in words) == pytest.approx(1)
+    assert all(match.share == 0 for match in found.matches if match not in words)
+    most = max(words, key=lambda match: match.similarity)
+    assert most.share == max(match.share for match in words)
+    assert [match.query_token for match in found.matches[2:4]] == ["when", "was"]
+    for match in found.matches:
+        if match.query_span is not None:
+            assert match.query_token == QUERY[slice(*match.query_span)]
+        if match.document_span is not None:
+            assert match.document_token == text[slice(*match.document_span)]
+    near = {match.query_token: match.document_token for match in found.matches}
+    assert near["Tower"] == "Tower"
+
+
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("length", [60, 100, 180])
+def test_snippets_show_the_sentence(encoder: Encoder, place: int, length: int) -> None:
+    text = " ".join([*FILLER[:place], ANSWER, *FILLER[place:]])
+    (query,) = encoder.encode_query([QUERY])
+    (embedding,) = encoder.encode_document([text])
+    tokens = encoder.document_tokens(text)
+    asked = encoder.query_tokens(QUERY)
+    weights = snippet_weights(asked, query, tokens, embedding)
+    assert len(weights) == sum(token.span is not None for token in asked) > 5
+    start, end = best_window(text, encoder.document_token_spans(text), weights, length)
+    snippet = text[start:end]
+    assert len(snippet) <= length and snippet == snippet.strip()
+    assert "Eiffel Tower was completed in 1889" in snippet
+    assert length > 60 or snippet.startswith(ANSWER)
+    assert start == 0 or text[start - 2] == "."
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    words=st.lists(st.sampled_from(["a", "be.", "the\n", "x" * 9, "語", "end!"]), max_size=40),
+    length=st.integers(1, 60),
+    seed=st.integers(0, 9),
+)
+def test_windows_fit_and_hold_the_best_word(words: list[str], length: int, seed: int) -> None:
+    text = " ".join(words)
+    starts = np.cumsum([0, *(len(word) + 1 for word in words)])[:-1]
+    spans = np.array(
+        [(start, start + len(word)) for start, word in zip(starts, words, strict=True)],
+        dtype=np.int64,
+    ).reshape(-1, 2)
+    weights = np.zeros((2, len(words)), dtype=np.float32)
+    best = np.random.default_rng(seed).integers(len(words)) if words else None
+    if best is not None:
+        weights[1, best] = 1
+    start, end = best_window(text, spans, weights, length)
+    assert 0 <= start <= end <= len(text) and end - start <= length
+    if best is not None and spans[best, 1] - spans[best, 0] <= length:
+        assert start <= spans[best, 0] and spans[best, 1] <= end
+
+
+def test_windows_take_the_most_query_tokens_and_the_first_of_equals() -> None:
+    text = "red fox. " + "nothing here. " * 5 + "red wolf. " + "more of it. " * 5 + "red fox."
+    spans = np.array([[0, 3], [4, 7], [79, 82], [83, 87], [149, 152], [153, 156], [-1, -1]])
+    assert [text[a:b] for a, b in spans[:6]] == ["red", "fox", "red", "wolf", "red", "fox"]
+    weights = np.zeros((2, 7), dtype=np.float32)
+    weights[0, [0, 2, 4]] = 0.5
+    weights[1, [1, 5]] = 0.4
+    weights[:, 6] = 9
+    assert best_window(text, spans, weights, 20) == (0, 16)
+    weights[1, 3] = 0.45
+    assert text[slice(*best_window(text, spans, weights, 20))] == "red wolf. more of"
+    assert best_window(text, spans, weights, 500) == (0, len(text))
+    assert best_window(text, spans, weights[:0], 10) == (0, 8)
+
+
+def test_shares_are_of_what_the_words_add() -> None:
+    query = np.array([[1, 0], [0.6, 0.8], [0, 1], [-1, 0]], dtype=np.float32)
+    tokens = [Token("a", (0, 1)), Token("[MASK]", None), Token("b", (2, 3)), Token("c", (4, 5))]
+    document, embedding = [Token("x", (0, 1))], np.array([[0.6, 0.8]], dtype=np.float32)
+    found = explain_match("d", tokens, query, document, embedding, start=0, end=1)
+    # By hand: 0.6 + 1 + 0.8 - 0.6 is the score, of which the words that match add 1.4.
+    assert found.score == pytest.approx(1.8)
+    assert [m.share for m in found.matches] == pytest.approx([0.6 / 1.4, 0, 0.8 / 1.4, 0])
+    none = explain_match("d", tokens[1:2], query[1:2], document, embedding, start=0, end=1)
+    assert none.score == pytest.approx(1) and [m.share for m in none.matches] == [0]
+
+
+def test_bad_input_is_refused(rng: np.random.Generator) -> None:
+    query, embedding = unit_rows(rng, 2, 8), unit_rows(rng, 3, 8)
+    tokens = [Token("x", (0, 1))] * 4
+    with pytest.raises(InvalidInputError, match="one vector a token, got 2 for 2 query tokens and"):
+        explain_match("a", tokens[:2], query, tokens[:4], embedding, start=0, end=1)
+    with pytest.raises(InvalidInputError, match="no token vectors"):
+        explain_match("a", tokens[:2], query, [], embedding[:0], start=0, end=1)
+    with pytest.raises(InvalidInputError, match="length must be >= 1"):
+        best_window("text", np.zeros((0, 2), np.int64), np.zeros((0, 0), np.float32), 0)

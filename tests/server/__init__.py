@@ -1,0 +1,3 @@
+"""Tests of server."""
+
+from __future__ import annotations

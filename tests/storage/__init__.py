@@ -1,0 +1,3 @@
+"""Tests of storage."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What tests share beside fixtures."""
+
+from __future__ import annotations

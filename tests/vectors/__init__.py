@@ -1,0 +1,3 @@
+"""Tests of vectors."""
+
+from __future__ import annotations

@@ -1,0 +1,138 @@
+"""MaxSim against its definition, written out."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pocket_colbert import maxsim as maxsim_function
+from pocket_colbert import maxsim_pairwise
+from pocket_colbert.hardware import int8_may_overflow
+from pocket_colbert.storage.token_vectors import TokenRows
+from pocket_colbert.vectors import int8_matmul as product
+from pocket_colbert.vectors.codec import Codec, QueryCodes
+from pocket_colbert.vectors.int8_matmul import Product
+from pocket_colbert.vectors.maxsim_codes import (
+    BLOCK_TOKENS,
+    MakeKernel,
+    ReferenceKernel,
+    maxsim_codes,
+    maxsim_ragged,
+)
+from tests.conftest import documents_of, unit_rows
+
+
+def coded(
+    rng: np.random.Generator, lengths: list[int], query_tokens: int, dim: int, bits: int
+) -> tuple[TokenRows, QueryCodes]:
+    """Return random documents as codes, and a query."""
+    documents = documents_of(rng, lengths, dim)
+    codec = Codec.fit(np.concatenate(documents), bits)
+    return TokenRows.encode(codec, documents), codec.encode_query(unit_rows(rng, query_tokens, dim))
+
+
+def score(rows: TokenRows, query: QueryCodes, kernel: MakeKernel) -> np.ndarray:
+    """Score all documents on one thread."""
+    return maxsim_codes(query, rows.codec, rows.codes, rows.scales, rows.offsets, kernel=kernel)
+
+
+def brute_force(query: np.ndarray, document: np.ndarray) -> float:
+    """Sum, over query tokens, the best dot product with a document token."""
+    return sum(max(float(q @ d) for d in document) for q in query) if len(document) else -np.inf
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    query_tokens=st.integers(1, 7),
+    dim=st.sampled_from([1, 3, 16, 48]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_maxsim_equals_its_definition(
+    lengths: list[int], query_tokens: int, dim: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    query, documents = unit_rows(rng, query_tokens, dim), documents_of(rng, lengths, dim)
+    wanted = [brute_force(query, document) for document in documents]
+    np.testing.assert_allclose(maxsim_pairwise(query, documents), wanted, rtol=1e-4, atol=1e-4)
+    assert maxsim_function(query, documents[0]) == pytest.approx(wanted[0], abs=1e-4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=20),
+    query_tokens=st.integers(1, 33),
+    dim=st.sampled_from([1, 7, 48, 96, 128, 1024]),
+    bits=st.sampled_from([8, 4, 2, 1]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_onnxruntime_gives_the_bits_of_numpy(
+    lengths: list[int], query_tokens: int, dim: int, bits: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows, query = coded(rng, lengths, query_tokens, dim, bits)
+    fast, reference = (score(rows, query, kernel) for kernel in (Product, ReferenceKernel))
+    assert fast.tobytes() == reference.tobytes()
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=9),
+    bits=st.sampled_from([8, 4, 2, 1]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_codes_score_as_their_decoded_vectors(lengths: list[int], bits: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, query = coded(rng, lengths, 6, 32, bits)
+    vectors = unit_rows(np.random.default_rng(seed + 1), 6, 32)
+    query = rows.codec.encode_query(vectors)
+    decoded = [rows.decode(n) for n in range(len(lengths))]
+    np.testing.assert_allclose(
+        score(rows, query, Product), [brute_force(vectors, d) for d in decoded], atol=0.05
+    )
+
+
+@pytest.mark.parametrize("may_overflow", [True, False])
+def test_extreme_codes_do_not_overflow(monkeypatch: pytest.MonkeyPatch, may_overflow: bool) -> None:
+    """8-bit codes of 1024 dimensions at their limits, where 16-bit addition would break."""
+    if not may_overflow and int8_may_overflow():
+        pytest.skip("this processor adds int8 products in 16 bits")
+    monkeypatch.setattr(product, "int8_may_overflow", lambda: may_overflow)
+    rows = np.full((3, 1024), 255, dtype=np.uint8)
+    codes = np.full((1024, 2), -127, dtype=np.int8)
+    for kernel in (Product, ReferenceKernel):
+        products = kernel(codes, 128)(rows, np.ones(3, np.float32))
+        assert (products == np.float32(-127 * 127 * 1024)).all()
+
+
+def test_blocks_threads_and_selection_change_nothing(rng: np.random.Generator) -> None:
+    lengths = [0, 1, BLOCK_TOKENS + 5, 0, 3, *[700] * 40, 0]
+    for bits in (8, 4, 1):
+        rows, query = coded(rng, lengths, 8, 16, bits)
+        alone = score(rows, query, Product)
+        assert alone[0] == alone[3] == alone[-1] == -np.inf
+        with ThreadPoolExecutor(3) as executor:
+            assert rows.score(query, None, executor, 3).tobytes() == alone.tobytes()
+            chosen = np.array([0, 2, 4, 30, len(lengths) - 1])
+            assert rows.score(query, chosen, executor, 3).tobytes() == alone[chosen].tobytes()
+        assert len(rows.score(query, np.empty(0, np.int64), None, 1)) == 0
+
+
+@pytest.mark.torch
+def test_the_graphs_are_what_export_makes() -> None:
+    from pocket_colbert_export.graph.runtime_graphs import graphs
+
+    files = {path.name: path.read_bytes() for path in Path(product.__file__).parent.glob("*.onnx")}
+    assert files == graphs()
+
+
+def test_empty_documents_score_minus_infinity(rng: np.random.Generator) -> None:
+    query = unit_rows(rng, 4, 8)
+    tokens = unit_rows(rng, 3, 8)
+    scores = maxsim_ragged(query, tokens, np.array([0, 0, 3, 3]))
+    assert scores[0] == scores[2] == -np.inf
+    assert np.isfinite(scores[1])
+    assert maxsim_pairwise(query, []).shape == (0,)
