@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert import Passage
-from pocket_colbert.vectors.pruning import pool_tokens
+from pocket_colbert.vectors.pooling import pool_tokens
 
 BATCH = 128
 

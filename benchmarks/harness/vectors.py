@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert import Encoder
-from pocket_colbert.ingest.readers import read_beir, text_to_encode
+from pocket_colbert.evaluation.beir import read_beir
+from pocket_colbert.ingest.readers import text_to_encode
 
 
 @dataclass(frozen=True)

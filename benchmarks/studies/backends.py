@@ -28,7 +28,7 @@ import numpy as np
 from tests.conftest import listening
 from tests.support.qdrant_server import Server
 
-from pocket_colbert import Encoder, Hit, Index, SearchParameters, Store, maxsim_pairwise
+from pocket_colbert import Backend, Encoder, Hit, Index, SearchParameters, maxsim_pairwise
 from pocket_colbert.backends import open_store, push
 from pocket_colbert.ingest.readers import Fields, read_documents
 from pocket_colbert.vectors.top_k import top_k
@@ -57,7 +57,7 @@ def brute_force(index: Index, queries: Sequence[Any]) -> list[list[Hit]]:
     return [[Hit(ids[n], float(scores[n])) for n in top_k(scores, 10)] for scores in best]
 
 
-def searched(store: Store, queries: Sequence[Any]) -> tuple[list[list[Hit]], float]:
+def searched(store: Backend, queries: Sequence[Any]) -> tuple[list[list[Hit]], float]:
     """Search one query at a time; returns hits and the median of the milliseconds."""
     store.search(queries[:1], 10, parameters=EXACT)
     found, times = [], []

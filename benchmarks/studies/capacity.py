@@ -11,7 +11,8 @@ and cores held to that number. Memory is that of the process after its searches:
 those of mapped files, which the system may take back (Linux tells them apart, others give neither).
 LanceDB and Qdrant hold what the index's 4-bit codes decode to; Qdrant is its engine behind the REST
 API of `tests/support/qdrant_server.py`, server and client in one process, its log not counted. The
-graph is `MaxSim` on the CPU's provider. Engines that are not installed are named and left out.
+graph is `DeviceMaxSim` on the CPU's provider. Engines that are not installed are named and left
+out.
 
 Prints the tables of the pages, and writes them there: `--docs` puts them between the marks
 `<!-- capacity: NAME -->` and `<!-- /capacity -->`. `--from FILE` does so from an earlier run's
@@ -46,8 +47,8 @@ from benchmarks.studies.capacity_fit import BLOCKS, with_blocks
 from benchmarks.studies.capacity_worker import Order
 from benchmarks.studies.gpu import card
 from pocket_colbert import Encoder
+from pocket_colbert.evaluation.beir import read_beir
 from pocket_colbert.hardware import usable_cores
-from pocket_colbert.ingest.readers import read_beir
 
 POOL_FACTOR = 2
 ENCODED_ALONE = 150

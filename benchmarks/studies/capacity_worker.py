@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.harness.ours import peak
 from benchmarks.harness.synthetic import read_collection
 from benchmarks.systems.rivals import THREAD_VARIABLES
-from pocket_colbert import Index, IndexConfig, JoinedIndex, SearchParameters
+from pocket_colbert import Index, IndexConfig, MultiIndex, SearchParameters
 from pocket_colbert.ingest.incremental import Pace
 
 K = 10
@@ -168,13 +168,13 @@ def opened(order: Order) -> Iterator[tuple[Search, dict[str, Any]]]:
     place, found = Path(order.place), {}
     with ExitStack() as stack:
         if order.family == "graph":
-            from pocket_colbert import MaxSim
+            from pocket_colbert import DeviceMaxSim
 
             started = time.perf_counter()
             batches = read_collection(Path(order.collection), 0, order.last)
             documents = chain.from_iterable(batch.passages for batch in batches)
             passages = [item.embedding for passages in documents for item in passages]
-            scorer = MaxSim(passages, provider="cpu", dtype=order.datatype)
+            scorer = DeviceMaxSim(passages, provider="cpu", dtype=order.datatype)
             found["build_seconds"] = time.perf_counter() - started
             passages.clear()
 
@@ -188,7 +188,7 @@ def opened(order: Order) -> Iterator[tuple[Search, dict[str, Any]]]:
             store = stack.enter_context(Index.load(place, threads=order.threads))
         elif order.family == "joined":
             folders = [place / f"{n}.index" for n in range(0, order.last, order.part)]
-            store = stack.enter_context(JoinedIndex.load(folders, threads=order.threads))
+            store = stack.enter_context(MultiIndex.load(folders, threads=order.threads))
         else:
             from benchmarks.studies.backends import KEY
             from pocket_colbert.backends import open_store

@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.harness.vectors import Vectors
 from pocket_colbert import Document, Passage, Pruning
 from pocket_colbert.config import CODES
+from pocket_colbert.evaluation.beir import BeirFolder
 from pocket_colbert.evaluation.tuning import (
     DROP_FREQUENT,
     PRUNINGS,
@@ -27,7 +28,6 @@ from pocket_colbert.evaluation.tuning import (
     most_frequent,
     prune,
 )
-from pocket_colbert.ingest.readers import BeirFolder
 
 QUERIES = 200
 

@@ -27,8 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from pocket_colbert import Encoder, MaxSim, TruncationWarning, maxsim_pairwise
-from pocket_colbert.ingest.readers import read_beir, text_to_encode
+from pocket_colbert import DeviceMaxSim, Encoder, TruncationWarning, maxsim_pairwise
+from pocket_colbert.evaluation.beir import read_beir
+from pocket_colbert.ingest.readers import text_to_encode
 
 QUERIES = 8
 
@@ -141,7 +142,9 @@ def scoring(
     size = sum(document.nbytes for document in documents)
     rows = []
     for dtype, share in (("float32", 1.0), ("float16", 0.5)):
-        scorer = MaxSim(documents, provider=options.provider, dtype=dtype, memory=options.memory)
+        scorer = DeviceMaxSim(
+            documents, provider=options.provider, dtype=dtype, memory=options.memory
+        )
         took = seconds(lambda scorer=scorer: [scorer(q) for q in queries], options.rounds)
         rows.append(
             {
@@ -157,7 +160,7 @@ def scoring(
             rows[-1]["share_of_bandwidth"] = rows[-1]["gb_per_second"] / options.bandwidth
     once = documents[:1000]
     for name, score in (
-        ("1000 documents once, copied in float16 and scored", lambda: MaxSim(
+        ("1000 documents once, copied in float16 and scored", lambda: DeviceMaxSim(
             once, provider=options.provider, dtype="float16")(queries[0])),
         ("1000 documents once, NumPy on the CPU", lambda: maxsim_pairwise(queries[0], once)),
     ):  # fmt: skip

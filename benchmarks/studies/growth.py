@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.harness.ours import peak
 from benchmarks.harness.synthetic import resembling
 from pocket_colbert import Index, IndexConfig, SearchParameters
-from pocket_colbert.vectors.pruning import pool_tokens
+from pocket_colbert.vectors.pooling import pool_tokens
 
 BATCH = 1000
 SEGMENT_TOKENS = 8_000_000

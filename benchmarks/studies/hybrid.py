@@ -27,10 +27,9 @@ from numpy.typing import NDArray
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever, SearchParameters
 from pocket_colbert.config import DEFAULT_CODES
-from pocket_colbert.evaluation.evaluate import judge
-from pocket_colbert.ingest.readers import BeirFolder, read_beir
-from pocket_colbert.types import to_run
-from pocket_colbert.vectors.maxsim_codes import maxsim_ragged
+from pocket_colbert.evaluation.beir import BeirFolder, read_beir
+from pocket_colbert.evaluation.evaluate import judge, to_run
+from pocket_colbert.vectors.maxsim_float import maxsim_ragged
 from pocket_colbert.vectors.top_k import top_k
 
 K = 100

@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 from pocket_colbert import Encoder, Index, IndexConfig, SearchParameters
 from pocket_colbert.config import Splitting
 from pocket_colbert.errors import TruncationWarning
-from pocket_colbert.ingest.readers import read_documents, read_json_lines
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.ingest.json_lines import read_json_lines
+from pocket_colbert.ingest.readers import read_documents
+from pocket_colbert.types import Passage
 
 KS = (1, 2, 4, 8, 16, 32, 64)
 BUDGETS = (1000, 4000, 16_000)

@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 
 from benchmarks.studies.legal import Contracts
 from pocket_colbert import Document, Encoder, Index, IndexConfig, SearchParameters
-from pocket_colbert.evaluation.evaluate import DEPTH, evaluate, judge
-from pocket_colbert.ingest.readers import BeirFolder, read_beir, text_to_encode
-from pocket_colbert.types import Hit, to_run
+from pocket_colbert.evaluation.beir import BeirFolder, read_beir
+from pocket_colbert.evaluation.evaluate import DEPTH, evaluate, judge, to_run
+from pocket_colbert.ingest.readers import text_to_encode
+from pocket_colbert.types import Hit
 from pocket_colbert.vectors.top_k import top_k
 
 CHARACTERS = 1000

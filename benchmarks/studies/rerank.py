@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from pocket_colbert import Encoder, Index, Retriever, maxsim_pairwise
-from pocket_colbert.ingest.readers import read_beir, text_to_encode
+from pocket_colbert.evaluation.beir import read_beir
+from pocket_colbert.ingest.readers import text_to_encode
 
 CANDIDATES = 100
 QUERIES = 20

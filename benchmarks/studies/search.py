@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from benchmarks.harness.vectors import Vectors
 from benchmarks.systems.rivals import THREAD_VARIABLES
 from pocket_colbert.evaluation.evaluate import judge
-from pocket_colbert.vectors.maxsim_codes import maxsim_ragged
+from pocket_colbert.vectors.maxsim_float import maxsim_ragged
 from pocket_colbert.vectors.top_k import top_k
 
 DEPTH = 100

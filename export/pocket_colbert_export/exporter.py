@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pocket_colbert.config import ModelConfig
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.folder import TOKENIZER_FILE, ModelFiles, load_model_files
+from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.model.tokenizer import Tokenizer
 from pocket_colbert_export.checkpoints.checkpoint import Checkpoint, load_checkpoint, window
 from pocket_colbert_export.errors import CheckpointError, ExportError, ParityError

@@ -16,12 +16,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pocket_colbert.backend import Store
-    from pocket_colbert.config import IndexConfig, ModelConfig, Pruning, SearchParameters, Splitting
+    from pocket_colbert.backend import Backend
+    from pocket_colbert.config import IndexConfig, Pruning, SearchParameters, Splitting
     from pocket_colbert.errors import (
+        BackendError,
+        BackendNotFoundError,
         BundleError,
+        ClosedError,
         ClusterError,
         CorpusError,
+        DocumentNotFoundError,
         DuplicateIdError,
         IndexConflictError,
         IndexExistsError,
@@ -36,24 +40,21 @@ if TYPE_CHECKING:
         OptionalDependencyError,
         PocketColbertError,
         ProviderError,
-        StoreError,
-        StoreNotFoundError,
         TruncationWarning,
         UnsupportedError,
     )
+    from pocket_colbert.evaluation.evaluate import to_run
     from pocket_colbert.index.index import Index
-    from pocket_colbert.index.multi_index import JoinedIndex
+    from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.index.stats import IndexInfo
     from pocket_colbert.model.encoder import Encoder
     from pocket_colbert.model.folder import bundled_models
-    from pocket_colbert.model.tokenizer import Token
+    from pocket_colbert.model.recipe import ModelConfig
     from pocket_colbert.retriever import Retriever
     from pocket_colbert.search.explanation import Explanation, TokenMatch
-    from pocket_colbert.storage.document_store import Document
-    from pocket_colbert.text_splitting import Passage
-    from pocket_colbert.types import Hit, PassageHit, to_run
-    from pocket_colbert.vectors.device_maxsim import MaxSim
-    from pocket_colbert.vectors.maxsim_codes import maxsim, maxsim_pairwise
+    from pocket_colbert.types import Document, Hit, Passage, PassageHit, Token
+    from pocket_colbert.vectors.device_maxsim import DeviceMaxSim
+    from pocket_colbert.vectors.maxsim_float import maxsim, maxsim_pairwise
 
 __version__ = "0.1.0"
 
@@ -61,10 +62,16 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "Backend",
+    "BackendError",
+    "BackendNotFoundError",
     "BundleError",
+    "ClosedError",
     "ClusterError",
     "CorpusError",
+    "DeviceMaxSim",
     "Document",
+    "DocumentNotFoundError",
     "DuplicateIdError",
     "Encoder",
     "Explanation",
@@ -79,12 +86,11 @@ __all__ = [
     "IndexLockedError",
     "IndexNotFoundError",
     "InvalidInputError",
-    "JoinedIndex",
-    "MaxSim",
     "ModelConfig",
     "ModelError",
     "ModelFormatError",
     "ModelNotFoundError",
+    "MultiIndex",
     "OptionalDependencyError",
     "Passage",
     "PassageHit",
@@ -94,9 +100,6 @@ __all__ = [
     "Retriever",
     "SearchParameters",
     "Splitting",
-    "Store",
-    "StoreError",
-    "StoreNotFoundError",
     "Token",
     "TokenMatch",
     "TruncationWarning",
@@ -109,10 +112,16 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Backend": "backend",
+    "BackendError": "errors",
+    "BackendNotFoundError": "errors",
     "BundleError": "errors",
+    "ClosedError": "errors",
     "ClusterError": "errors",
     "CorpusError": "errors",
-    "Document": "storage.document_store",
+    "DeviceMaxSim": "vectors.device_maxsim",
+    "Document": "types",
+    "DocumentNotFoundError": "errors",
     "DuplicateIdError": "errors",
     "Encoder": "model.encoder",
     "Explanation": "search.explanation",
@@ -127,14 +136,13 @@ _HOMES = {
     "IndexLockedError": "errors",
     "IndexNotFoundError": "errors",
     "InvalidInputError": "errors",
-    "JoinedIndex": "index.multi_index",
-    "MaxSim": "vectors.device_maxsim",
-    "ModelConfig": "config",
+    "ModelConfig": "model.recipe",
     "ModelError": "errors",
     "ModelFormatError": "errors",
     "ModelNotFoundError": "errors",
+    "MultiIndex": "index.multi_index",
     "OptionalDependencyError": "errors",
-    "Passage": "text_splitting",
+    "Passage": "types",
     "PassageHit": "types",
     "PocketColbertError": "errors",
     "ProviderError": "errors",
@@ -142,17 +150,14 @@ _HOMES = {
     "Retriever": "retriever",
     "SearchParameters": "config",
     "Splitting": "config",
-    "Store": "backend",
-    "StoreError": "errors",
-    "StoreNotFoundError": "errors",
-    "Token": "model.tokenizer",
+    "Token": "types",
     "TokenMatch": "search.explanation",
     "TruncationWarning": "errors",
     "UnsupportedError": "errors",
     "bundled_models": "model.folder",
-    "maxsim": "vectors.maxsim_codes",
-    "maxsim_pairwise": "vectors.maxsim_codes",
-    "to_run": "types",
+    "maxsim": "vectors.maxsim_float",
+    "maxsim_pairwise": "vectors.maxsim_float",
+    "to_run": "evaluation.evaluate",
 }
 """The module that defines each public name; a test compares it with the imports above."""
 

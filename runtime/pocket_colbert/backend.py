@@ -8,15 +8,13 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig, SearchParameters
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.text_splitting import Passage
-from pocket_colbert.types import Hit
+from pocket_colbert.types import Document, Hit, Passage
 
 
-class Store(Protocol):
+class Backend(Protocol):
     """Documents with their token vectors: what `Retriever` searches.
 
-    `Index` and `JoinedIndex` are stores in this process, `pocket_colbert.backends` has those on
+    `Index` and `MultiIndex` are stores in this process, `pocket_colbert.backends` has those on
     other engines. They rank alike, and answer alike but for what raises `UnsupportedError`.
 
     Attributes:

@@ -4,6 +4,8 @@
     ├── InvalidInputError (also a ValueError)
     │   ├── DuplicateIdError
     │   └── UnsupportedError
+    ├── DocumentNotFoundError (also a LookupError)
+    ├── ClosedError
     ├── CorpusError
     ├── ModelError
     │   ├── ModelNotFoundError
@@ -15,8 +17,8 @@
     │   ├── IndexFormatError
     │   └── IndexConflictError
     │       └── IndexLockedError
-    ├── StoreError
-    │   └── StoreNotFoundError
+    ├── BackendError
+    │   └── BackendNotFoundError
     ├── ClusterError
     ├── BundleError
     └── OptionalDependencyError (also an ImportError)
@@ -37,6 +39,14 @@ class InvalidInputError(PocketColbertError, ValueError):
 
 class DuplicateIdError(InvalidInputError):
     """A document id is given twice, or is already in the index."""
+
+
+class DocumentNotFoundError(PocketColbertError, LookupError):
+    """No document has that id; the message names the id and where it was looked for."""
+
+
+class ClosedError(PocketColbertError):
+    """An index, a backend or a server was used after it was closed; open it again."""
 
 
 class UnsupportedError(InvalidInputError):
@@ -87,11 +97,11 @@ class IndexLockedError(IndexConflictError):
     """Another writer has the index open; the message names it."""
 
 
-class StoreError(PocketColbertError):
+class BackendError(PocketColbertError):
     """A store on another engine cannot be reached, is incomplete, or does not answer as it must."""
 
 
-class StoreNotFoundError(StoreError):
+class BackendNotFoundError(BackendError):
     """Nothing that `push` wrote is at that address."""
 
 

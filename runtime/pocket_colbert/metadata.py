@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pocket_colbert.storage.filters import Value, sql_number
+from pocket_colbert.types import Value
 
 _DEEPEST = 100
 
@@ -52,3 +53,13 @@ def _flat(names: tuple[str, ...], value: Any) -> Iterator[tuple[str, Value]]:
         yield ".".join(names), value
     elif value is not None:
         yield ".".join(names), sql_number(value)
+
+
+def sql_number(value: float) -> int | float:
+    """Return a number as SQLite can hold it: true is 1, and beyond 64 bits floats take over."""
+    if isinstance(value, float) or -(2**63) <= value < 2**63:
+        return value if isinstance(value, float) else int(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

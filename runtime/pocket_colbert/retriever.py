@@ -9,23 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.backend import Store
+from pocket_colbert.backend import Backend
+from pocket_colbert.checks import check_text, check_texts, check_whole_number
 from pocket_colbert.config import Pruning, SearchParameters
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index.index import Index
 from pocket_colbert.index.write_buffer import columns_of
-from pocket_colbert.model.encoder import Encoder, Progress, check_texts
-from pocket_colbert.model.tokenizer import Token
-from pocket_colbert.search.explanation import (
-    Explanation,
-    best_window,
-    explain_match,
-    snippet_weights,
-)
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.text_splitting import Passage, with_title
-from pocket_colbert.types import Hit, PassageHit
-from pocket_colbert.vectors.maxsim_codes import maxsim_pairwise
+from pocket_colbert.model.encoder import Encoder, Progress
+from pocket_colbert.search.explanation import Explanation, explain_match
+from pocket_colbert.search.snippets import best_window, snippet_weights
+from pocket_colbert.text_splitting import with_title
+from pocket_colbert.types import Document, Hit, Passage, PassageHit, Token
+from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from pocket_colbert.vectors.top_k import top_k
 
 _Passage = tuple[PassageHit, list[Token], NDArray[np.float32]]
@@ -34,12 +29,12 @@ _Passage = tuple[PassageHit, list[Token], NDArray[np.float32]]
 class Retriever:
     """An encoder and, for `retrieve`, a store of documents that it encoded."""
 
-    def __init__(self, encoder: Encoder, index: Store | None = None) -> None:
+    def __init__(self, encoder: Encoder, index: Backend | None = None) -> None:
         """Put the two together.
 
         Args:
             encoder: Encodes queries, and documents to rerank.
-            index: Holds documents that this encoder's model encoded: an `Index`, a `JoinedIndex`
+            index: Holds documents that this encoder's model encoded: an `Index`, a `MultiIndex`
                 or a store on another engine; not needed for `rerank`.
 
         Raises:
@@ -212,10 +207,8 @@ class Retriever:
         Raises:
             InvalidInputError: An argument breaks its rule.
         """
-        if not isinstance(query, str):
-            raise InvalidInputError(f"query must be a string, got {type(query).__name__}.")
-        if k is not None and (not isinstance(k, int) or k < 1):
-            raise InvalidInputError(f"k must be a whole number >= 1, got {k!r}.")
+        check_text("query", query)
+        check_whole_number("k", k, optional=True)
         if isinstance(documents, Mapping):
             ids, texts = list(documents), list(documents.values())
         else:
@@ -257,8 +250,7 @@ class Retriever:
             InvalidInputError: There is no index, an id is not in it, or an argument breaks its
                 rule.
         """
-        if not isinstance(query, str):
-            raise InvalidInputError(f"query must be a string, got {type(query).__name__}.")
+        check_text("query", query)
         if isinstance(document_ids, str):
             raise InvalidInputError("document_ids must be a list of strings, got one string.")
         wanted = list(document_ids)

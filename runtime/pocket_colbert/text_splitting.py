@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pocket_colbert.errors import InvalidInputError
 
 WORD, LINE, SENTENCE, PARAGRAPH = range(1, 5)
 """Kinds of borders, better ones larger. A line is worth less than a sentence, as many texts are
@@ -24,43 +20,9 @@ _BORDER = re.compile(
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Passage:
-    """A part of a document that has token vectors of its own.
-
-    Attributes:
-        start: Where it starts in the document's text, in characters.
-        end: Where it ends.
-        embedding: (num_tokens, dim) float32.
-    """
-
-    start: int
-    end: int
-    embedding: NDArray[np.float32]
-
-
 def with_title(text: str, title: str | None) -> str:
     """Return what is encoded for a text and its title: title, a space, text, as BEIR does."""
     return f"{title or ''} {text}".strip()
-
-
-def checked_titles(titles: Sequence[str | None] | None, count: int) -> Sequence[str | None]:
-    """Return the titles of texts, once it is known that there is one a text; by default none.
-
-    Raises:
-        InvalidInputError: There are more or fewer, or one is no text.
-    """
-    titles = [None] * count if titles is None else titles
-    if (
-        isinstance(titles, str)
-        or len(titles) != count
-        or not all(isinstance(title, str | None) for title in titles)
-    ):
-        raise InvalidInputError(
-            f"titles must be a list of {count} strings or None, one a text, "
-            f"got {str(titles)[:60]!r}."
-        )
-    return titles
 
 
 def borders(

@@ -1,10 +1,14 @@
-"""What a search returns."""
+"""What people hold in their hands: documents, passages, tokens and hits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -45,19 +49,55 @@ class Hit:
     passages: tuple[PassageHit, ...] = ()
 
 
-def to_run(
-    query_ids: Iterable[str], hits: Iterable[Sequence[Hit]]
-) -> Mapping[str, Mapping[str, float]]:
-    """Turn hits into a BEIR run, `{query_id: {document_id: score}}`.
+Span = tuple[int, int]
+"""First character and the one after the last."""
 
-    Args:
-        query_ids: One id a query, in the order the queries were searched in.
-        hits: One list of hits a query.
 
-    Returns:
-        The run, ready for a standard evaluator.
+@dataclass(frozen=True)
+class Document:
+    """What an index keeps of a document beside its token vectors.
+
+    Attributes:
+        document_id: The id it was added under.
+        text: Its text, None when it was added without.
+        title: Its title, None when it has none.
+        metadata: A JSON object.
+        source: Where it was read from, None when that is not known.
     """
-    return {
-        query_id: {hit.document_id: hit.score for hit in query_hits}
-        for query_id, query_hits in zip(query_ids, hits, strict=True)
-    }
+
+    document_id: str
+    text: str | None = None
+    title: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    source: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """A part of a document that has token vectors of its own.
+
+    Attributes:
+        start: Where it starts in the document's text, in characters.
+        end: Where it ends.
+        embedding: (num_tokens, dim) float32.
+    """
+
+    start: int
+    end: int
+    embedding: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token that has a vector, for people.
+
+    Attributes:
+        label: Its part of the text, or its name when it has none, such as "[CLS]".
+        span: Where that part starts and ends in the text, in characters; None when it has none.
+    """
+
+    label: str
+    span: tuple[int, int] | None
+
+
+Value = str | int | float

@@ -17,21 +17,21 @@ from hypothesis import HealthCheck, example, given, settings
 from numpy.typing import NDArray
 
 from pocket_colbert import (
+    BackendError,
+    BackendNotFoundError,
     Document,
     Encoder,
     Index,
     IndexConfig,
     InvalidInputError,
-    JoinedIndex,
+    MultiIndex,
     Passage,
     Retriever,
     SearchParameters,
-    StoreError,
-    StoreNotFoundError,
     UnsupportedError,
     maxsim_pairwise,
 )
-from pocket_colbert.backends import RemoteStore, engine_at, open_store, push
+from pocket_colbert.backends import RemoteBackend, engine_at, open_store, push
 from pocket_colbert.backends.engine import Engine, passage_of
 from pocket_colbert.backends.record import Record
 from pocket_colbert.backends.rows import Row
@@ -94,7 +94,7 @@ def queries_of(rng: np.random.Generator) -> list[NDArray[np.float32]]:
 
 
 def check_ranking(
-    store: RemoteStore, index: Index, queries: list[NDArray[np.float32]], k: int, **options: Any
+    store: RemoteBackend, index: Index, queries: list[NDArray[np.float32]], k: int, **options: Any
 ) -> None:
     """Compare with brute force over the token vectors that the index holds."""
     for query, hits in zip(queries, store.search(queries, k, **options), strict=True):
@@ -163,9 +163,9 @@ def test_it_ranks_as_brute_force_over_http(
 
 
 def test_a_wrong_key_and_a_dead_server_are_store_errors(qdrant_server: str, index: Index) -> None:
-    with pytest.raises(StoreError, match="401") as refused:
+    with pytest.raises(BackendError, match="401") as refused:
         open_store(f"{qdrant_server}/papers", api_key="wr0ng")
-    with pytest.raises(StoreError, match="refused") as dead:
+    with pytest.raises(BackendError, match="refused") as dead:
         push(index, "qdrant://wr0ng@127.0.0.1:9/papers")
     for error in (refused, dead):
         assert "wr0ng" not in str(error.value) and "127.0.0.1" in str(error.value)
@@ -271,12 +271,12 @@ def test_a_client_and_a_collection_of_your_own(index: Index, rng: np.random.Gene
     )  # fmt: skip
     client.create_collection("papers", {"tokens": vectors})
     engine = Qdrant(client, "papers", local=True)
-    with pytest.raises(StoreError, match="has datatype float16, it must be float32"):
+    with pytest.raises(BackendError, match="has datatype float16, it must be float32"):
         push(index, engine)
     push(index, engine, datatype="float16")
     named = models.CreateAlias(collection_name="papers", alias_name="current")
     client.update_collection_aliases([models.CreateAliasOperation(create_alias=named)])
-    with RemoteStore(Qdrant(client, "current", local=True)) as store:
+    with RemoteBackend(Qdrant(client, "current", local=True)) as store:
         check_ranking(store, index, queries_of(rng), 10)
 
 
@@ -299,7 +299,7 @@ class Filtered:
         index.commit()
         assert sum(len(index.passages(name)) for name in self.documents) == 240
         self.query = unit_rows(rng, 1, DIM)
-        self.stores: dict[str, RemoteStore] = {}
+        self.stores: dict[str, RemoteBackend] = {}
         for name, address in addresses.items():
             indexed = ["a"] if name == "qdrant over http" else []
             push(index, address, api_key=QDRANT_KEY, range_fields=indexed)
@@ -424,7 +424,7 @@ def test_a_second_push_writes_what_changed(
         with pytest.raises(InvalidInputError, match=r"commit\(\) first"):
             push(index, address)
         index.commit()
-        before = RemoteStore(engine if kind == "qdrant" else engine_at(address))
+        before = RemoteBackend(engine if kind == "qdrant" else engine_at(address))
         done = push(index, engine)
         assert (done.written, done.unchanged, done.deleted) == (4, 56, 2)
         again = push(index, engine)
@@ -444,7 +444,7 @@ def test_a_folder_of_qdrant_takes_one_process(tmp_path: Path, index: Index) -> N
         pytest.skip("needs the 'qdrant' extra")
     address = address_of("qdrant", tmp_path)
     push(index, address)
-    with open_store(address), pytest.raises(StoreError, match="already accessed by another"):
+    with open_store(address), pytest.raises(BackendError, match="already accessed by another"):
         open_store(address)
 
 
@@ -467,7 +467,7 @@ def test_a_closed_store_says_so(address: str, index: Index) -> None:
 def test_a_reader_refreshes(address: str, index: Index, rng: np.random.Generator) -> None:
     engine = engine_at(address)
     push(index, engine)
-    with RemoteStore(engine) as store:
+    with RemoteBackend(engine) as store:
         index.add(["new"], [unit_rows(rng, 4, DIM)])
         index.commit()
         push(index, engine)
@@ -475,7 +475,7 @@ def test_a_reader_refreshes(address: str, index: Index, rng: np.random.Generator
         assert "new" in store and len(store) == 61
         record = store.record.to_text()
         engine.write_record(record.replace('"dim": 16', '"dim": 8'))
-        with pytest.raises(StoreError, match="another model"):
+        with pytest.raises(BackendError, match="another model"):
             store.refresh()
         assert len(store.search([unit_rows(rng, 2, DIM)], 3)[0]) == 3
 
@@ -485,13 +485,13 @@ def test_a_reader_goes_on_while_a_push_is_under_way(
 ) -> None:
     engine = engine_at(address)
     push(index, engine)
-    with RemoteStore(engine) as store:
+    with RemoteBackend(engine) as store:
         index.add(["new"], [unit_rows(rng, 4, DIM)])
         index.delete(["d0"])
         index.commit()
         # Another connection: Qdrant's local mode has one at a time.
         pushing = engine if kind == "qdrant" else engine_at(address)
-        with pytest.raises(StoreError, match="unplugged"):
+        with pytest.raises(BackendError, match="unplugged"):
             push(index, unplugged(pushing, 0))
         for news in (kind == "qdrant", False):
             assert store.refresh() == news
@@ -512,7 +512,7 @@ def unplugged(engine: Engine, writes: int) -> Engine:
         nonlocal writes
         writes -= 1
         if writes < 0:
-            raise StoreError("unplugged")
+            raise BackendError("unplugged")
         upsert(rows)
 
     engine.upsert = failing  # type: ignore[method-assign]
@@ -525,10 +525,10 @@ def test_a_push_that_breaks_off_is_found_out_and_goes_on(
     address: str, index: Index, rng: np.random.Generator, writes: int
 ) -> None:
     engine = engine_at(address)
-    with pytest.raises(StoreError, match="unplugged"):
+    with pytest.raises(BackendError, match="unplugged"):
         push(index, unplugged(engine, writes))
     engine.close()
-    with pytest.raises(StoreError, match="push again: it goes on"):
+    with pytest.raises(BackendError, match="push again: it goes on"):
         open_store(address)
     with open_store(address, incomplete=True) as store:
         found = store.search([unit_rows(rng, 2, DIM)], 100)[0]
@@ -548,7 +548,7 @@ def test_rows_of_a_push_that_broke_off_do_not_stay(
         index.add(["long"], [long], texts=["x" * 30])
         index.commit()
         engine = engine_at(address)
-        with pytest.raises(StoreError, match="unplugged"):
+        with pytest.raises(BackendError, match="unplugged"):
             push(index, unplugged(engine, 2))
         engine.close()
         index.upsert(["long"], [long[:2]], texts=["x" * 2])
@@ -584,7 +584,7 @@ def test_a_killed_push_is_found_out_and_goes_on(address: str, index: Index, tmp_
         [sys.executable, "-c", KILLED, tmp_path / "index", address], check=False, timeout=120
     )
     assert done.returncode == -9
-    with pytest.raises(StoreError, match="incomplete"):
+    with pytest.raises(BackendError, match="incomplete"):
         open_store(address)
     with Index.load(tmp_path / "index") as loaded:
         report = push(loaded, address)
@@ -603,10 +603,10 @@ def test_two_pushes_at_once_are_found_out(address: str, index: Index) -> None:
         finish(layout)
 
     engine.finish = other  # type: ignore[method-assign]
-    with pytest.raises(StoreError, match="another push"):
+    with pytest.raises(BackendError, match="another push"):
         push(index, engine)
     engine.close()
-    with pytest.raises(StoreError, match="incomplete"):
+    with pytest.raises(BackendError, match="incomplete"):
         open_store(address)
 
 
@@ -630,11 +630,11 @@ def test_another_index_is_refused(address: str, index: Index, rng: np.random.Gen
 
 
 def test_what_is_not_a_store(kind: str, address: str, tmp_path: Path, index: Index) -> None:
-    with pytest.raises(StoreNotFoundError, match="no folder"):
+    with pytest.raises(BackendNotFoundError, match="no folder"):
         open_store(address)
     assert not (tmp_path / kind).exists()
     push(index, address)
-    with pytest.raises(StoreNotFoundError, match="there is no store"):
+    with pytest.raises(BackendNotFoundError, match="there is no store"):
         open_store(address_of(kind, tmp_path, "other"))
     foreign = address_of(kind, tmp_path, "foreign")
     if kind == "lance":
@@ -650,10 +650,10 @@ def test_what_is_not_a_store(kind: str, address: str, tmp_path: Path, index: Ind
         client.upsert("foreign", [models.PointStruct(id=1, vector=[0.0, 1.0])])
         client.create_collection("empty", size)
         client.close()
-        with pytest.raises(StoreError, match="empty collection whose vector 'tokens' has size"):
+        with pytest.raises(BackendError, match="empty collection whose vector 'tokens' has size"):
             push(index, address_of(kind, tmp_path, "empty"))
     for use in (open_store, lambda to: push(index, to)):
-        with pytest.raises(StoreError, match="pocket-colbert did not"):
+        with pytest.raises(BackendError, match="pocket-colbert did not"):
             use(foreign)
 
 
@@ -664,12 +664,12 @@ def test_a_damaged_record_is_a_store_error(address: str, index: Index) -> None:
     negative = good.replace('"documents": 60', '"documents": -1')
     for text in ("", "{}", "[]", '{"format": 1}', good.replace("int4", "int5"), negative):
         engine.write_record(text)
-        for use in (RemoteStore, lambda engine: push(index, engine)):
-            with pytest.raises(StoreError, match="damaged: its record"):
+        for use in (RemoteBackend, lambda engine: push(index, engine)):
+            with pytest.raises(BackendError, match="damaged: its record"):
                 use(engine)
     engine.write_record(good.replace('"format": 1', '"format": 2'))
-    with pytest.raises(StoreError, match="of format 2, this release reads 1"):
-        RemoteStore(engine)
+    with pytest.raises(BackendError, match="of format 2, this release reads 1"):
+        RemoteBackend(engine)
     engine.close()
 
 
@@ -692,7 +692,7 @@ def test_points_of_others_are_found_out(address: str, kind: str, index: Index) -
         engine._client.upsert("papers", [point])  # type: ignore[attr-defined]
     else:
         engine._merge([{"row": "a", "document_id": "x", "passage": 0}])  # type: ignore[attr-defined]
-    with pytest.raises(StoreError, match="did not write|something else writes"):
+    with pytest.raises(BackendError, match="did not write|something else writes"):
         push(index, engine)
     engine.close()
 
@@ -721,7 +721,7 @@ def test_joined_indexes_are_pushed_as_one(
     folders = [
         Collection(rng, [f"{name}{n}" for n in range(9)]).write(tmp_path / name) for name in "ab"
     ]
-    with JoinedIndex.load(folders) as joined:
+    with MultiIndex.load(folders) as joined:
         assert push(joined, address).documents == 18
         joined.save(tmp_path / "one")
     with open_store(address) as store, Index.load(tmp_path / "one") as one:

@@ -20,6 +20,8 @@ import pytest
 from click.testing import CliRunner
 
 from pocket_colbert import (
+    BackendError,
+    BackendNotFoundError,
     ClusterError,
     CorpusError,
     Document,
@@ -32,8 +34,6 @@ from pocket_colbert import (
     Retriever,
     SearchParameters,
     Splitting,
-    StoreError,
-    StoreNotFoundError,
 )
 from pocket_colbert.cli.commands import main
 from pocket_colbert.ingest.readers import Fields
@@ -249,7 +249,7 @@ def test_files_that_are_none(tmp_path: Path, corpus: Path) -> None:
     with pytest.raises(CorpusError, match=r"a\.jsonl is given twice"):
         find_files([str(corpus), str(corpus / "a.jsonl")])
     for address in ("nope://x", "s3://"):
-        with pytest.raises(StoreError, match=f"{address} cannot be used"):
+        with pytest.raises(BackendError, match=f"{address} cannot be used"):
             find_files([address])
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="a folder of such files"):
@@ -533,7 +533,7 @@ def test_another_job_at_the_same_place_is_refused(
 def test_a_place_with_something_else_is_refused(
     corpus: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(StoreError, match="there is something at"):
+    with pytest.raises(BackendError, match="there is something at"):
         encode_corpus([corpus], corpus, model=tiny_model)
     with pytest.raises(InvalidInputError, match="encode into a folder and `push` that"):
         encode_corpus([corpus], "qdrant://localhost/papers", model=tiny_model)
@@ -563,7 +563,7 @@ def test_two_jobs_at_one_place_are_found_out(
     def replaced(done: int, total: int) -> None:
         (into / "job.json").unlink(missing_ok=True)
 
-    with pytest.raises(StoreError, match="another job has begun"):
+    with pytest.raises(BackendError, match="another job has begun"):
         encode_corpus(
             [corpus], into, model=tiny_model, datatype="float32", part_size=SIZE,
             splitting=SPLITTING, progress=replaced,
@@ -595,10 +595,10 @@ def test_a_cluster_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyP
 def test_a_corpus_that_is_not_whole_is_not_read(
     corpus: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(StoreNotFoundError, match="no encoded corpus"):
+    with pytest.raises(BackendNotFoundError, match="no encoded corpus"):
         EncodedCorpus(tmp_path / "none")
     begin(corpus, tmp_path / "encoded", tiny_model, 3)
-    with pytest.raises(StoreError, match="is not complete"):
+    with pytest.raises(BackendError, match="is not complete"):
         EncodedCorpus(tmp_path / "encoded")
 
 
@@ -666,7 +666,7 @@ def test_a_forged_part_is_an_error(encoded: Path, change: Any, message: str) -> 
 
     rewritten(part, fitting)
     resized(encoded)
-    with pytest.raises(StoreError, match=message) as raised:
+    with pytest.raises(BackendError, match=message) as raised:
         list(EncodedCorpus(encoded).encoded())
     assert part.name in str(raised.value)
 
@@ -681,17 +681,17 @@ def test_a_damaged_file_is_an_error(encoded: Path) -> None:
         part.write_bytes(damaged)
         try:
             read = [document for document, _ in EncodedCorpus(encoded).encoded()]
-        except StoreError as error:
+        except BackendError as error:
             assert part.name in str(error)
         else:  # where nothing is that counts, such as names of the library that wrote it
             assert len(read) == 20
     part.write_bytes(content[:-10])
     with pytest.raises(
-        StoreError, match=f"must have {len(content)} bytes, got {len(content) - 10}"
+        BackendError, match=f"must have {len(content)} bytes, got {len(content) - 10}"
     ):
         EncodedCorpus(encoded)
     part.unlink()
-    with pytest.raises(StoreError, match="got no file"):
+    with pytest.raises(BackendError, match="got no file"):
         EncodedCorpus(encoded)
 
 
@@ -699,10 +699,10 @@ def test_a_damaged_file_is_an_error(encoded: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "parts": 3}'])
 def test_a_damaged_description_is_an_error(encoded: Path, name: str, content: str) -> None:
     (encoded / name).write_text(content)
-    with pytest.raises(StoreError, match=f"{name} is damaged"):
+    with pytest.raises(BackendError, match=f"{name} is damaged"):
         EncodedCorpus(encoded)
     (encoded / "job.json").write_text('{"format": 9}')
-    with pytest.raises(StoreError, match="is of format 9, this release reads 1"):
+    with pytest.raises(BackendError, match="is of format 9, this release reads 1"):
         EncodedCorpus(encoded)
 
 
@@ -710,7 +710,7 @@ def test_a_part_of_another_job_is_an_error(encoded: Path) -> None:
     first, second = sorted((encoded / "parts").iterdir())[:2]
     shutil.copy(first, second)
     resized(encoded)
-    with pytest.raises(StoreError, match="belongs to another job"):
+    with pytest.raises(BackendError, match="belongs to another job"):
         list(EncodedCorpus(encoded).encoded())
 
 

@@ -20,6 +20,7 @@ from pocket_colbert import (
     Splitting,
     TruncationWarning,
 )
+from pocket_colbert.evaluation.beir import BeirFolder, read_beir
 from pocket_colbert.evaluation.tuning import (
     Measured,
     Tuning,
@@ -29,7 +30,6 @@ from pocket_colbert.evaluation.tuning import (
     prune_passages,
     tune,
 )
-from pocket_colbert.ingest.readers import BeirFolder, read_beir
 from tests.cli.test_cli import fails, run
 
 SUBJECTS = ("bread", "steel", "glaciers", "violins", "bees", "bridges", "vaccines", "tides")

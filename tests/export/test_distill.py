@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pocket_colbert import Encoder, InvalidInputError
-from pocket_colbert.vectors.maxsim_codes import maxsim_pairwise
+from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from tests.conftest import DATA, HAS_TORCH, unit_rows
 
 if not HAS_TORCH:

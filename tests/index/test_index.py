@@ -24,7 +24,7 @@ from pocket_colbert import (
     IndexLockedError,
     IndexNotFoundError,
     InvalidInputError,
-    JoinedIndex,
+    MultiIndex,
     SearchParameters,
     maxsim_pairwise,
 )
@@ -582,13 +582,13 @@ def test_lists_that_name_no_document_are_one_error(
 
 @pytest.mark.parametrize("kind", ["memory", "folder", "writable", "joined"])
 def test_a_closed_index_says_so(kind: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    index: Index | JoinedIndex = make(rng, 5)
+    index: Index | MultiIndex = make(rng, 5)
     if isinstance(index, Index) and kind != "memory":
         index.save(tmp_path / "index")
         index = Index.load(tmp_path / "index", writable=kind == "writable")
     if kind == "joined":
         index.close()
-        index = JoinedIndex.load([tmp_path / "index"])
+        index = MultiIndex.load([tmp_path / "index"])
     with index:
         assert len(index) == 5 and not index.closed
     index.close()  # a second time does nothing

@@ -22,12 +22,12 @@ from pocket_colbert import (
     Index,
     IndexConfig,
     InvalidInputError,
-    JoinedIndex,
+    MultiIndex,
     Passage,
     SearchParameters,
 )
 from pocket_colbert.index.write_buffer import Embedded
-from pocket_colbert.storage.token_vectors import TokenRows
+from pocket_colbert.storage.token_vectors import TokenVectors
 from tests.conftest import unit_rows
 
 DIM = 8
@@ -477,7 +477,7 @@ def test_the_number_of_segments_does_not_grow_with_that_of_commits(
 ) -> None:
     """In a folder as in memory; and what is written grows little faster than what is added."""
     rng, written = np.random.default_rng(3), 0
-    write = TokenRows.write
+    write = TokenVectors.write
 
     def counted(place: Path, codec: Any, parts: Any) -> Any:
         nonlocal written
@@ -485,7 +485,7 @@ def test_the_number_of_segments_does_not_grow_with_that_of_commits(
         written += tokens
         return tokens, files
 
-    monkeypatch.setattr(TokenRows, "write", staticmethod(counted))
+    monkeypatch.setattr(TokenVectors, "write", staticmethod(counted))
     memory, added = Index(DIM, config=CONFIG, threads=1), 0
     with Index.create(tmp_path / "index", CONFIG, threads=1) as disk:
         for number in range(300):
@@ -512,7 +512,7 @@ def test_many_segments_need_few_file_descriptors(tmp_path: Path) -> None:
             index.commit()
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     opened = len(os.listdir("/dev/fd"))
-    with JoinedIndex.load(folders, threads=1) as joined:
+    with MultiIndex.load(folders, threads=1) as joined:
         joined.save(tmp_path / "many")
     resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 130, before[1]))
     try:

@@ -22,7 +22,7 @@ from pocket_colbert import (
     IndexExistsError,
     IndexFormatError,
     InvalidInputError,
-    JoinedIndex,
+    MultiIndex,
     Passage,
     Retriever,
     SearchParameters,
@@ -82,13 +82,13 @@ def folders(collections: list[Collection], tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def joined(folders: list[Path]) -> Iterator[JoinedIndex]:
-    with JoinedIndex.load(folders) as index:
+def joined(folders: list[Path]) -> Iterator[MultiIndex]:
+    with MultiIndex.load(folders) as index:
         yield index
 
 
 def test_it_ranks_as_brute_force_over_all(
-    joined: JoinedIndex, collections: list[Collection], rng: np.random.Generator
+    joined: MultiIndex, collections: list[Collection], rng: np.random.Generator
 ) -> None:
     assert len(joined) == 48 and "b3" in joined and "d0" not in joined
     assert [item.document_id for item in joined] == [n for c in collections for n in c.ids]
@@ -103,7 +103,7 @@ def test_it_ranks_as_brute_force_over_all(
 
 @pytest.mark.parametrize("hybrid", ["off", "rrf", "weighted", "keywords"])
 def test_one_index_made_of_them_answers_the_same(
-    joined: JoinedIndex, tmp_path: Path, rng: np.random.Generator, hybrid: str
+    joined: MultiIndex, tmp_path: Path, rng: np.random.Generator, hybrid: str
 ) -> None:
     joined.save(tmp_path / "one")
     assert not check_index(tmp_path / "one")
@@ -123,7 +123,7 @@ def test_one_index_made_of_them_answers_the_same(
 
 
 def test_words_are_as_rare_as_in_one_index_of_all(
-    joined: JoinedIndex, collections: list[Collection]
+    joined: MultiIndex, collections: list[Collection]
 ) -> None:
     whole = Index(DIM, config=CONFIG)
     for item in collections:
@@ -139,7 +139,7 @@ def test_words_are_as_rare_as_in_one_index_of_all(
     assert not alone or alone[0].score < scores[alone[0].document_id] / 1000
 
 
-def test_what_was_made_can_be_written_to(joined: JoinedIndex, tmp_path: Path) -> None:
+def test_what_was_made_can_be_written_to(joined: MultiIndex, tmp_path: Path) -> None:
     joined.save(tmp_path / "one")
     with Index.load(tmp_path / "one", writable=True) as one:
         assert one.info().segments == 3
@@ -156,7 +156,7 @@ def test_what_is_deleted_stays_deleted(folders: list[Path], tmp_path: Path) -> N
     with Index.load(folders[2], writable=True) as index:
         index.delete(["c0"])
         index.commit()
-    with JoinedIndex.load(folders) as joined:
+    with MultiIndex.load(folders) as joined:
         assert len(joined) == 18
         joined.save(tmp_path / "one")
     with Index.load(tmp_path / "one") as one:
@@ -170,8 +170,8 @@ def test_an_id_in_two_indexes_is_an_error_or_the_last_one_counts(
     again = Collection(rng, ["a3", "d", "b2"])
     folders.append(again.write(tmp_path / "again.index"))
     with pytest.raises(DuplicateIdError, match="'a3'|'b2'"):
-        JoinedIndex.load(folders)
-    with JoinedIndex.load(folders, replacing=True) as joined:
+        MultiIndex.load(folders)
+    with MultiIndex.load(folders, replacing=True) as joined:
         joined.save(tmp_path / "one")
         with Index.load(tmp_path / "one") as one:
             for index in (joined, one):
@@ -187,14 +187,14 @@ def test_an_id_in_two_indexes_is_an_error_or_the_last_one_counts(
         with Index.load(folder, writable=True) as index:
             index.delete(names)
             index.commit()
-    with JoinedIndex.load(folders) as joined:
+    with MultiIndex.load(folders) as joined:
         assert len(joined) == 49
 
 
 @pytest.mark.parametrize("kind", [str, Path])
 def test_one_folder_is_no_list_of_folders(folders: list[Path], kind: type) -> None:
     with pytest.raises(InvalidInputError, match="must be a list of folders"):
-        JoinedIndex.load(kind(folders[0]))
+        MultiIndex.load(kind(folders[0]))
 
 
 def test_settings_that_differ_are_named(folders: list[Path], tmp_path: Path) -> None:
@@ -203,19 +203,19 @@ def test_settings_that_differ_are_named(folders: list[Path], tmp_path: Path) -> 
     ):  # fmt: skip
         Index.create(tmp_path / name, replace(CONFIG, **{name: value})).close()
         with pytest.raises(InvalidInputError, match=shown):
-            JoinedIndex.load([folders[0], tmp_path / name])
+            MultiIndex.load([folders[0], tmp_path / name])
     for number, model in enumerate(("one" * 20, "other" * 20)):
         Index.create(tmp_path / str(number), replace(CONFIG, model=model)).close()
-    with JoinedIndex.load([folders[0], tmp_path / "1"]) as joined:
+    with MultiIndex.load([folders[0], tmp_path / "1"]) as joined:
         assert joined.config.model == "other" * 20
     with pytest.raises(InvalidInputError, match="model.*oneoneoneone and otherotherot"):
-        JoinedIndex.load([tmp_path / "0", folders[0], tmp_path / "1"])
+        MultiIndex.load([tmp_path / "0", folders[0], tmp_path / "1"])
     with pytest.raises(InvalidInputError, match="at least one index"):
-        JoinedIndex.load([])
+        MultiIndex.load([])
 
 
 def test_a_damaged_part_is_named_and_nothing_is_left(folders: list[Path], tmp_path: Path) -> None:
-    with JoinedIndex.load(folders) as joined:
+    with MultiIndex.load(folders) as joined:
         damaged = next((folders[1] / "segments").glob("*/scales.f16"))
         content = bytearray(damaged.read_bytes())
         content[3] ^= 1
@@ -228,13 +228,13 @@ def test_a_damaged_part_is_named_and_nothing_is_left(folders: list[Path], tmp_pa
         with pytest.raises(IndexExistsError):
             joined.save(folders[0])
         (tmp_path / "empty").mkdir()
-    with JoinedIndex.load(folders[:1]) as joined:
+    with MultiIndex.load(folders[:1]) as joined:
         joined.save(tmp_path / "empty")
         assert len(joined) == len(Index.load(tmp_path / "empty"))
 
 
 def test_commits_show_after_a_refresh(folders: list[Path], rng: np.random.Generator) -> None:
-    with JoinedIndex.load(folders) as joined:
+    with MultiIndex.load(folders) as joined:
         with Index.load(folders[1], writable=True) as index:
             index.add(["new"], [unit_rows(rng, 2, DIM)])
             index.delete(["b0"])
@@ -264,7 +264,7 @@ def test_indexes_in_memory_and_of_older_formats(tmp_path: Path, rng: np.random.G
         memory.add(["new"], [unit_rows(rng, 3, config.dim)])
         memory.commit()
         query = [unit_rows(rng, 3, config.dim)]
-        with JoinedIndex([Index.load(folder), memory]) as joined:
+        with MultiIndex([Index.load(folder), memory]) as joined:
             assert len(joined) == count + 1
             joined.save(folder.with_suffix(".new"))
             with Index.load(folder.with_suffix(".new")) as one:
@@ -281,13 +281,13 @@ def test_a_retriever_reads_and_does_not_write(encoder: Encoder, tmp_path: Path) 
         with Index.create(tmp_path / str(number), config) as index:
             Retriever(encoder, index).add(documents)
             index.commit()
-    with JoinedIndex.load([tmp_path / "0", tmp_path / "1"]) as joined:
+    with MultiIndex.load([tmp_path / "0", tmp_path / "1"]) as joined:
         retriever = Retriever(encoder, joined)
         for query, expected in (("Where do bees live?", "contract"), ("French capital", "paris")):
             hit = retriever.retrieve([query])[0][0]
             assert hit.document_id == expected
             assert retriever.explain(query, hit).document_id == expected
-        with pytest.raises(InvalidInputError, match=r"add needs an Index.*JoinedIndex"):
+        with pytest.raises(InvalidInputError, match=r"add needs an Index.*MultiIndex"):
             retriever.add([Document("x", "y")])
 
     def run(*arguments: object) -> str:
@@ -315,7 +315,7 @@ def test_sources_follow_into_a_folder_elsewhere(tmp_path: Path, rng: np.random.G
             index.add(ids, [unit_rows(rng, 2, DIM) for _ in ids], sources=sources)
             index.commit()
     places = [tmp_path / "deep" / "er" / name for name in ("one", "saved")]
-    with JoinedIndex.load(folders) as joined:
+    with MultiIndex.load(folders) as joined:
         joined.save(places[0])
     with Index.load(folders[0]) as index:
         index.save(places[1])

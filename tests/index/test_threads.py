@@ -19,7 +19,7 @@ from pocket_colbert import (
     Encoder,
     Index,
     IndexConfig,
-    JoinedIndex,
+    MultiIndex,
     Retriever,
     SearchParameters,
     TruncationWarning,
@@ -173,19 +173,19 @@ def test_joined_indexes_never_go_back(tmp_path: Path, monkeypatch: pytest.Monkey
 
     for name in "ab":
         Index.create(tmp_path / name, IndexConfig(dim=4)).close()
-    began, go, join = threading.Event(), threading.Event(), JoinedIndex._join
+    began, go, join = threading.Event(), threading.Event(), MultiIndex._join
 
-    def gated(self: JoinedIndex, snapshots: Any) -> None:
+    def gated(self: MultiIndex, snapshots: Any) -> None:
         if not began.is_set():
             began.set()
             assert go.wait(20)
         join(self, snapshots)
 
     with (
-        JoinedIndex.load([tmp_path / "a", tmp_path / "b"]) as joined,
+        MultiIndex.load([tmp_path / "a", tmp_path / "b"]) as joined,
         ThreadPoolExecutor(2) as pool,
     ):
-        monkeypatch.setattr(JoinedIndex, "_join", gated)
+        monkeypatch.setattr(MultiIndex, "_join", gated)
         add("first")
         slow = pool.submit(joined.refresh)
         assert began.wait(20)
@@ -207,7 +207,7 @@ def test_a_forked_process_searches_too(
     monkeypatch.setattr(import_module("pocket_colbert.vectors.maxsim_codes"), "BLOCK_TOKENS", 8)
     with (
         Index.load(library_folder, threads=2) as index,
-        JoinedIndex.load([library_folder], threads=2) as joined,
+        MultiIndex.load([library_folder], threads=2) as joined,
     ):
         retrievers = [Retriever(encoder, opened) for opened in (index, joined)]
 

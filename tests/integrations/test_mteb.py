@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pocket_colbert import Encoder, IndexConfig, InvalidInputError, Retriever, SearchParameters
-from pocket_colbert.types import to_run
+from pocket_colbert.evaluation.evaluate import to_run
 from tests.conftest import LIBRARY
 
 pytest.importorskip("mteb", reason="needs the mteb extra")

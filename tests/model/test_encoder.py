@@ -27,7 +27,7 @@ from pocket_colbert import (
 )
 from pocket_colbert.cli.commands import main
 from pocket_colbert.model.session import Session
-from pocket_colbert.vectors.pruning import pool_tokens
+from pocket_colbert.vectors.pooling import pool_tokens
 
 ANYTHING = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
 TEXTS = st.lists(ANYTHING, min_size=1, max_size=5)

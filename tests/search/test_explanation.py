@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocket_colbert import Encoder, InvalidInputError, Token, maxsim
-from pocket_colbert.search.explanation import best_window, explain_match, snippet_weights
+from pocket_colbert.search.explanation import explain_match
+from pocket_colbert.search.snippets import best_window, snippet_weights
 from tests.conftest import unit_rows
 
 FILLER = [

@@ -33,7 +33,7 @@ from pocket_colbert.server.run import run
 from pocket_colbert.server.security import LOOPBACK_HOSTS, host_name, listening_socket
 from pocket_colbert.server.service import Service
 from pocket_colbert.server.writing import WritingService
-from pocket_colbert.vectors.maxsim_codes import maxsim_pairwise
+from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from tests.conftest import listening, serve_command
 
 pytestmark = pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")

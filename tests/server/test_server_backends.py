@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
-from pocket_colbert import Document, Encoder, Index, JoinedIndex, Retriever, StoreError
-from pocket_colbert.backends import RemoteStore, open_store, push
+from pocket_colbert import BackendError, Document, Encoder, Index, MultiIndex, Retriever
+from pocket_colbert.backends import RemoteBackend, open_store, push
 from pocket_colbert.backends.engine import Engine
 from pocket_colbert.cli.commands import main
 from pocket_colbert.server.app import Limits, create_app
@@ -59,7 +59,7 @@ class Place:
             with Index.create(part, config) as index:
                 Retriever(encoder, index).add(documents)
                 index.commit()
-        with JoinedIndex.load(self.parts) as joined:
+        with MultiIndex.load(self.parts) as joined:
             joined.save(self.whole)
 
     @property
@@ -78,7 +78,7 @@ class Place:
     def open(self) -> Source:
         """Open it as the command does."""
         if self.kind == "joined":
-            return JoinedSource(JoinedIndex.load(self.parts))
+            return JoinedSource(MultiIndex.load(self.parts))
         return StoreSource(open_store(self.addresses[self.kind], api_key=QDRANT_KEY))
 
     def push(self) -> None:
@@ -294,8 +294,8 @@ def test_a_store_is_asked_for_what_is_new_only_so_often(
     times: int,
 ) -> None:
     monkeypatch.setattr("pocket_colbert.server.index_sources.REFRESH_SECONDS", seconds)
-    asked: list[RemoteStore] = []
-    monkeypatch.setattr(RemoteStore, "refresh", lambda store: asked.append(store))
+    asked: list[RemoteBackend] = []
+    monkeypatch.setattr(RemoteBackend, "refresh", lambda store: asked.append(store))
     client = serving(place.open())
     for _ in range(3):
         assert client.get("/api/info").status_code == 200
@@ -385,10 +385,10 @@ def test_an_incomplete_store_is_served_when_that_is_asked_for(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unplugged(self: object, rows: object) -> None:
-        raise StoreError("unplugged")
+        raise BackendError("unplugged")
 
     monkeypatch.setattr(place.engine, "upsert", unplugged)
-    with pytest.raises(StoreError, match="unplugged"):
+    with pytest.raises(BackendError, match="unplugged"):
         place.put(ROOF)
     complete: list[bool] = []
 

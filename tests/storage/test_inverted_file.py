@@ -14,9 +14,10 @@ from pocket_colbert.storage.inverted_file import (
     list_dtype,
     num_centroids,
 )
-from pocket_colbert.storage.token_vectors import TokenRows
+from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec, QueryCodes
-from pocket_colbert.vectors.maxsim_codes import ReferenceKernel, rows_of
+from pocket_colbert.vectors.maxsim_codes import ReferenceKernel
+from pocket_colbert.vectors.ragged import rows_of
 from tests.conftest import cone_documents
 
 
@@ -78,7 +79,7 @@ def test_largest_is_a_sort(rows: int, columns: int, number: int, seed: int) -> N
 def test_every_token_vector_is_listed(rng: np.random.Generator) -> None:
     documents = cone_documents(rng, [0, 5, 40, 1, 0, 17], 24)
     for bits in (8, 4, 1):
-        rows = TokenRows.encode(Codec.fit(np.concatenate(documents), bits), documents)
+        rows = TokenVectors.encode(Codec.fit(np.concatenate(documents), bits), documents)
         inverted = build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=2)
         assert set(inverted.documents.tolist()) == {1, 2, 3, 5}
         assert len(inverted.offsets) == len(inverted.scales) + 1 == len(inverted.centroids) + 1
@@ -99,7 +100,7 @@ def test_rows_of_skips_empty_documents() -> None:
 @pytest.mark.parametrize("lookups", [1, 100_000])
 def test_any_number_of_lookups_works(rng: np.random.Generator, lookups: int) -> None:
     documents = cone_documents(rng, [9] * 30, 24)
-    rows = TokenRows.encode(Codec.fit(np.concatenate(documents), 4), documents)
+    rows = TokenVectors.encode(Codec.fit(np.concatenate(documents), 4), documents)
     inverted = build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=1)
     query = rows.codec.encode_query(documents[7][:4])
     found = inverted.candidates(query, 30, lookups=lookups, limit=5, kernel=ReferenceKernel)

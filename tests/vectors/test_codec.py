@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from pocket_colbert import Index, IndexConfig, Passage
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.storage.token_vectors import TokenRows
+from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import BITS, Codec, check_embedding
-from pocket_colbert.vectors.maxsim_codes import ReferenceKernel, maxsim_codes, maxsim_pairwise
+from pocket_colbert.vectors.maxsim_codes import ReferenceKernel, maxsim_codes
+from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from tests.conftest import cone_documents, unit_rows
 
 
@@ -94,7 +95,7 @@ def test_levels_unpack_to_what_was_packed(bits: int, tokens: int, seed: int) -> 
 def test_a_documents_codes_depend_on_it_alone(rng: np.random.Generator) -> None:
     documents = cone_documents(rng, [7, 1, 30], 48)
     codec = Codec.fit(np.concatenate(documents), 4)
-    together = TokenRows.encode(codec, documents)
+    together = TokenVectors.encode(codec, documents)
     for number, document in enumerate(documents):
         begin, end = together.offsets[number : number + 2]
         rows, scales = codec.encode(document)
@@ -121,7 +122,7 @@ def test_dot_products_need_no_decoding(rng: np.random.Generator) -> None:
 def test_ranking_survives(rng: np.random.Generator, codes: str, overlap: float) -> None:
     """The gate of this lossy step: overlap of the first 10 with float32's."""
     documents = cone_documents(rng, [60] * 400, 96)
-    rows = TokenRows.encode(Codec.fit(np.concatenate(documents), BITS[codes]), documents)
+    rows = TokenVectors.encode(Codec.fit(np.concatenate(documents), BITS[codes]), documents)
     found = []
     for query in cone_documents(rng, [16] * 20, 96):
         exact = maxsim_pairwise(query, documents)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocket_colbert import InvalidInputError, MaxSim, ProviderError, maxsim_pairwise
+from pocket_colbert import DeviceMaxSim, InvalidInputError, ProviderError, maxsim_pairwise
 from pocket_colbert.model import session
 from pocket_colbert.vectors import device_maxsim as gpu
-from pocket_colbert.vectors.maxsim_codes import maxsim_ragged
+from pocket_colbert.vectors.maxsim_float import maxsim_ragged
 from tests.conftest import cone_documents, documents_of, unit_rows
 
 
@@ -32,7 +32,7 @@ def test_scores_are_those_of_numpy(
 ) -> None:
     rng = np.random.default_rng(seed)
     query, documents = unit_rows(rng, query_tokens, dim), documents_of(rng, lengths, dim)
-    scorer = MaxSim(documents, provider="cpu", memory=memory)
+    scorer = DeviceMaxSim(documents, provider="cpu", memory=memory)
     found = scorer(query)
     assert found.dtype == np.float32 and len(scorer) == len(lengths)
     np.testing.assert_allclose(found, maxsim_pairwise(query, documents), rtol=0, atol=2e-5)
@@ -46,15 +46,15 @@ def test_lengths_at_their_extremes(
     monkeypatch.setattr(gpu, "BLOCK_BYTES", 1000 * 16 * 4)
     lengths = [0, 1, 20_000, 0, *range(1, 90), 1000, 1001, 0]
     documents, query = documents_of(rng, lengths, 16), unit_rows(rng, 32, 16)
-    scorer = MaxSim(documents, provider="cpu")
+    scorer = DeviceMaxSim(documents, provider="cpu")
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     wanted = maxsim_ragged(query, np.concatenate(documents), offsets)
     np.testing.assert_allclose(scorer(query), wanted, rtol=0, atol=2e-5)
     assert (np.isneginf(scorer(query)) == (np.array(lengths) == 0)).all()
     assert len(scorer._blocks) > 5
-    empty = MaxSim(documents_of(rng, [0, 0], 16), provider="cpu")
+    empty = DeviceMaxSim(documents_of(rng, [0, 0], 16), provider="cpu")
     assert np.isneginf(empty(query)).all() and empty.bytes_on_device == 0
-    assert MaxSim([], provider="cpu")(query).shape == (0,)
+    assert DeviceMaxSim([], provider="cpu")(query).shape == (0,)
 
 
 def test_padding_never_wins(rng: np.random.Generator) -> None:
@@ -62,7 +62,7 @@ def test_padding_never_wins(rng: np.random.Generator) -> None:
     query = unit_rows(rng, 3, 8)
     documents = [-query[:1].repeat(n, axis=0) for n in (1, 5)]
     wanted = maxsim_pairwise(query[:1], documents)
-    found = MaxSim(documents, provider="cpu")(query[:1])
+    found = DeviceMaxSim(documents, provider="cpu")(query[:1])
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     assert (found < -0.99).all()
 
@@ -70,19 +70,19 @@ def test_padding_never_wins(rng: np.random.Generator) -> None:
 def test_float16_costs_little(rng: np.random.Generator) -> None:
     documents = cone_documents(rng, [0, *rng.integers(1, 200, size=400)], 96)
     query = cone_documents(rng, [32], 96)[0]
-    scorer = MaxSim(documents, provider="cpu", dtype="float16")
+    scorer = DeviceMaxSim(documents, provider="cpu", dtype="float16")
     found, wanted = scorer(query), maxsim_pairwise(query, documents)
     assert found[0] == wanted[0] == -np.inf
     difference = np.abs(found[1:] - wanted[1:])
     assert np.median(difference) < 2e-3 and difference.max() < 0.016
     # Sums of float16 would be in steps of 1/64 from 16 on.
     assert (found[1:] > 16).mean() > 0.9 and len(set(found.tolist())) > 390
-    assert scorer.bytes_on_device * 2 == MaxSim(documents, provider="cpu").bytes_on_device
+    assert scorer.bytes_on_device * 2 == DeviceMaxSim(documents, provider="cpu").bytes_on_device
 
 
 def test_threads_score_side_by_side(rng: np.random.Generator) -> None:
     documents = documents_of(rng, [5, 50, 500], 16)
-    scorer = MaxSim(documents, provider="cpu")
+    scorer = DeviceMaxSim(documents, provider="cpu")
     queries = [unit_rows(rng, n % 9 + 1, 16) for n in range(40)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(scorer, queries))
@@ -93,17 +93,17 @@ def test_threads_score_side_by_side(rng: np.random.Generator) -> None:
 def test_bad_input_is_refused(rng: np.random.Generator) -> None:
     documents = documents_of(rng, [3, 4], 16)
     with pytest.raises(InvalidInputError, match=r"\(query_tokens, 16\), got .*\(2, 8\)"):
-        MaxSim(documents, provider="cpu")(unit_rows(rng, 2, 8))
+        DeviceMaxSim(documents, provider="cpu")(unit_rows(rng, 2, 8))
     with pytest.raises(InvalidInputError, match="of one dim"):
-        MaxSim([*documents, unit_rows(rng, 2, 8)], provider="cpu")
+        DeviceMaxSim([*documents, unit_rows(rng, 2, 8)], provider="cpu")
     with pytest.raises(InvalidInputError, match="list of arrays"):
-        MaxSim({"a": documents[0]}, provider="cpu")  # type: ignore[arg-type]
+        DeviceMaxSim({"a": documents[0]}, provider="cpu")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="dtype must be"):
-        MaxSim(documents, provider="cpu", dtype="int8")  # type: ignore[arg-type]
+        DeviceMaxSim(documents, provider="cpu", dtype="int8")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="memory must be"):
-        MaxSim(documents, provider="cpu", memory=-1)
+        DeviceMaxSim(documents, provider="cpu", memory=-1)
     with pytest.raises(ProviderError, match="'CUDAExecutionProvider' is not available"):
-        MaxSim(documents)
+        DeviceMaxSim(documents)
 
 
 def test_a_full_device_is_a_provider_error() -> None:

@@ -13,30 +13,28 @@ from hypothesis import strategies as st
 from pocket_colbert import maxsim as maxsim_function
 from pocket_colbert import maxsim_pairwise
 from pocket_colbert.hardware import int8_may_overflow
-from pocket_colbert.storage.token_vectors import TokenRows
+from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors import int8_matmul as product
 from pocket_colbert.vectors.codec import Codec, QueryCodes
 from pocket_colbert.vectors.int8_matmul import Product
-from pocket_colbert.vectors.maxsim_codes import (
-    BLOCK_TOKENS,
-    MakeKernel,
-    ReferenceKernel,
-    maxsim_codes,
-    maxsim_ragged,
-)
+from pocket_colbert.vectors.maxsim_codes import MakeKernel, ReferenceKernel, maxsim_codes
+from pocket_colbert.vectors.maxsim_float import maxsim_ragged
+from pocket_colbert.vectors.ragged import BLOCK_TOKENS
 from tests.conftest import documents_of, unit_rows
 
 
 def coded(
     rng: np.random.Generator, lengths: list[int], query_tokens: int, dim: int, bits: int
-) -> tuple[TokenRows, QueryCodes]:
+) -> tuple[TokenVectors, QueryCodes]:
     """Return random documents as codes, and a query."""
     documents = documents_of(rng, lengths, dim)
     codec = Codec.fit(np.concatenate(documents), bits)
-    return TokenRows.encode(codec, documents), codec.encode_query(unit_rows(rng, query_tokens, dim))
+    return TokenVectors.encode(codec, documents), codec.encode_query(
+        unit_rows(rng, query_tokens, dim)
+    )
 
 
-def score(rows: TokenRows, query: QueryCodes, kernel: MakeKernel) -> np.ndarray:
+def score(rows: TokenVectors, query: QueryCodes, kernel: MakeKernel) -> np.ndarray:
     """Score all documents on one thread."""
     return maxsim_codes(query, rows.codec, rows.codes, rows.scales, rows.offsets, kernel=kernel)
 
@@ -125,7 +123,10 @@ def test_blocks_threads_and_selection_change_nothing(rng: np.random.Generator) -
 def test_the_graphs_are_what_export_makes() -> None:
     from pocket_colbert_export.graph.runtime_graphs import graphs
 
-    files = {path.name: path.read_bytes() for path in Path(product.__file__).parent.glob("*.onnx")}
+    files = {
+        path.name: path.read_bytes()
+        for path in (Path(product.__file__).parent / "onnx_graphs").glob("*.onnx")
+    }
     assert files == graphs()
 
 

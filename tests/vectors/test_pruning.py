@@ -13,14 +13,12 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.vectors.maxsim_codes import maxsim
-from pocket_colbert.vectors.pruning import (
-    frequent_token_ids,
+from pocket_colbert.vectors.maxsim_float import maxsim
+from pocket_colbert.vectors.pooling import pool_tokens
+from pocket_colbert.vectors.pruning import frequent_token_ids, prune_tokens, skiplist_mask
+from pocket_colbert.vectors.query_tokens import (
     informative_query_tokens,
     merge_duplicate_query_tokens,
-    pool_tokens,
-    prune_tokens,
-    skiplist_mask,
 )
 from pocket_colbert.vectors.ward import cut_tree, ward_linkage
 from tests.conftest import unit_rows

@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from pocket_colbert import Encoder
-from pocket_colbert.config import ModelConfig
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.folder import RECIPE_FILE, ModelFiles, load_model_files
+from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.model.tokenizer import Tokenizer
 from pocket_colbert.storage.files import hash_file
 from pocket_colbert_export.checkpoints.checkpoint import Checkpoint, window

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import ElectraConfig, ElectraModel
 
-from pocket_colbert.config import ModelConfig
+from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert_export.checkpoints.checkpoint import (
     DISTILLATION_FILE,
     Checkpoint,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.tokenizer import TokenizedText
-from pocket_colbert.vectors.pruning import pool_labels
+from pocket_colbert.vectors.pooling import pool_labels
 from pocket_colbert_export.checkpoints.checkpoint import Checkpoint
 from pocket_colbert_export.distillation import fake_quant, losses
 from pocket_colbert_export.distillation.student import fit_head

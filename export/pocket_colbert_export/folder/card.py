@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pocket_colbert.config import ModelConfig
+from pocket_colbert.model.recipe import ModelConfig
 
 
 def model_card(

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pocket_colbert.config import OWN_SECTION, ModelConfig
 from pocket_colbert.model.folder import RECIPE_FILE
+from pocket_colbert.model.recipe import OWN_SECTION, ModelConfig
 from pocket_colbert_export.errors import ExportError
 
 REPORT_FILE = "export_report.json"

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.config import ModelConfig
 from pocket_colbert.hardware import usable_cores
+from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.model.session import Session
 from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
-from pocket_colbert.vectors.maxsim_codes import maxsim_pairwise
+from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 
 TOP = 10
 

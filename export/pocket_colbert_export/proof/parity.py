@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pocket_colbert.config import ModelConfig
+from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.model.session import Session, pad
 from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
 from pocket_colbert_export.checkpoints.checkpoint import Checkpoint

@@ -11,6 +11,6 @@ from __future__ import annotations
 
 from pocket_colbert.backends.open_backend import engine_at, open_store
 from pocket_colbert.backends.pushing import PushReport, push
-from pocket_colbert.backends.remote import RemoteStore
+from pocket_colbert.backends.remote import RemoteBackend
 
-__all__ = ["PushReport", "RemoteStore", "engine_at", "open_store", "push"]
+__all__ = ["PushReport", "RemoteBackend", "engine_at", "open_store", "push"]

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from pocket_colbert.backends.rows import NEVER, Row, name_token, text_prefix, value_token
 from pocket_colbert.errors import UnsupportedError
-from pocket_colbert.storage.document_store import Document
 from pocket_colbert.storage.filters import ID, Condition, Filter
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.types import Document, Passage
 
 _EXACT_NUMBERS = 2**53
 """From here on float64 does not tell whole numbers apart, up to those of 64 bits."""
@@ -68,7 +67,7 @@ class Engine(ABC):
     """One collection or table of an engine. Conditions are what the engine takes as filters.
 
     `read_record` comes before everything else, `create` after it where there is nothing. Every
-    method raises StoreError where the engine cannot be reached or refuses.
+    method raises BackendError where the engine cannot be reached or refuses.
 
     Attributes:
         name: The engine's name, for messages.
@@ -89,7 +88,7 @@ class Engine(ABC):
         """Return the text of the record; None where there is nothing yet.
 
         Raises:
-            StoreError: There is something else.
+            BackendError: There is something else.
         """
 
     @abstractmethod

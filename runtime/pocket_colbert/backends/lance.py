@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from pocket_colbert.backends.address import Address
 from pocket_colbert.backends.engine import Engine, Found, Known, Layout, passage_of
 from pocket_colbert.backends.rows import RECORD_ID, SEPARATOR, Row, row_id
-from pocket_colbert.errors import OptionalDependencyError, StoreError
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.errors import BackendError, OptionalDependencyError
+from pocket_colbert.types import Document, Passage
 
 try:
     import lancedb
@@ -58,7 +57,7 @@ class Lance(Engine):
         """Connect; credentials for object storage come from where its clients look for them.
 
         Raises:
-            StoreError: The place cannot be reached.
+            BackendError: The place cannot be reached.
         """
         self._address = address
         self._table: Any = None
@@ -77,7 +76,7 @@ class Lance(Engine):
             found = self._select(f"row = {_text(RECORD_ID)}", ["record"], 1)
             if found and isinstance(found[0]["record"], str):
                 return str(found[0]["record"])
-        raise StoreError(f"{self} is a table that pocket-colbert did not make; choose another.")
+        raise BackendError(f"{self} is a table that pocket-colbert did not make; choose another.")
 
     def create(self, layout: Layout, record: str) -> None:
         """See `Engine.create`."""
@@ -287,7 +286,7 @@ class Lance(Engine):
             yield
         except (RuntimeError, ValueError, OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise StoreError(f"{self} cannot be used: {reason}.") from error
+            raise BackendError(f"{self} cannot be used: {reason}.") from error
 
 
 def _compared(kind: str, name: str, operator: str, value: str) -> str:

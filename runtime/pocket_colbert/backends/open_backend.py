@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pocket_colbert.backends.address import parse_address
 from pocket_colbert.backends.engine import Engine
-from pocket_colbert.backends.remote import RemoteStore
-from pocket_colbert.errors import InvalidInputError, StoreNotFoundError
+from pocket_colbert.backends.remote import RemoteBackend
+from pocket_colbert.checks import check_whole_number
+from pocket_colbert.errors import BackendNotFoundError
 
 TIMEOUT = 60
 """Seconds that one request to a server may take; an exact search of much may need them."""
@@ -21,10 +22,9 @@ def engine_at(address: str, *, api_key: str | None = None, timeout: int = TIMEOU
     Raises:
         InvalidInputError: It is no address, or the timeout is below 1.
         OptionalDependencyError: The engine's package is not installed.
-        StoreError: The place cannot be used.
+        BackendError: The place cannot be used.
     """
-    if not isinstance(timeout, int) or timeout < 1:
-        raise InvalidInputError(f"timeout must be a whole number of seconds >= 1, got {timeout!r}.")
+    check_whole_number("timeout", timeout)
     parsed = parse_address(address)
     if parsed.engine == "qdrant":
         from pocket_colbert.backends.qdrant import Qdrant
@@ -41,27 +41,27 @@ def open_store(
     api_key: str | None = None,
     timeout: int = TIMEOUT,
     incomplete: bool = False,
-) -> RemoteStore:
+) -> RemoteBackend:
     """Open what `push` wrote, to be searched.
 
     Args:
         address: See `stores.address`.
         api_key: Of a Qdrant server; object storage has its own ways.
         timeout: Seconds that one request to a Qdrant server may take.
-        incomplete: See `RemoteStore`.
+        incomplete: See `RemoteBackend`.
 
     Raises:
         InvalidInputError: It is no address.
         OptionalDependencyError: The engine's package is not installed.
-        StoreNotFoundError: There is nothing that `push` wrote.
-        StoreError: See `RemoteStore`.
+        BackendNotFoundError: There is nothing that `push` wrote.
+        BackendError: See `RemoteBackend`.
     """
     folder = parse_address(address).folder
     if folder is not None and not Path(folder).is_dir():  # engines would make it
-        raise StoreNotFoundError(f"there is no folder {folder}; push an index to it.")
+        raise BackendNotFoundError(f"there is no folder {folder}; push an index to it.")
     engine = engine_at(address, api_key=api_key, timeout=timeout)
     try:
-        return RemoteStore(engine, incomplete=incomplete)
+        return RemoteBackend(engine, incomplete=incomplete)
     except BaseException:
         engine.close()
         raise

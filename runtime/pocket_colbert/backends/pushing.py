@@ -12,10 +12,9 @@ from pocket_colbert.backends.open_backend import engine_at
 from pocket_colbert.backends.record import DATATYPES, Record
 from pocket_colbert.backends.rows import Row, digest_of, row_id, rows_of_document
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.errors import InvalidInputError, StoreError
+from pocket_colbert.errors import BackendError, InvalidInputError
 from pocket_colbert.index.index import Index
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.types import Document, Passage
 
 _DOCUMENTS = 256
 """Documents that are looked up at once, at most."""
@@ -37,7 +36,7 @@ class Content(Protocol):
 
 
 class Pushable(Protocol):
-    """What can be pushed: an `Index`, a `JoinedIndex` or an `EncodedCorpus`."""
+    """What can be pushed: an `Index`, a `MultiIndex` or an `EncodedCorpus`."""
 
     config: IndexConfig
 
@@ -85,7 +84,7 @@ def push(
     to find out raises.
 
     Args:
-        index: An `Index` or a `JoinedIndex`, of which what is committed is written, or an
+        index: An `Index` or a `MultiIndex`, of which what is committed is written, or an
             `EncodedCorpus`.
         to: An address, see `stores.address`, or an engine, which stays open.
         datatype: How components are stored, "float32" or "float16"; a new store has "float32".
@@ -103,7 +102,7 @@ def push(
         InvalidInputError: The index has changes that are not committed, the store was made from
             another model or with other settings, or a passage is larger than the engine allows.
         OptionalDependencyError: The engine's package is not installed.
-        StoreError: The engine cannot be reached or refuses, something else is there, or another
+        BackendError: The engine cannot be reached or refuses, something else is there, or another
             push came in between.
     """
     content = index.snapshot
@@ -147,13 +146,13 @@ class _Push:
         self._delete_foreign()
         count = self._engine.count()
         if count != self._passages:
-            raise StoreError(
+            raise BackendError(
                 f"{self._engine} has {count} rows, there must be {self._passages}; "
                 "something else writes to it. Push again when nothing does."
             )
         self._engine.finish(layout)
         if Record.from_text(self._engine.read_record() or "", str(self._engine)) != record:
-            raise StoreError(f"another push to {self._engine} began; push again when it is done.")
+            raise BackendError(f"another push to {self._engine} began; push again when it is done.")
         record = replace(
             record, complete=True, documents=done, passages=self._passages, tokens=self._tokens,
             first_position=record.first_position + done,

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from pocket_colbert.backends.address import MEMORY, Address
 from pocket_colbert.backends.engine import Engine, Found, Known, Layout, passage_of
 from pocket_colbert.backends.rows import RECORD_ID, Row, metadata_text, row_id
-from pocket_colbert.errors import OptionalDependencyError, StoreError, UnsupportedError
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.errors import BackendError, OptionalDependencyError, UnsupportedError
+from pocket_colbert.types import Document, Passage
 
 try:
     from grpc import RpcError
@@ -69,7 +68,7 @@ class Qdrant(Engine):
             timeout: Seconds that one request may take.
 
         Raises:
-            StoreError: The folder is in use by another process, or cannot be read.
+            BackendError: The folder is in use by another process, or cannot be read.
         """
         with _errors(str(address)):
             if address.remote:
@@ -96,7 +95,7 @@ class Qdrant(Engine):
         if isinstance(text, str):
             return text
         if points or self.count() >= 0:
-            raise StoreError(
+            raise BackendError(
                 f"{self} is a collection that pocket-colbert did not fill; choose another name."
             )
         return None
@@ -135,7 +134,7 @@ class Qdrant(Engine):
             is_, would_be = getattr(mine, name, None), getattr(wanted, name)
             if is_ != would_be and (name, is_, would_be) != ("datatype", None, "float32"):
                 got, must = (getattr(value, "value", value) for value in (is_, would_be))
-                raise StoreError(
+                raise BackendError(
                     f"{self} is an empty collection whose vector {_VECTOR!r} has {name} {got}, it "
                     f"must be {must}; delete it, and push makes it."
                 )
@@ -301,7 +300,7 @@ class Qdrant(Engine):
         """Return a point's payload, once it is known to be one of ours."""
         payload = point.payload or {}
         if "document_id" not in payload:
-            raise StoreError(
+            raise BackendError(
                 f"{self} has points that pocket-colbert did not write, such as {point.id}; delete "
                 "them, or push to another name."
             )
@@ -337,10 +336,10 @@ def _errors(place: str) -> Iterator[None]:
     except ApiException as error:
         # UnexpectedResponse says what the server answered, the other one what the network did.
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise StoreError(f"{place} does not answer as it must: {reason}.") from error
+        raise BackendError(f"{place} does not answer as it must: {reason}.") from error
     except (RpcError, RuntimeError, ValueError, OSError) as error:  # of gRPC, of the local mode
         reason = " ".join(str(error).split())[:300]
-        raise StoreError(f"{place} cannot be used: {reason}.") from error
+        raise BackendError(f"{place} cannot be used: {reason}.") from error
 
 
 def _create_index(collection: str, field: str, kind: Any, client: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.errors import InvalidInputError, StoreError
+from pocket_colbert.errors import BackendError, InvalidInputError
 
 FORMAT = 1
 """Version of the rows and of this record that this release writes and reads."""
@@ -57,15 +57,15 @@ class Record:
             place: Where it was found, for the message.
 
         Raises:
-            StoreError: It is damaged, or of a format that this release does not know.
+            BackendError: It is damaged, or of a format that this release does not know.
         """
         try:
             values: dict[str, Any] = json.loads(text)
             version = values["format"]
         except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{place} is damaged: its record cannot be read.") from error
+            raise BackendError(f"{place} is damaged: its record cannot be read.") from error
         if version != FORMAT:
-            raise StoreError(
+            raise BackendError(
                 f"{place} is of format {version!r}, this release reads {FORMAT}; push the index "
                 "again to another name, or use the release that pushed it."
             )
@@ -79,5 +79,5 @@ class Record:
             ):
                 raise InvalidInputError("other values")
         except (InvalidInputError, TypeError, KeyError) as error:
-            raise StoreError(f"{place} is damaged: its record has {error}.") from error
+            raise BackendError(f"{place} is damaged: its record has {error}.") from error
         return found

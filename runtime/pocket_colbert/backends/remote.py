@@ -14,16 +14,14 @@ from pocket_colbert.backends.record import Record
 from pocket_colbert.checks import check_ids, check_present
 from pocket_colbert.config import IndexConfig, SearchParameters
 from pocket_colbert.errors import (
+    BackendError,
+    BackendNotFoundError,
     InvalidInputError,
-    StoreError,
-    StoreNotFoundError,
     UnsupportedError,
 )
 from pocket_colbert.search.searcher import checked_parameters, checked_queries
-from pocket_colbert.storage.document_store import Document
 from pocket_colbert.storage.filters import is_unicode, parse_filter
-from pocket_colbert.text_splitting import Passage
-from pocket_colbert.types import Hit, PassageHit
+from pocket_colbert.types import Document, Hit, Passage, PassageHit
 
 _EMBEDDED_ONLY = ("hybrid", "lookups", "query_tokens", "query_tolerance")
 """Search parameters of the inverted file and of keywords, which stores do not have."""
@@ -34,7 +32,7 @@ _CANDIDATES = 100
 _BATCH = 500
 
 
-class RemoteStore:
+class RemoteBackend:
     """What `push` wrote to an engine, to be searched; read-only.
 
     It ranks as the index that was pushed does in exact search, up to the rounding of the engine's
@@ -54,21 +52,21 @@ class RemoteStore:
                 when each document may be missing, old or new.
 
         Raises:
-            StoreNotFoundError: There is nothing that `push` wrote.
-            StoreError: The engine cannot be reached, or the store is incomplete or damaged.
+            BackendNotFoundError: There is nothing that `push` wrote.
+            BackendError: The engine cannot be reached, or the store is incomplete or damaged.
         """
         self._open: Engine | None = engine
         self._incomplete = incomplete
         self.record = _record_of(engine)
         self.config: IndexConfig = self.record.config
         if not self.record.complete and not incomplete:
-            raise StoreError(
+            raise BackendError(
                 f"{engine} is incomplete: a push to it is under way or broke off. Wait, or "
                 "push again: it goes on where it was. To search what is there so far, open it "
                 "with incomplete=True (--incomplete)."
             )
 
-    def __enter__(self) -> RemoteStore:
+    def __enter__(self) -> RemoteBackend:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -76,7 +74,7 @@ class RemoteStore:
 
     def __repr__(self) -> str:
         place = self._open or "closed"
-        return f"<RemoteStore {place}: {len(self)} documents of {self.dim} dimensions>"
+        return f"<RemoteBackend {place}: {len(self)} documents of {self.dim} dimensions>"
 
     def __len__(self) -> int:
         """Return the number of documents that the last push counted."""
@@ -107,13 +105,13 @@ class RemoteStore:
             Whether there was anything new.
 
         Raises:
-            StoreNotFoundError: See `__init__`. What was shown before is still shown.
-            StoreError: See `__init__`, or the store was made anew with another model; likewise.
+            BackendNotFoundError: See `__init__`. What was shown before is still shown.
+            BackendError: See `__init__`, or the store was made anew with another model; likewise.
         """
         latest = self._engine.latest()
         record = _record_of(latest)
         if record.config.model != self.config.model or record.config.dim != self.dim:
-            raise StoreError(f"{latest} was made anew with another model; open it again.")
+            raise BackendError(f"{latest} was made anew with another model; open it again.")
         if not (record.complete or self._incomplete or latest is self._engine):
             return False
         fresh = record != self.record
@@ -151,7 +149,7 @@ class RemoteStore:
             UnsupportedError: The engine has no such filter, or a parameter is for keywords or
                 inverted files.
             InvalidInputError: See `Index.search`.
-            StoreError: The engine cannot be reached, or refuses.
+            BackendError: The engine cannot be reached, or refuses.
         """
         queries = checked_queries(query_embeddings, k, self.dim)
         parameters = checked_parameters(parameters)
@@ -176,7 +174,7 @@ class RemoteStore:
 
         Raises:
             InvalidInputError: There is no document of that id.
-            StoreError: See `search`.
+            BackendError: See `search`.
         """
         found = self.find([document_id])
         if document_id not in found:
@@ -187,7 +185,7 @@ class RemoteStore:
         """Return those of the documents that are there, in one request.
 
         Raises:
-            StoreError: See `search`.
+            BackendError: See `search`.
         """
         return self._engine.documents([item for item in document_ids if is_unicode(item)])
 
@@ -201,7 +199,7 @@ class RemoteStore:
 
         Raises:
             InvalidInputError: There is no document of that id.
-            StoreError: See `search`.
+            BackendError: See `search`.
         """
         found = None
         if is_unicode(document_id):
@@ -296,7 +294,7 @@ class RemoteStore:
 def _record_of(engine: Engine) -> Record:
     text = engine.read_record()
     if text is None:
-        raise StoreNotFoundError(
+        raise BackendNotFoundError(
             f"there is no store at {engine}; push an index to it, or mend the address."
         )
     return Record.from_text(text, str(engine))

@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.metadata import flat
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.storage.filters import Value
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.types import Document, Passage, Value
 
 _NAMESPACE = uuid.UUID("6a0e7b57-5f1c-5d0e-9a43-0c8d7f2b1e64")
 

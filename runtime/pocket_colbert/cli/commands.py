@@ -40,15 +40,16 @@ from pocket_colbert.cli.distributed_commands import collect, encode_corpus
 from pocket_colbert.cli.index_commands import check, compact, delete, index, info, merge
 from pocket_colbert.cli.measure_commands import evaluate, tune
 from pocket_colbert.cli.serve_command import serve
+from pocket_colbert.config import HYBRID, MODES
 from pocket_colbert.errors import CorpusError
 
 _SNIPPET = 160
 
 
 if TYPE_CHECKING:
-    from pocket_colbert.backends.remote import RemoteStore
+    from pocket_colbert.backends.remote import RemoteBackend
     from pocket_colbert.index.index import Index
-    from pocket_colbert.index.multi_index import JoinedIndex
+    from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.retriever import Retriever
     from pocket_colbert.search.explanation import Explanation
     from pocket_colbert.types import Hit
@@ -72,11 +73,11 @@ for command in (
 @click.argument("query")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits.")
 @click.option(
-    "--mode", type=click.Choice(["auto", "exact", "approximate"]), default="auto",
+    "--mode", type=click.Choice(MODES), default="auto",
     show_default=True, help="Score all documents, or only candidates.",
 )  # fmt: skip
 @click.option(
-    "--hybrid", type=click.Choice(["off", "rrf", "weighted", "keywords"]), default="off",
+    "--hybrid", type=click.Choice(HYBRID), default="off",
     show_default=True, help="Rank by MaxSim and keywords (BM25), or by keywords alone.",
 )  # fmt: skip
 @click.option(
@@ -146,7 +147,8 @@ def rerank(
     as_json: bool,
 ) -> None:
     """Order the texts in FILE (one a line, or .jsonl) by how well they answer QUERY."""
-    from pocket_colbert.ingest.readers import Fields, is_json_lines, read_documents
+    from pocket_colbert.ingest.json_lines import is_json_lines
+    from pocket_colbert.ingest.readers import Fields, read_documents
     from pocket_colbert.retriever import Retriever
 
     if is_json_lines(file):
@@ -217,7 +219,7 @@ def encode(
 
 def _opened(
     source: str, also: Sequence[Path], threads: int | None, api_key: str | None, incomplete: bool
-) -> Index | JoinedIndex | RemoteStore:
+) -> Index | MultiIndex | RemoteBackend:
     """Open an index folder, several as one, or a store."""
     from pocket_colbert.backends.address import is_address
 

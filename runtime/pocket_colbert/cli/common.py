@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pocket_colbert.config import CODES, DEFAULT_CODES
+from pocket_colbert.config import CODES, DEFAULT_CODES, INVERTED_FILE
 from pocket_colbert.errors import PocketColbertError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pocket_colbert.config import IndexConfig
     from pocket_colbert.index.index import Index
-    from pocket_colbert.index.multi_index import JoinedIndex
+    from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.model.encoder import Encoder
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -150,7 +150,7 @@ keywords_option = click.option(
     "without spaces and find no word of fewer than three characters.",
 )  # fmt: skip
 inverted_file_option = click.option(
-    "--inverted-file", type=click.Choice(["auto", "always", "never"]), default="auto",
+    "--inverted-file", type=click.Choice(INVERTED_FILE), default="auto",
     show_default=True,
     help="Prepare approximate search; auto does for half a million token vectors.",
 )  # fmt: skip
@@ -240,13 +240,13 @@ def note_batches(encoder: Encoder) -> None:
 
 def open_indexes(
     folder: str | Path, also: Sequence[Path], threads: int | None = None
-) -> Index | JoinedIndex:
+) -> Index | MultiIndex:
     """Open an index folder, or several as one."""
     from pocket_colbert.index.index import Index
-    from pocket_colbert.index.multi_index import JoinedIndex
+    from pocket_colbert.index.multi_index import MultiIndex
 
     if also:
-        return JoinedIndex.load([folder, *also], threads=threads)
+        return MultiIndex.load([folder, *also], threads=threads)
     return Index.load(folder, threads=threads)
 
 

@@ -149,7 +149,7 @@ def encode_corpus(
 @inverted_file_option
 @json_option
 def collect(
-    encoded: str, into: Path, codes: str, keywords: Any, inverted_file: Any, as_json: bool
+    encoded: str, into: Path, codes: Any, keywords: Any, inverted_file: Any, as_json: bool
 ) -> None:
     """Make an index of what `encode-corpus` wrote to the folder ENCODED, a path or an address.
 

@@ -105,7 +105,7 @@ def index(
     text_field: str,
     title_field: str,
     inverted_file: Any,
-    codes: str,
+    codes: Any,
     pool_factor: float,
     keep: float,
     max_tokens: int | None,
@@ -279,9 +279,9 @@ def compact(folder: Path, threads: int | None, as_json: bool) -> None:
 def merge(folders: Sequence[Path], target: Path, replace: bool, as_json: bool) -> None:
     """Write one index of all documents of the indexes FOLDERS, which stay as they are."""
     from pocket_colbert.index.index import Index
-    from pocket_colbert.index.multi_index import JoinedIndex
+    from pocket_colbert.index.multi_index import MultiIndex
 
-    with JoinedIndex.load(folders, replacing=replace) as joined:
+    with MultiIndex.load(folders, replacing=replace) as joined:
         joined.save(target)
     with Index.load(target) as made:
         found = made.info()

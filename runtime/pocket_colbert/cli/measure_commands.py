@@ -42,7 +42,7 @@ from pocket_colbert.cli.common import (
 def evaluate(
     folder: Path,
     split: str | None,
-    codes: str,
+    codes: Any,
     pool_factor: float,
     keep: float,
     dim: int | None,
@@ -53,8 +53,8 @@ def evaluate(
 ) -> None:
     """Measure a model on FOLDER, a retrieval set in BEIR form (needs the extra "eval")."""
     from pocket_colbert.config import Pruning
+    from pocket_colbert.evaluation.beir import read_beir
     from pocket_colbert.evaluation.evaluate import evaluate as measure
-    from pocket_colbert.ingest.readers import read_beir
 
     data = read_beir(folder, split)
     encoder = load_encoder(model, threads, provider, dim)
@@ -150,9 +150,9 @@ def tune(
     the options for `pocket-colbert index` are printed that keep within the budget: --min-quality
     or --max-mb.
     """
+    from pocket_colbert.evaluation.beir import read_beir
     from pocket_colbert.evaluation.plot import plot
     from pocket_colbert.evaluation.tuning import tune as measure
-    from pocket_colbert.ingest.readers import read_beir
 
     if min_quality is not None and max_mb is not None:
         raise click.UsageError("--min-quality and --max-mb exclude each other.")

@@ -221,7 +221,7 @@ def _read_only_source(
     """Open what nothing is written to; one request to an engine may take so many seconds."""
     from pocket_colbert.backends.open_backend import open_store
     from pocket_colbert.index.index import Index
-    from pocket_colbert.index.multi_index import JoinedIndex
+    from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.server.index_sources import IndexSource, JoinedSource, StoreSource
 
     if kind == _STORE:
@@ -229,7 +229,7 @@ def _read_only_source(
             open_store(source, api_key=api_key, timeout=seconds, incomplete=incomplete)
         )
     if also:
-        return JoinedSource(JoinedIndex.load([source, *also], threads=threads))
+        return JoinedSource(MultiIndex.load([source, *also], threads=threads))
     return IndexSource(Index.load(source, threads=threads))
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pocket_colbert.checks import check_whole_number
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index.index import Index
@@ -114,8 +115,7 @@ class LambdaHandler:
         query, k, texts = request.get("query"), request.get("k", 10), request.get("texts", True)
         if not isinstance(query, str) or not query.strip():
             raise InvalidInputError(f"query must be a text that is not empty, got {query!r:.40}.")
-        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= _MAX_K:
-            raise InvalidInputError(f"k must be a whole number from 1 to {_MAX_K}, got {k!r:.40}.")
+        check_whole_number("k", k, most=_MAX_K)
         if not isinstance(texts, bool):
             raise InvalidInputError(f"texts must be true or false, got {texts!r:.40}.")
         parameters = SearchParameters(hybrid=request.get("hybrid", "off"))

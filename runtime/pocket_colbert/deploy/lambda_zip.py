@@ -24,7 +24,6 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pocket_colbert.config import OWN_SECTION
 from pocket_colbert.errors import BundleError, IndexConflictError, ModelNotFoundError
 from pocket_colbert.index.index import Index
 from pocket_colbert.model.folder import (
@@ -35,6 +34,7 @@ from pocket_colbert.model.folder import (
     load_model_files,
     models_folder,
 )
+from pocket_colbert.model.recipe import OWN_SECTION
 from pocket_colbert.storage.manifest import MANIFEST_FILE, Manifest
 
 LAMBDA_LIMIT = 250 << 20

@@ -15,7 +15,7 @@ from pocket_colbert.index.directory import is_index
 from pocket_colbert.index.index import Index
 from pocket_colbert.index.write_buffer import columns_of
 from pocket_colbert.metadata import same_json
-from pocket_colbert.storage.document_store import Document
+from pocket_colbert.types import Document
 
 _DOCUMENTS = 256
 _COMMIT_TOKENS = 2_000_000
@@ -43,7 +43,7 @@ def index_encoded(
     Raises:
         IndexConflictError: There is an index with other settings, or with other documents, at the
             folder.
-        StoreError: The corpus is damaged or cannot be reached.
+        BackendError: The corpus is damaged or cannot be reached.
     """
     config = replace(corpus.config, **settings)
     place = Path(folder)

@@ -13,10 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pocket_colbert.checks import check_whole_number
 from pocket_colbert.distributed.object_storage import FoundFile, Place
-from pocket_colbert.errors import CorpusError, InvalidInputError
-from pocket_colbert.ingest.readers import Fields, document_of, json_lines
-from pocket_colbert.storage.document_store import Document
+from pocket_colbert.errors import CorpusError
+from pocket_colbert.ingest.json_lines import json_lines
+from pocket_colbert.ingest.readers import Fields, document_of
+from pocket_colbert.types import Document
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 _ROWS = 256
@@ -50,11 +52,7 @@ class PartSize:
 
     def __post_init__(self) -> None:
         for name in ("documents", "characters"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InvalidInputError(
-                    f"{name} of a part must be a whole number >= 1, got {value!r}."
-                )
+            check_whole_number(f"{name} of a part", getattr(self, name))
 
 
 def find_files(paths: Sequence[str]) -> list[NamedFile]:
@@ -63,7 +61,7 @@ def find_files(paths: Sequence[str]) -> list[NamedFile]:
     Raises:
         CorpusError: Nothing is at a path, no file of documents is in a folder, a file is of
             another kind, or a file comes up twice.
-        StoreError: See `Place`.
+        BackendError: See `Place`.
     """
     found: dict[str, NamedFile] = {}
     for path in paths:

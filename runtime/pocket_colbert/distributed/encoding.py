@@ -17,7 +17,7 @@ from pocket_colbert.distributed.job import Counts, Job, JobFile
 from pocket_colbert.distributed.open_target import from_anywhere, target_at
 from pocket_colbert.distributed.target import Target
 from pocket_colbert.distributed.workers import Workers, cluster, encode_parts, survey
-from pocket_colbert.errors import CorpusError, InvalidInputError, StoreError
+from pocket_colbert.errors import BackendError, CorpusError, InvalidInputError
 from pocket_colbert.ingest.readers import Fields
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.model.folder import DEFAULT_MODEL
@@ -91,7 +91,7 @@ def encode_corpus(
         InvalidInputError: An argument breaks its rule, or differs from what it was when this was
             begun.
         ModelError: There is no such model, here or on a machine of the cluster.
-        StoreError: `into` cannot be used, or something else is there.
+        BackendError: `into` cannot be used, or something else is there.
         ClusterError: Ray cannot be reached, or a worker failed for a reason of its own.
         OptionalDependencyError: The extra "ray", or for LanceDB "ray-lance", is not installed.
     """
@@ -136,9 +136,11 @@ def encode_corpus(
             progress(done, job.documents)
     for part in job.parts():
         if part.name not in finished or finished[part.name].documents != part.documents:
-            raise StoreError(f"part {part.name} of {target} is not whole; delete it and try again.")
+            raise BackendError(
+                f"part {part.name} of {target} is not whole; delete it and try again."
+            )
     if target.read_job() != job:
-        raise StoreError(f"another job has begun at {target} meanwhile; encode to another place.")
+        raise BackendError(f"another job has begun at {target} meanwhile; encode to another place.")
     target.complete(job, finished)
     return _report(done - before, Counts.total(list(finished.values())))
 

@@ -13,10 +13,9 @@ from pocket_colbert.backends.record import DATATYPES
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.distributed.corpus_sources import NamedFile, PartSize
 from pocket_colbert.distributed.object_storage import FoundFile
-from pocket_colbert.errors import InvalidInputError, StoreError
+from pocket_colbert.errors import BackendError, InvalidInputError
 from pocket_colbert.ingest.readers import Fields
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.types import Document, Passage
 
 FORMAT = 1
 """Version of the job and of its parts that this release writes and reads."""
@@ -129,22 +128,22 @@ class Job:
             place: Where it was found, for the message.
 
         Raises:
-            StoreError: It is damaged, or of a format that this release does not know.
+            BackendError: It is damaged, or of a format that this release does not know.
         """
         try:
             values: dict[str, Any] = json.loads(text)
             version = values.pop("format")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise StoreError(f"{place} is damaged: it is no JSON of a job.") from error
+            raise BackendError(f"{place} is damaged: it is no JSON of a job.") from error
         if version != FORMAT:
-            raise StoreError(
+            raise BackendError(
                 f"{place} is of format {version!r}, this release reads {FORMAT}; encode again to "
                 "another place, or use the release that wrote it."
             )
         try:
             return cls._from_json(values)
         except (InvalidInputError, TypeError, KeyError, ValueError, AttributeError) as error:
-            raise StoreError(f"{place} is damaged: {error}.") from error
+            raise BackendError(f"{place} is damaged: {error}.") from error
 
     @classmethod
     def _from_json(cls, values: Mapping[str, Any]) -> Job:

@@ -24,7 +24,7 @@ from pocket_colbert.backends.rows import RECORD_ID, digest_of, rows_of_document
 from pocket_colbert.distributed.job import FORMAT, Counts, Encoded, Job, Part
 from pocket_colbert.distributed.object_storage import Place
 from pocket_colbert.distributed.target import PARTS, Target
-from pocket_colbert.errors import OptionalDependencyError, StoreError
+from pocket_colbert.errors import BackendError, OptionalDependencyError
 
 try:
     import lance
@@ -59,7 +59,7 @@ class LanceTarget(Target):
     def check_free(self) -> None:
         """See `Target.check_free`."""
         if Lance(self._address).read_record() is not None:
-            raise StoreError(f"there is a table at {self} already; name another one.")
+            raise BackendError(f"there is a table at {self} already; name another one.")
 
     def write_part(self, job: Job, part: Part, encoded: Sequence[Encoded]) -> Counts:
         """See `Target.write_part`."""
@@ -91,7 +91,7 @@ class LanceTarget(Target):
         if record is None:
             return None
         if record.push != job.id:
-            raise StoreError(f"something else has written to {self}; encode to another table.")
+            raise BackendError(f"something else has written to {self}; encode to another table.")
         return Counts(record.documents, record.passages, record.tokens) if record.complete else None
 
     def complete(self, job: Job, counts: Mapping[str, Counts]) -> None:
@@ -145,7 +145,7 @@ class LanceTarget(Target):
                 raise ValueError("it belongs to another job")
             note["fragments"][0]
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise StoreError(
+            raise BackendError(
                 f"{file} is damaged: {error}. Delete it and call `encode-corpus` again."
             ) from error
         return note
@@ -157,4 +157,4 @@ class LanceTarget(Target):
             yield
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise StoreError(f"{self} cannot be used: {reason}.") from error
+            raise BackendError(f"{self} cannot be used: {reason}.") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pocket_colbert.errors import OptionalDependencyError, StoreError
+from pocket_colbert.errors import BackendError, OptionalDependencyError
 from pocket_colbert.ingest.readers import files_below
 from pocket_colbert.storage import files
 
@@ -49,7 +49,7 @@ class Place:
         """Find the file system.
 
         Raises:
-            StoreError: There is none for such addresses, or it cannot be reached.
+            BackendError: There is none for such addresses, or it cannot be reached.
         """
         scheme, separator, rest = str(uri).partition("://")
         self._remote = bool(separator)
@@ -86,12 +86,12 @@ class Place:
         """Return what is known of this file.
 
         Raises:
-            StoreError: It is not there, or cannot be reached.
+            BackendError: It is not there, or cannot be reached.
         """
         with self._errors():
             info = self._system.get_file_info(self._path)
         if info.type is not FileType.File:
-            raise StoreError(f"there is no file {self}.")
+            raise BackendError(f"there is no file {self}.")
         return self._found(info)
 
     def all_files(self) -> Iterator[FoundFile]:
@@ -102,7 +102,7 @@ class Place:
 
         Raises:
             CorpusError: See `corpus.files_below`.
-            StoreError: The folder cannot be reached.
+            BackendError: The folder cannot be reached.
         """
         below = self._listed() if self._remote else self._walked()
         for name in sorted(below):
@@ -179,4 +179,4 @@ class Place:
             yield
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise StoreError(f"{self} cannot be used: {reason}.") from error
+            raise BackendError(f"{self} cannot be used: {reason}.") from error

@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 
 from pocket_colbert.backends.arrow_rows import vectors_of, vectors_type
 from pocket_colbert.backends.rows import metadata_text
+from pocket_colbert.checks import checked_document
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.distributed.corpus_sources import digest_of_id
 from pocket_colbert.distributed.job import FORMAT, Counts, Encoded, Job, Part
 from pocket_colbert.distributed.object_storage import Place
 from pocket_colbert.distributed.target import PARTS, Target
-from pocket_colbert.document_checks import checked_document
-from pocket_colbert.errors import StoreError, StoreNotFoundError
+from pocket_colbert.errors import BackendError, BackendNotFoundError
 from pocket_colbert.metadata import checked_json
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.types import Document, Passage
 
 COMPLETE = "complete.json"
 _KEY = b"pocket_colbert"
@@ -50,7 +49,7 @@ class ParquetTarget(Target):
         """See `Target.check_free`."""
         kind = self.folder.kind()
         if kind == "file" or (kind == "folder" and next(self.folder.all_files(), None)):
-            raise StoreError(f"there is something at {self.folder} already; name another place.")
+            raise BackendError(f"there is something at {self.folder} already; name another place.")
 
     def write_part(self, job: Job, part: Part, encoded: Sequence[Encoded]) -> Counts:
         """See `Target.write_part`."""
@@ -91,7 +90,7 @@ class ParquetTarget(Target):
         """Return what is in each part and the bytes of its file; None before all are there.
 
         Raises:
-            StoreError: What says so is damaged, or a file is missing or of another size.
+            BackendError: What says so is damaged, or a file is missing or of another size.
         """
         file, expected = self.folder / COMPLETE, {part.name for part in job.parts()}
         if file.kind() is None:
@@ -110,7 +109,7 @@ class ParquetTarget(Target):
         for name, (_, size) in parts.items():
             found = sizes.get(name + self.suffix)
             if found != size:
-                raise StoreError(
+                raise BackendError(
                     f"{self.part_file(name)} must have {size} bytes, got {found or 'no file'}; "
                     f"delete it and {file.name}, and call `encode-corpus` again."
                 )
@@ -129,17 +128,17 @@ class EncodedCorpus:
         """Open it; token vectors are read when they are asked for.
 
         Raises:
-            StoreNotFoundError: There is none.
-            StoreError: It is not complete, damaged, or cannot be reached.
+            BackendNotFoundError: There is none.
+            BackendError: It is not complete, damaged, or cannot be reached.
         """
         self._target = ParquetTarget(uri)
         folder, job = self._target.folder, self._target.read_job()
         if job is None:
-            raise StoreNotFoundError(f"there is no encoded corpus at {folder}.")
+            raise BackendNotFoundError(f"there is no encoded corpus at {folder}.")
         self._job = job
         parts = self._target.read_parts(job)
         if parts is None:
-            raise StoreError(
+            raise BackendError(
                 f"{folder} is not complete: encoding is under way or broke off; call "
                 "`encode-corpus` again to go on."
             )
@@ -164,7 +163,7 @@ class EncodedCorpus:
         """Iterate over documents and their passages; a few are held at a time.
 
         Raises:
-            StoreError: A file is damaged or cannot be reached.
+            BackendError: A file is damaged or cannot be reached.
         """
         for name in self._parts:
             file, seen = self._target.part_file(name), []
@@ -220,7 +219,7 @@ class EncodedCorpus:
 
 @contextmanager
 def _opened(place: Place) -> Iterator[Any]:
-    """Open a Parquet file; StoreError unless it is one."""
+    """Open a Parquet file; BackendError unless it is one."""
     with place.open() as stream:
         try:
             file = pq.ParquetFile(stream, page_checksum_verification=True)
@@ -229,8 +228,8 @@ def _opened(place: Place) -> Iterator[Any]:
         yield file
 
 
-def _damaged(place: Place, error: object) -> StoreError:
-    return StoreError(f"{place} is damaged: {error}. Delete it and call `encode-corpus` again.")
+def _damaged(place: Place, error: object) -> BackendError:
+    return BackendError(f"{place} is damaged: {error}. Delete it and call `encode-corpus` again.")
 
 
 def _schema(job: Job) -> Any:

@@ -41,7 +41,7 @@ class Target(ABC):
         """Return the job that was begun here; None if none was.
 
         Raises:
-            StoreError: The place cannot be used, or its job is damaged.
+            BackendError: The place cannot be used, or its job is damaged.
         """
         file = self.folder / JOB
         if file.kind() is None:
@@ -54,7 +54,7 @@ class Target(ABC):
 
     @abstractmethod
     def check_free(self) -> None:
-        """Raise StoreError where something else is."""
+        """Raise BackendError where something else is."""
 
     @abstractmethod
     def write_part(self, job: Job, part: Part, encoded: Sequence[Encoded]) -> Counts:
@@ -65,7 +65,7 @@ class Target(ABC):
         """Return how much there is of a part that is finished.
 
         Raises:
-            StoreError: It is damaged or belongs to another job.
+            BackendError: It is damaged or belongs to another job.
         """
 
     def finished(self, job: Job) -> dict[str, Counts]:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pocket_colbert import errors
+from pocket_colbert.checks import check_whole_number
 from pocket_colbert.distributed.corpus_sources import (
     NamedFile,
     PartSize,
@@ -35,7 +36,7 @@ from pocket_colbert.errors import (
 from pocket_colbert.ingest.readers import Fields
 from pocket_colbert.model.encoder import BATCH_TOKENS, Encoder
 from pocket_colbert.model.session import is_gpu
-from pocket_colbert.storage.document_store import Document
+from pocket_colbert.types import Document
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent that nobody asked for
 
@@ -76,9 +77,7 @@ class Workers:
 
     def __post_init__(self) -> None:
         for name in ("number", "threads"):
-            value = getattr(self, name)
-            if not (value is None and name == "number" or isinstance(value, int) and value >= 1):
-                raise InvalidInputError(f"{name} must be a whole number >= 1, got {value!r}.")
+            check_whole_number(name, getattr(self, name), optional=name == "number")
 
 
 class PartEncoder:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pocket_colbert.config import DEFAULT_CODES, IndexConfig, Pruning, SearchParameters
+from pocket_colbert.config import DEFAULT_CODES, Codes, IndexConfig, Pruning, SearchParameters
 from pocket_colbert.errors import OptionalDependencyError
+from pocket_colbert.evaluation.beir import BeirFolder
 from pocket_colbert.index.index import Index
-from pocket_colbert.ingest.readers import BeirFolder
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
-from pocket_colbert.types import Hit, to_run
+from pocket_colbert.types import Hit
 
 DEPTH = 100
 
@@ -56,7 +56,7 @@ def evaluate(
     data: BeirFolder,
     *,
     pruning: Pruning | None = None,
-    codes: str = DEFAULT_CODES,
+    codes: Codes = DEFAULT_CODES,
     parameters: SearchParameters | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Evaluation:
@@ -150,3 +150,21 @@ def require_evaluator(what: str) -> None:
         import ir_measures  # noqa: F401
     except ImportError as error:
         raise OptionalDependencyError.of(what, "eval") from error
+
+
+def to_run(
+    query_ids: Iterable[str], hits: Iterable[Sequence[Hit]]
+) -> Mapping[str, Mapping[str, float]]:
+    """Turn hits into a BEIR run, `{query_id: {document_id: score}}`.
+
+    Args:
+        query_ids: One id a query, in the order the queries were searched in.
+        hits: One list of hits a query.
+
+    Returns:
+        The run, ready for a standard evaluator.
+    """
+    return {
+        query_id: {hit.document_id: hit.score for hit in query_hits}
+        for query_id, query_hits in zip(query_ids, hits, strict=True)
+    }

@@ -8,21 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.config import CODES, IndexConfig, Pruning, SearchParameters, Splitting
+from pocket_colbert.checks import check_whole_number
+from pocket_colbert.config import CODES, Codes, IndexConfig, Pruning, SearchParameters, Splitting
 from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.evaluation.beir import BeirFolder
 from pocket_colbert.evaluation.evaluate import DEPTH, judge, ndcg_of_queries, require_evaluator
 from pocket_colbert.index.index import Index
-from pocket_colbert.ingest.readers import BeirFolder
 from pocket_colbert.model.encoder import Encoder
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.text_splitting import Passage
-from pocket_colbert.vectors.maxsim_codes import maxsim_ragged
-from pocket_colbert.vectors.pruning import (
-    drop_tokens,
-    frequent_token_ids,
-    pool_tokens,
-    skiplist_mask,
-)
+from pocket_colbert.types import Document, Passage
+from pocket_colbert.vectors.maxsim_float import maxsim_ragged
+from pocket_colbert.vectors.pooling import pool_tokens
+from pocket_colbert.vectors.pruning import drop_tokens, frequent_token_ids, skiplist_mask
 from pocket_colbert.vectors.top_k import top_k
 
 PRUNINGS: Mapping[str, Pruning] = {
@@ -66,7 +62,7 @@ class Measured:
             a sample is luck as often as a loss is, and is not to hide one.
     """
 
-    codes: str
+    codes: Codes
     label: str
     pruning: Pruning
     bytes_per_document: float
@@ -292,7 +288,7 @@ class Judge:
 
     def measure(
         self,
-        codes: str,
+        codes: Codes,
         label: str,
         pruning: Pruning,
         kept: Sequence[Sequence[Passage]],
@@ -338,8 +334,7 @@ class Judge:
 def _sample(data: BeirFolder, max_documents: int, max_queries: int) -> BeirFolder:
     """Cut a collection down, keeping the documents that are relevant for the queries kept."""
     for name, value in (("max_documents", max_documents), ("max_queries", max_queries)):
-        if not isinstance(value, int) or value < 1:
-            raise InvalidInputError(f"{name} must be a whole number >= 1, got {value!r}.")
+        check_whole_number(name, value)
     names = list(data.queries)
     chosen = [names[n] for n in _evenly(len(names), max_queries)]
     relevant = {i for name in chosen for i, grade in data.qrels[name].items() if grade > 0}

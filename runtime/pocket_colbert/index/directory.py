@@ -27,7 +27,7 @@ _REPLACEMENT = "replacement"
 """Folder in an index folder in which an index is made that will replace it."""
 
 
-class IndexFolder:
+class IndexDirectory:
     """The folder of an index that is open.
 
     Attributes:
@@ -57,7 +57,7 @@ class IndexFolder:
                 raise
 
     @classmethod
-    def create(cls, path: Path, config: IndexConfig) -> IndexFolder:
+    def create(cls, path: Path, config: IndexConfig) -> IndexDirectory:
         """Make the folder of an empty index and open it for writing.
 
         Raises:

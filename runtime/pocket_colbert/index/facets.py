@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pocket_colbert.index.snapshot import Snapshot
-from pocket_colbert.storage.filters import Value
 from pocket_colbert.storage.segment import Segment
+from pocket_colbert.types import Value
 
 MAX_FIELDS = 30
 MAX_VALUES = 30

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pocket_colbert.checks import check_ids
+from pocket_colbert.checks import check_ids, check_whole_number
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import DuplicateIdError, IndexConflictError, InvalidInputError
-from pocket_colbert.index.directory import IndexFolder, is_index
+from pocket_colbert.index.directory import IndexDirectory, is_index
 from pocket_colbert.index.merger import (
     SEGMENT_TOKENS,
     merged_codec,
@@ -22,18 +22,25 @@ from pocket_colbert.index.merger import (
     run_to_bound,
     runs_to_merge,
 )
-from pocket_colbert.index.reader import Searchable
+from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Place, Snapshot
 from pocket_colbert.index.stats import IndexInfo, describe
-from pocket_colbert.index.write_buffer import Addition, Embedded, Pending, checked_additions, copied
+from pocket_colbert.index.write_buffer import (
+    Addition,
+    Embedded,
+    WriteBuffer,
+    checked_additions,
+    copied,
+)
 from pocket_colbert.source_paths import mover
-from pocket_colbert.storage.document_store import Document, StoredDocument
+from pocket_colbert.storage.document_store import StoredDocument
 from pocket_colbert.storage.segment import Segment
-from pocket_colbert.storage.token_vectors import TokenRows
+from pocket_colbert.storage.token_vectors import TokenVectors
+from pocket_colbert.types import Document
 from pocket_colbert.vectors.codec import Codec
 
 
-class Index(Searchable):
+class Index(IndexReader):
     """Holds documents as coded token vectors; finds the best by MaxSim.
 
     `Index(dim=...)` lives in memory until `save`. `Index.create` and
@@ -68,8 +75,8 @@ class Index(Searchable):
         if config.dim != dim:
             raise InvalidInputError(f"config.dim must be {dim}, got {config.dim}.")
         super().__init__(config, threads)
-        self._folder: IndexFolder | None = None
-        self._pending = Pending(self.config)
+        self._folder: IndexDirectory | None = None
+        self._pending = WriteBuffer(self.config)
         self._changing = threading.RLock()
 
     @classmethod
@@ -87,7 +94,7 @@ class Index(Searchable):
             IndexExistsError: There is something at `folder`.
         """
         index = cls(config.dim, config=config, threads=threads)
-        index._folder = IndexFolder.create(Path(folder), config)
+        index._folder = IndexDirectory.create(Path(folder), config)
         return index
 
     @classmethod
@@ -119,7 +126,7 @@ class Index(Searchable):
             IndexLockedError: It is to be writable and another writer has it open.
             IndexConflictError: It is to be writable and the folder is not.
         """
-        opened = IndexFolder(Path(folder), writable=writable)
+        opened = IndexDirectory(Path(folder), writable=writable)
         try:
             config = opened.manifest.config
             index = cls(config.dim, config=config, threads=threads)
@@ -293,7 +300,7 @@ class Index(Searchable):
                 run = run_to_bound(segments)
                 if run is not None:
                     segments[run] = [self._merged(segments[run])]
-                self._install(segments, Pending(self.config))
+                self._install(segments, WriteBuffer(self.config))
             except BaseException:
                 self._give_up(generation)
                 raise
@@ -315,10 +322,7 @@ class Index(Searchable):
             InvalidInputError: segment_tokens is below 1.
             IndexConflictError, OSError: See `commit`.
         """
-        if not isinstance(segment_tokens, int) or segment_tokens < 1:
-            raise InvalidInputError(
-                f"segment_tokens must be a whole number >= 1, got {segment_tokens!r}."
-            )
+        check_whole_number("segment_tokens", segment_tokens)
         with self._changing:
             self.commit()
             self._check_writable()
@@ -371,16 +375,16 @@ class Index(Searchable):
         return self._write(codec, merged_rows(segments, codec), merged_documents(segments, moved))
 
     def _write(
-        self, codec: Codec, parts: Iterable[TokenRows], documents: Iterable[StoredDocument]
+        self, codec: Codec, parts: Iterable[TokenVectors], documents: Iterable[StoredDocument]
     ) -> Segment:
         """Make a segment of the next commit, in the index folder or in memory."""
         if self._folder is None:
-            rows = TokenRows.concatenate(codec, list(parts))
+            rows = TokenVectors.concatenate(codec, list(parts))
             return Segment.in_memory(rows, documents, self.config, self.threads)
         place = self._folder.path, self.generation + 1
         return Segment.write(*place, codec, parts, documents, self.config, threads=self.threads)
 
-    def _install(self, segments: Sequence[Segment], pending: Pending) -> None:
+    def _install(self, segments: Sequence[Segment], pending: WriteBuffer) -> None:
         snapshot, generation = Snapshot(tuple(segments)), self.generation + 1
         try:
             if self._folder is not None:
@@ -396,7 +400,7 @@ class Index(Searchable):
             return
         if self.generation == generation:
             self._snapshot = Snapshot(self._folder.segments(self._snapshot.segments, False))
-            self._pending = Pending(self.config)
+            self._pending = WriteBuffer(self.config)
         else:
             self._folder.clean_up()
 
@@ -458,9 +462,9 @@ class Index(Searchable):
                 raise IndexConflictError("commit what was added or deleted, then save a copy.")
             segments = self._snapshot.segments
         if is_index(path):
-            target = IndexFolder(path, writable=True)
+            target = IndexDirectory(path, writable=True)
         else:
-            target = IndexFolder.create(path, self.config)
+            target = IndexDirectory.create(path, self.config)
         try:
             written = []
             if segments:
@@ -494,7 +498,7 @@ class Index(Searchable):
         it, raises InvalidInputError; closing it again does nothing.
         """
         super().close()
-        self._pending = Pending(self.config)
+        self._pending = WriteBuffer(self.config)
         if self._folder is not None:
             self._folder.close()
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from pocket_colbert.errors import IndexFolderError, IndexNotFoundError
 from pocket_colbert.storage.manifest import Manifest, SegmentEntry
+from pocket_colbert.storage.mapped_arrays import forget
 from pocket_colbert.storage.segment import Segment, check_file
-from pocket_colbert.storage.token_vectors import forget
 
 _CHUNK = 1 << 22
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pocket_colbert.storage.document_store import StoredDocument
 from pocket_colbert.storage.segment import Segment
-from pocket_colbert.storage.token_vectors import TokenRows
+from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec
 
 SEGMENT_TOKENS = 4_000_000
@@ -113,7 +113,7 @@ def merged_codec(segments: Sequence[Segment]) -> Codec:
     return Codec.fit(np.concatenate(decoded), rows.codec.bits)
 
 
-def merged_rows(segments: Sequence[Segment], codec: Codec) -> Iterator[TokenRows]:
+def merged_rows(segments: Sequence[Segment], codec: Codec) -> Iterator[TokenVectors]:
     """Iterate over the token vectors of documents that are not deleted, in pieces."""
     for segment in segments:
         yield from segment.rows.copies(codec, segment.passages_of(segment.alive_positions()))

@@ -14,10 +14,10 @@ import numpy as np
 
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import DuplicateIdError, IndexExistsError, InvalidInputError
-from pocket_colbert.index.directory import IndexFolder
+from pocket_colbert.index.directory import IndexDirectory
 from pocket_colbert.index.index import Index
 from pocket_colbert.index.merger import merged_codec, merged_documents, merged_rows
-from pocket_colbert.index.reader import Searchable
+from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.source_paths import mover
 from pocket_colbert.storage.document_store import DOCUMENTS_VERSION
@@ -25,14 +25,14 @@ from pocket_colbert.storage.files import remove, replace
 from pocket_colbert.storage.segment import Segment
 
 
-class JoinedIndex(Searchable):
+class MultiIndex(IndexReader):
     """Indexes that were built apart, searched as one; read-only.
 
     It ranks as one index of all their documents would, in the order of the indexes: MaxSim is the
     same, and so is the rarity of words in keyword search, which takes only the mean length of a
     document index by index. Nothing is copied.
 
-        >>> index = JoinedIndex.load(["2023.index", "2024.index"])
+        >>> index = MultiIndex.load(["2023.index", "2024.index"])
         >>> Retriever(Encoder.for_index(index.config), index).retrieve(["a question"])
 
     Attributes:
@@ -69,19 +69,19 @@ class JoinedIndex(Searchable):
         *,
         replacing: bool = False,
         threads: int | None = None,
-    ) -> JoinedIndex:
+    ) -> MultiIndex:
         """Open index folders, memory-mapped, and join them.
 
         Args:
             folders: The folders.
-            replacing: See `JoinedIndex`.
-            threads: See `JoinedIndex`.
+            replacing: See `MultiIndex`.
+            threads: See `MultiIndex`.
 
         Raises:
             IndexNotFoundError: See `Index.load`.
             IndexFormatError: See `Index.load`.
-            DuplicateIdError: See `JoinedIndex`.
-            InvalidInputError: See `JoinedIndex`.
+            DuplicateIdError: See `MultiIndex`.
+            InvalidInputError: See `MultiIndex`.
         """
         if isinstance(folders, str | Path):
             raise InvalidInputError(f"folders must be a list of folders, got {folders!r}.")
@@ -95,12 +95,12 @@ class JoinedIndex(Searchable):
                 index.close()
             raise
 
-    def __enter__(self) -> JoinedIndex:
+    def __enter__(self) -> MultiIndex:
         return self
 
     def __repr__(self) -> str:
         size = "closed" if self.closed else f"{len(self)} documents"
-        return f"<JoinedIndex of {len(self.indexes)} indexes: {size}>"
+        return f"<MultiIndex of {len(self.indexes)} indexes: {size}>"
 
     @property
     def generation(self) -> int:
@@ -115,7 +115,7 @@ class JoinedIndex(Searchable):
 
         Raises:
             IndexFormatError: See `Index.load`.
-            DuplicateIdError: See `JoinedIndex`; what was shown before is still shown.
+            DuplicateIdError: See `MultiIndex`; what was shown before is still shown.
         """
         with self._joining:
             for index in self.indexes:
@@ -146,7 +146,7 @@ class JoinedIndex(Searchable):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise IndexExistsError(f"{path} already exists and is not an empty folder.")
         work = path.with_name(f".new-{os.getpid()}-{path.name}")
-        target = IndexFolder.create(work, self.config)
+        target = IndexDirectory.create(work, self.config)
         try:
             segments = [
                 self._copied(segment, index.folder, work, path)

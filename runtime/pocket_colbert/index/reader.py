@@ -10,23 +10,21 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pocket_colbert.checks import check_ids
+from pocket_colbert.checks import check_ids, check_whole_number
 from pocket_colbert.config import IndexConfig, SearchParameters
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.hardware import usable_cores
 from pocket_colbert.index.snapshot import Place, Snapshot
 from pocket_colbert.search.searcher import (
-    Search,
+    Searcher,
     checked_parameters,
     checked_queries,
     query_texts_of,
 )
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.text_splitting import Passage
-from pocket_colbert.types import Hit
+from pocket_colbert.types import Document, Hit, Passage
 
 
-class Searchable(ABC):
+class IndexReader(ABC):
     """Segments, and threads to search them with.
 
     Attributes:
@@ -46,8 +44,7 @@ class Searchable(ABC):
         """
         self.config = config
         self.threads = usable_cores() if threads is None else threads
-        if not isinstance(self.threads, int) or self.threads < 1:
-            raise InvalidInputError(f"threads must be a whole number >= 1, got {threads!r}.")
+        check_whole_number("threads", self.threads)
         self._shown: Snapshot | None = Snapshot()
         self._executor, self._process = self._new_executor(), os.getpid()
 
@@ -137,7 +134,7 @@ class Searchable(ABC):
         query_texts = query_texts_of(texts, len(queries), parameters, self.config.keywords)
         snapshot = self._searched()
         ids = None if subset is None else check_ids(subset, "subset")
-        search = Search(
+        search = Searcher(
             snapshot.segments, k, parameters, snapshot.allowed(where, ids), ids is not None,
             self.threads,
         )  # fmt: skip

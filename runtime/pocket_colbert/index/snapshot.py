@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_present
-from pocket_colbert.storage.document_store import Document
 from pocket_colbert.storage.filters import parse_filter
 from pocket_colbert.storage.segment import Segment
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.types import Document, Passage
 
 Place = tuple[int, int]
 """Number of a segment, and position of a document in it."""
@@ -52,7 +51,7 @@ class Snapshot:
         return self.segments[place[0]].documents.get([place[1]])[place[1]]
 
     def passages(self, place: Place, start: int | None = None) -> list[Passage]:
-        """Return the passages of the document at a place, see `Searchable.passages`."""
+        """Return the passages of the document at a place, see `IndexReader.passages`."""
         return _passages(self.segments[place[0]], place[1], self.document(place), start)
 
     def encoded(self) -> Iterator[tuple[Document, list[Passage]]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pocket_colbert.config import IndexConfig, Pruning
-from pocket_colbert.index.write_buffer import Pending
+from pocket_colbert.config import Codes, IndexConfig, Pruning
+from pocket_colbert.index.write_buffer import WriteBuffer
+from pocket_colbert.storage.mapped_arrays import MAPPED_BYTES
 from pocket_colbert.storage.segment import Segment
-from pocket_colbert.storage.token_vectors import MAPPED_BYTES
 
 _PARTS = {
     "codes.u8": "vectors", "codes.i8": "vectors", "scales.f16": "vectors", "scales.f32": "vectors",
@@ -47,14 +47,14 @@ class IndexInfo:
     tokens: int
     segments: int
     dim: int
-    codes: str
+    codes: Codes
     model: str
     pruning: Pruning
     bytes: Mapping[str, int]
     memory: int
 
 
-def describe(config: IndexConfig, segments: Sequence[Segment], pending: Pending) -> IndexInfo:
+def describe(config: IndexConfig, segments: Sequence[Segment], pending: WriteBuffer) -> IndexInfo:
     """Add up what segments and pending documents take."""
     sizes = dict.fromkeys(("vectors", "offsets", "inverted file", "ids", "text"), 0)
     memory, tokens = pending.nbytes, pending.num_tokens

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.checks import check_ids
+from pocket_colbert.checks import check_ids, checked_document
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.document_checks import checked_document
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.storage.document_store import Document, Span, StoredDocument
-from pocket_colbert.storage.token_vectors import EncodedPassage, TokenRows
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.storage.document_store import StoredDocument
+from pocket_colbert.storage.token_vectors import EncodedPassage, TokenVectors
+from pocket_colbert.types import Document, Passage, Span
 from pocket_colbert.vectors.codec import BITS, Codec, check_tokens
 
 Embedded = NDArray[Any] | Sequence[Passage]
@@ -49,7 +48,7 @@ class Added:
         return encoded + sum(item.nbytes for item in self.raw)
 
 
-class Pending:
+class WriteBuffer:
     """Documents by id, and their token vectors, as codes once there is a codec.
 
     One codec serves an index, so that segments can be merged as they are. Only when it was fitted
@@ -85,7 +84,7 @@ class Pending:
         added = self._added.get(document_id)
         return None if added is None else added.document
 
-    def add(self, added: Sequence[Added], existing: Sequence[TokenRows]) -> None:
+    def add(self, added: Sequence[Added], existing: Sequence[TokenVectors]) -> None:
         """Add documents.
 
         Args:
@@ -105,11 +104,11 @@ class Pending:
         self.num_tokens -= removed.num_tokens
         self._raw_tokens -= sum(map(len, removed.raw))
 
-    def rows(self, existing: Sequence[TokenRows]) -> TokenRows:
+    def rows(self, existing: Sequence[TokenVectors]) -> TokenVectors:
         """Return everything as codes; see `add` for `existing`."""
         codec = self._encode(existing)
         encoded = [passage for item in self._added.values() for passage in item.encoded]
-        return TokenRows.join(codec, encoded)
+        return TokenVectors.join(codec, encoded)
 
     def stored(self) -> Iterator[StoredDocument]:
         """Iterate over the documents with the spans of their passages."""
@@ -125,7 +124,7 @@ class Pending:
         """Bytes that the token vectors take in memory."""
         return sum(item.nbytes for item in self._added.values())
 
-    def _encode(self, existing: Sequence[TokenRows]) -> Codec:
+    def _encode(self, existing: Sequence[TokenVectors]) -> Codec:
         if self._codec is None:
             self._codec = self._choose(existing)
         codec = self._codec
@@ -135,7 +134,7 @@ class Pending:
         self._raw_tokens = 0
         return codec
 
-    def _choose(self, existing: Sequence[TokenRows]) -> Codec:
+    def _choose(self, existing: Sequence[TokenVectors]) -> Codec:
         usable = [rows for rows in existing if rows.codec.rotated]
         if usable:
             largest = max(usable, key=lambda rows: rows.num_tokens)

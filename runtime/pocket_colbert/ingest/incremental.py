@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pocket_colbert.checks import check_whole_number
 from pocket_colbert.errors import CorpusError, InvalidInputError
 from pocket_colbert.index.index import Index
 from pocket_colbert.metadata import same_json
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.source_paths import source_path
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.text_splitting import Passage
+from pocket_colbert.types import Document, Passage
 
 _COMMIT_CHARACTERS = 16_000_000
 _SMALL_SEGMENTS = 8
@@ -42,9 +42,7 @@ class Pace:
 
     def __post_init__(self) -> None:
         for name in ("documents", "tokens", "first_tokens"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InvalidInputError(f"{name} must be a whole number >= 1, got {value!r}.")
+            check_whole_number(name, getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import html.parser
-import json
 import os
 import re
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from pocket_colbert.document_checks import checked_document
+from pocket_colbert.checks import checked_document
 from pocket_colbert.errors import CorpusError, InvalidInputError
+from pocket_colbert.ingest.json_lines import is_json_lines, read_json_lines
 from pocket_colbert.source_paths import source_name
-from pocket_colbert.storage.document_store import Document
 from pocket_colbert.text_splitting import with_title
+from pocket_colbert.types import Document
 
 TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".html", ".htm")
 _SILENT_TAGS = {"script", "style", "template", "noscript"}
@@ -164,11 +162,6 @@ def _is_read(path: Path) -> bool:
     return path.suffix.lower() in TEXT_SUFFIXES or is_json_lines(path)
 
 
-def is_json_lines(path: Path) -> bool:
-    """Say whether a file's name ends in .jsonl or .jsonl.gz."""
-    return path.name.lower().endswith((".jsonl", ".jsonl.gz"))
-
-
 def _read_file(path: Path, name: str, fields: Fields) -> Iterator[Document]:
     if is_json_lines(path):
         for number, row in read_json_lines(path):
@@ -229,46 +222,6 @@ def document_of(row: Mapping[str, Any], fields: Fields, place: str, default_id: 
         return checked_document(Document(document_id, text, title or None, metadata))
     except InvalidInputError as error:
         raise CorpusError(f"{place}: {error}") from error
-
-
-def read_json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Read a .jsonl or .jsonl.gz file; see `json_lines`."""
-    try:
-        with path.open("rb") as stream:
-            yield from json_lines(stream, str(path))
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error}.") from error
-
-
-def json_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Read JSON lines.
-
-    Args:
-        stream: Bytes of the file.
-        name: Its name, for messages; one that ends in .gz is decompressed.
-
-    Yields:
-        Line numbers, from 1, and JSON objects; blank lines are passed over.
-
-    Raises:
-        CorpusError: The file cannot be read, or a line is not a JSON object in UTF-8.
-    """
-    number = 0
-    try:
-        lines = gzip.open(stream) if name.lower().endswith(".gz") else stream
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            if not isinstance(row, dict):
-                raise CorpusError(f"{name}, line {number}: not a JSON object.")
-            yield number, row
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{name}, line {number}: not UTF-8 (byte {error.start}).") from error
-    except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{name}, line {number}: not JSON ({error}).") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{name} cannot be read: {error}.") from error
 
 
 class _TextOf(html.parser.HTMLParser):
@@ -332,89 +285,3 @@ def html_text(source: str) -> tuple[str | None, str]:
 def text_to_encode(document: Document) -> str:
     """Return what the encoder gets for a document: title, a space, text, as BEIR does."""
     return with_title(document.text or "", document.title)
-
-
-@dataclass(frozen=True)
-class BeirFolder:
-    """A retrieval set in BEIR form.
-
-    Attributes:
-        documents: The corpus.
-        queries: Texts by id, those with judgements only.
-        qrels: Grades by query id and document id.
-        split: The split the judgements are from.
-    """
-
-    documents: Sequence[Document]
-    queries: Mapping[str, str]
-    qrels: Mapping[str, Mapping[str, int]]
-    split: str = field(default="test")
-
-
-def read_beir(folder: Path, split: str | None = None) -> BeirFolder:
-    """Read corpus.jsonl, queries.jsonl (either may end in .gz) and qrels/SPLIT.tsv.
-
-    Args:
-        folder: The folder.
-        split: Which judgements; by default "test", or the only one there is.
-
-    Raises:
-        CorpusError: A file is missing, empty or malformed, ids repeat, or judgements name
-            queries that are not there.
-    """
-    if not folder.is_dir():
-        raise CorpusError(f"there is no folder {folder}.")
-    documents = list(read_documents([_plain_or_gz(folder, "corpus.jsonl")]))
-    if not documents:
-        raise CorpusError(f"{folder} has an empty corpus.")
-    seen: set[str] = set()
-    for document in documents:
-        if document.document_id in seen:
-            raise CorpusError(f"{folder} has two documents with the id {document.document_id!r}.")
-        seen.add(document.document_id)
-    queries = {
-        item.document_id: item.text or ""
-        for item in read_documents([_plain_or_gz(folder, "queries.jsonl")])
-    }
-    splits = sorted(path.stem for path in (folder / "qrels").glob("*.tsv"))
-    if split is None:
-        split = "test" if "test" in splits or len(splits) != 1 else splits[0]
-    if split not in splits:
-        raise CorpusError(
-            f"{folder} has no judgements qrels/{split}.tsv; it has {', '.join(splits) or 'none'}."
-        )
-    qrels = _read_qrels(folder / "qrels" / f"{split}.tsv")
-    missing = [query_id for query_id in qrels if query_id not in queries]
-    if missing:
-        raise CorpusError(f"judgements name query {missing[0]!r}, which is not in the queries.")
-    return BeirFolder(documents, {query_id: queries[query_id] for query_id in qrels}, qrels, split)
-
-
-def _plain_or_gz(folder: Path, name: str) -> Path:
-    path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-    if path is None:
-        raise CorpusError(f"{folder} has no {name} and no {name}.gz.")
-    return path
-
-
-def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    qrels: dict[str, dict[str, int]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path} cannot be read: {error}.") from error
-    for number, line in enumerate(lines, start=1):
-        parts = line.split("\t")
-        if number == 1 and len(parts) == 3 and not parts[2].strip().lstrip("-").isdigit():
-            continue  # the header
-        if not line.strip():
-            continue
-        if len(parts) != 3 or not parts[2].strip().lstrip("-").isdigit():
-            raise CorpusError(
-                f"{path}, line {number}: expected query-id, corpus-id and score between tabs, "
-                f"got {line[:80]!r}."
-            )
-        qrels.setdefault(parts[0], {})[parts[1]] = int(parts[2])
-    if not qrels:
-        raise CorpusError(f"{path} has no judgements.")
-    return qrels

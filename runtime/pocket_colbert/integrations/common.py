@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from pocket_colbert.config import SearchParameters
+from pocket_colbert.checks import check_whole_number
+from pocket_colbert.config import Hybrid, SearchParameters
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.storage.filters import parse_filter
 from pocket_colbert.types import Hit
 
-Hybrid = Literal["off", "rrf", "weighted", "keywords"]
 """See `SearchParameters.hybrid`."""
 
 OWN_KEYS = ("document_id", "start", "end", "document_score", "passages")
@@ -67,8 +67,7 @@ def search_parameters(
         InvalidInputError: An argument breaks its rule, or both hybrid and parameters are given.
     """
     for name, value, least in (("k", k, 1), ("passages", passages, 0)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InvalidInputError(f"{name} must be a whole number >= {least}, got {value!r}.")
+        check_whole_number(name, value, least=least)
     if where is not None:
         parse_filter(where)
     if hybrid is not None and parameters is not None:

@@ -15,12 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pocket_colbert.backend import Store
+from pocket_colbert.backend import Backend
 from pocket_colbert.backends import open_store
 from pocket_colbert.backends.address import is_address
+from pocket_colbert.config import Hybrid
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
 from pocket_colbert.index.index import Index
-from pocket_colbert.integrations.common import Hybrid, both, rerank, search, search_parameters
+from pocket_colbert.integrations.common import both, rerank, search, search_parameters
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.model.folder import DEFAULT_MODEL
 from pocket_colbert.retriever import Retriever
@@ -104,7 +105,7 @@ class PocketColbertRetriever:
     def _opened(self) -> Retriever:
         with self._opening:
             if self.retriever is None:
-                index: Store
+                index: Backend
                 if is_address(self.index):
                     index = open_store(self.index)
                 else:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pocket_colbert.config import SearchParameters
+from pocket_colbert.config import Hybrid, SearchParameters
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
-from pocket_colbert.integrations.common import Hybrid, both, rerank, search, search_parameters
+from pocket_colbert.integrations.common import both, rerank, search, search_parameters
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
 

@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from pocket_colbert.config import SearchParameters
+from pocket_colbert.config import Hybrid, SearchParameters
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
 from pocket_colbert.integrations.common import (
     OWN_KEYS,
     Found,
-    Hybrid,
     rerank,
     search,
     search_parameters,

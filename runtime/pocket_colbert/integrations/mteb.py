@@ -18,13 +18,13 @@ from typing import Any, get_args
 
 from pocket_colbert.config import IndexConfig, SearchParameters
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
+from pocket_colbert.evaluation.evaluate import to_run
 from pocket_colbert.index.index import Index
 from pocket_colbert.ingest.incremental import sync
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.model.folder import bundled_model_of
 from pocket_colbert.retriever import Retriever
-from pocket_colbert.storage.document_store import Document
-from pocket_colbert.types import to_run
+from pocket_colbert.types import Document
 
 try:
     from mteb.models.model_meta import ModelMeta, ScoringFunction

@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.config import IndexConfig, ModelCard, ModelConfig, Pruning, Splitting
+from pocket_colbert.checks import check_texts, check_whole_number, checked_titles
+from pocket_colbert.config import IndexConfig, Pruning, Splitting
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
 from pocket_colbert.hardware import usable_cores
 from pocket_colbert.model.folder import (
@@ -22,10 +23,13 @@ from pocket_colbert.model.folder import (
     load_model_files,
 )
 from pocket_colbert.model.pipeline import Batching, Part, Steps, in_batches
+from pocket_colbert.model.recipe import ModelCard, ModelConfig
 from pocket_colbert.model.session import Provider, Session, is_gpu, pad
-from pocket_colbert.model.tokenizer import Token, TokenizedText, Tokenizer
-from pocket_colbert.text_splitting import Passage, checked_titles, with_title
-from pocket_colbert.vectors.pruning import drop_tokens, first_components, pool_tokens, skiplist_mask
+from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
+from pocket_colbert.text_splitting import with_title
+from pocket_colbert.types import Passage, Token
+from pocket_colbert.vectors.pooling import pool_tokens
+from pocket_colbert.vectors.pruning import drop_tokens, first_components, skiplist_mask
 
 Progress = Callable[[int, int], None]
 """Called with the number of texts done and the number of all texts, from the calling thread."""
@@ -107,8 +111,7 @@ class Encoder:
             ("batch_size", batch_size),
             ("batch_tokens", batch_tokens),
         ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidInputError(f"{name} must be a whole number >= 1, got {value!r}.")
+            check_whole_number(name, value)
         if batch_size > 1 and not batches:
             raise InvalidInputError(
                 f"batch_size must be 1 for {files.card.precision} graphs, got {batch_size}: in a "
@@ -521,17 +524,3 @@ def _shifted(span: tuple[int, int] | None, shift: int) -> tuple[int, int] | None
     if span is None or span[1] + shift <= 0:
         return None
     return max(span[0] + shift, 0), span[1] + shift
-
-
-def check_texts(texts: object) -> None:
-    """Raise InvalidInputError unless `texts` is a list of strings."""
-    if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
-        raise InvalidInputError(
-            f"texts must be a list of strings, got {type(texts).__name__}; "
-            "put a single text in a list."
-        )
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InvalidInputError(
-                f"texts must be strings, got {type(text).__name__} at position {position}."
-            )

@@ -11,8 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pocket_colbert.config import OWN_SECTION, RECIPE_VERSION, ModelCard, ModelConfig
 from pocket_colbert.errors import InvalidInputError, ModelFormatError, ModelNotFoundError
+from pocket_colbert.model.recipe import OWN_SECTION, RECIPE_VERSION, ModelCard, ModelConfig
 
 DEFAULT_MODEL = "small"
 """The bundled model that is used when none is named."""

@@ -11,27 +11,16 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from pocket_colbert.config import ModelConfig, Splitting
+from pocket_colbert.config import Splitting
 from pocket_colbert.errors import InvalidInputError, ModelFormatError
+from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.text_splitting import split, with_title
+from pocket_colbert.types import Token
 from pocket_colbert.vectors.pruning import skiplist_mask
 
 _SEGMENT = 100_000
 """Characters of a long text that are tokenised at a time: the library takes about 200 bytes for
 each."""
-
-
-@dataclass(frozen=True)
-class Token:
-    """A token that has a vector, for people.
-
-    Attributes:
-        label: Its part of the text, or its name when it has none, such as "[CLS]".
-        span: Where that part starts and ends in the text, in characters; None when it has none.
-    """
-
-    label: str
-    span: tuple[int, int] | None
 
 
 @dataclass(frozen=True)

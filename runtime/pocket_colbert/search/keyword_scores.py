@@ -13,9 +13,6 @@ from pocket_colbert.storage.segment import Segment
 _LEAST = 1e-6
 """What SQLite's BM25 gives for the rarity of a word that is in half of all passages or more."""
 
-_RRF = 60
-"""Cormack, Clarke & Büttcher 2009 (SIGIR), section 2."""
-
 
 def words(text: str, trigrams: bool) -> list[str]:
     """List the different words of a query; their endings and accents are SQLite's affair.
@@ -68,31 +65,6 @@ def bm25(segments: Sequence[Segment], query: str) -> list[NDArray[np.float32]]:
     return found
 
 
-def fuse(
-    maxsim: NDArray[np.float32],
-    bm25_scores: NDArray[np.float32],
-    method: str,
-    keyword_weight: float,
-) -> NDArray[np.float32]:
-    """Make one score of two, for documents that either search found.
-
-    Args:
-        maxsim: (n,) float32; -inf for documents without token vectors.
-        bm25_scores: (n,) float32; 0 for documents without any word of the query.
-        method: "rrf" or "weighted", see `SearchParameters.hybrid`.
-        keyword_weight: See `SearchParameters`.
-
-    Returns:
-        (n,) float32, larger is better.
-    """
-    if method == "rrf":
-        by_maxsim = np.where(np.isfinite(maxsim), 1 / (_RRF + _ranks(maxsim)), 0.0)
-        by_words = np.where(bm25_scores > 0, 1 / (_RRF + _ranks(bm25_scores)), 0.0)
-        return (by_maxsim + by_words).astype(np.float32)
-    fused = (1 - keyword_weight) * _scaled(maxsim) + keyword_weight * _scaled(bm25_scores)
-    return fused.astype(np.float32)
-
-
 def _in_word(char: str) -> bool:
     return char == "_" or char.isalnum() or unicodedata.category(char).startswith("M")
 
@@ -100,19 +72,3 @@ def _in_word(char: str) -> bool:
 def _rarity(count: int, total: int) -> float:
     """Return the inverse document frequency as SQLite's FTS5 computes it."""
     return max(float(np.log((total - count + 0.5) / (count + 0.5))), _LEAST)
-
-
-def _ranks(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return ranks from 1; equal scores share the better one."""
-    ordered = np.sort(-scores)
-    return (np.searchsorted(ordered, -scores, side="left") + 1).astype(np.float64)
-
-
-def _scaled(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Scale finite scores to 0 to 1; what has none gets 0."""
-    finite = np.isfinite(scores)
-    if not finite.any():
-        return np.zeros(len(scores))
-    low, high = float(scores[finite].min()), float(scores[finite].max())
-    scaled = np.where(finite, scores, low).astype(np.float64) - low
-    return scaled / (high - low) if high > low else np.where(finite, 1.0, 0.0)

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.checks import check_whole_number
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.search.keyword_scores import bm25, fuse
+from pocket_colbert.search.fusion import fuse
+from pocket_colbert.search.keyword_scores import bm25
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.types import Hit, PassageHit
 from pocket_colbert.vectors.codec import QueryCodes, check_embedding
-from pocket_colbert.vectors.pruning import merge_duplicate_query_tokens
+from pocket_colbert.vectors.query_tokens import merge_duplicate_query_tokens
 from pocket_colbert.vectors.top_k import top_k
 
 Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -24,7 +26,7 @@ Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
+class Searcher:
     """What is asked of all segments.
 
     Attributes:
@@ -209,8 +211,7 @@ def checked_queries(
     Raises:
         InvalidInputError: k is below 1, or a query is not such an array.
     """
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise InvalidInputError(f"k must be a whole number >= 1, got {k!r}.")
+    check_whole_number("k", k)
     if isinstance(query_embeddings, np.ndarray) and query_embeddings.ndim == 2:
         raise InvalidInputError("query_embeddings must be a list of arrays, got one array.")
     return [check_embedding(query, dim, "query embedding") for query in query_embeddings]

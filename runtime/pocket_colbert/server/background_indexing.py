@@ -13,7 +13,7 @@ from pocket_colbert.ingest.readers import Fields, read_sources
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.server.problems import logger
 from pocket_colbert.source_paths import source_name
-from pocket_colbert.storage.document_store import Document
+from pocket_colbert.types import Document
 
 _PACE = Pace(documents=32, first_tokens=10_000)
 """Somebody may wait for the first documents that can be found: they come in a second or two."""

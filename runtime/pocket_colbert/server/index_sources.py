@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pocket_colbert.backend import Store
-from pocket_colbert.backends.remote import RemoteStore
+from pocket_colbert.backend import Backend
+from pocket_colbert.backends.remote import RemoteBackend
 from pocket_colbert.errors import DuplicateIdError, UnsupportedError
 from pocket_colbert.index.facets import FieldValues, field_values
-from pocket_colbert.index.multi_index import JoinedIndex
-from pocket_colbert.index.reader import Searchable
+from pocket_colbert.index.multi_index import MultiIndex
+from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.index.stats import IndexInfo, describe
-from pocket_colbert.index.write_buffer import Pending
+from pocket_colbert.index.write_buffer import WriteBuffer
 from pocket_colbert.server.problems import RequestError
-from pocket_colbert.storage.document_store import DOCUMENTS_VERSION, Document
+from pocket_colbert.storage.document_store import DOCUMENTS_VERSION
+from pocket_colbert.types import Document
 
 REFRESH_SECONDS = 2.0
 """A store is asked so often for what is new, at most: that takes some requests over the network."""
@@ -62,7 +63,7 @@ class Source(ABC):
         read_only: Why nothing can be written through the server, and what to do instead.
     """
 
-    store: Store
+    store: Backend
     read_only: str
 
     @property
@@ -100,7 +101,7 @@ class IndexSource(Source):
 
     read_only = "the index is served read-only; start without --read-only."
 
-    def __init__(self, index: Searchable) -> None:
+    def __init__(self, index: IndexReader) -> None:
         """Take an index, of which what is committed is shown."""
         self.store = self._index = index
         self._described = _OfSnapshot(self._describe)
@@ -142,7 +143,7 @@ class IndexSource(Source):
 
     def _describe(self, snapshot: Snapshot) -> IndexInfo:
         config = self._index.config
-        return describe(config, snapshot.segments, Pending(config))
+        return describe(config, snapshot.segments, WriteBuffer(config))
 
 
 class JoinedSource(IndexSource):
@@ -152,7 +153,7 @@ class JoinedSource(IndexSource):
         "indexes that are served together are read-only; change one of them, and that is seen."
     )
 
-    def __init__(self, index: JoinedIndex) -> None:
+    def __init__(self, index: MultiIndex) -> None:
         """Take joined indexes."""
         super().__init__(index)
 
@@ -169,7 +170,7 @@ class StoreSource(Source):
 
     read_only = "a store is served read-only; change the index it was pushed from and push again."
 
-    def __init__(self, store: RemoteStore) -> None:
+    def __init__(self, store: RemoteBackend) -> None:
         """Take a store."""
         self.store = self._remote = store
         self._refreshing = threading.Lock()

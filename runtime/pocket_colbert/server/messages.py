@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from pocket_colbert.config import Hybrid, Mode
+
 MAX_QUERY = 10_000
 MAX_TEXT = 1_000_000
 MAX_ID = 1_000
@@ -30,8 +32,8 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     query: Query
     k: Count = 10
     where: dict[str, Any] | None = None
-    hybrid: Literal["off", "rrf", "weighted", "keywords"] = "off"
-    mode: Literal["auto", "exact", "approximate"] = "auto"
+    hybrid: Hybrid = "off"
+    mode: Mode = "auto"
     explain: bool = False
     text: bool = False
     snippet_length: Annotated[int, Meta(ge=1, le=2_000)] = 160

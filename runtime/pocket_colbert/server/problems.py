@@ -6,11 +6,11 @@ import logging
 import time
 
 from pocket_colbert.errors import (
+    BackendError,
     DuplicateIdError,
     IndexConflictError,
     InvalidInputError,
     PocketColbertError,
-    StoreError,
     UnsupportedError,
 )
 
@@ -47,7 +47,7 @@ def as_request_error(error: Exception) -> RequestError:
         return RequestError(422, "invalid_request", str(error))
     if isinstance(error, IndexConflictError):
         return RequestError(409, "index_conflict", str(error))
-    if isinstance(error, StoreError):
+    if isinstance(error, BackendError):
         logger.warning("a store failed: %s", error)
         return RequestError(502, "store", str(error))
     logger.error("a request failed", exc_info=error)

@@ -13,7 +13,7 @@ from pocket_colbert.server.background_indexing import Indexing
 from pocket_colbert.server.index_sources import IndexSource
 from pocket_colbert.server.problems import Deadline, logger
 from pocket_colbert.server.service import Service, unknown
-from pocket_colbert.storage.document_store import Document
+from pocket_colbert.types import Document
 
 _SMALL_SEGMENTS = 8
 

@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,8 @@ from numpy.typing import NDArray
 
 from pocket_colbert.errors import IndexFormatError, InvalidInputError
 from pocket_colbert.metadata import checked_json, flat
-from pocket_colbert.storage.filters import ID, Condition, Value, after_prefix, is_unicode
-
-Span = tuple[int, int]
-"""First character and the one after the last."""
+from pocket_colbert.storage.filters import ID, Condition, after_prefix, is_unicode
+from pocket_colbert.types import Document, Span, Value
 
 DOCUMENTS_VERSION = 3
 _TABLES = {
@@ -51,25 +48,6 @@ _COMPARISONS = {
 }  # fmt: skip
 _BATCH = 500
 _CACHED_COUNTS = 10_000
-
-
-@dataclass(frozen=True)
-class Document:
-    """What an index keeps of a document beside its token vectors.
-
-    Attributes:
-        document_id: The id it was added under.
-        text: Its text, None when it was added without.
-        title: Its title, None when it has none.
-        metadata: A JSON object.
-        source: Where it was read from, None when that is not known.
-    """
-
-    document_id: str
-    text: str | None = None
-    title: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    source: str | None = None
 
 
 StoredDocument = tuple[Document, Sequence[Span]]

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import InvalidInputError
-
-Value = str | int | float
+from pocket_colbert.metadata import sql_number
+from pocket_colbert.types import Value
 
 ID = "$id"
 """Stands for the document's id where a field is named."""
@@ -185,16 +185,6 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def sql_number(value: float) -> int | float:
-    """Return a number as SQLite can hold it: true is 1, and beyond 64 bits floats take over."""
-    if isinstance(value, float) or -(2**63) <= value < 2**63:
-        return value if isinstance(value, float) else int(value)
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
 
 
 def after_prefix(prefix: str) -> str | None:

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.storage.clustering import CentroidGraph
-from pocket_colbert.storage.token_vectors import forget
+from pocket_colbert.storage.mapped_arrays import forget
 from pocket_colbert.vectors.codec import Codec, QueryCodes, quantize_rows_int8
-from pocket_colbert.vectors.maxsim_codes import MakeKernel, rows_of
-from pocket_colbert.vectors.pruning import informative_query_tokens
+from pocket_colbert.vectors.maxsim_codes import MakeKernel
+from pocket_colbert.vectors.query_tokens import informative_query_tokens
+from pocket_colbert.vectors.ragged import rows_of
 from pocket_colbert.vectors.thread_buffers import scratch
 from pocket_colbert.vectors.top_k import top_k
 

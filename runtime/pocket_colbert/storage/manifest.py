@@ -190,8 +190,6 @@ def new_manifest(folder: Path) -> Path:
 
 
 _READERS: Mapping[int, Callable[[Mapping[str, Any]], IndexConfig]] = {
-    1: IndexConfig.from_json_version_1,
-    2: IndexConfig.from_json_version_2,
     VERSION: IndexConfig.from_json,
 }
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig, SearchParameters
 from pocket_colbert.errors import IndexFormatError
-from pocket_colbert.storage.document_store import Document, DocumentStore, Span, StoredDocument
+from pocket_colbert.storage.document_store import DocumentStore, StoredDocument
 from pocket_colbert.storage.files import (
     FileEntry,
     copy_file,
@@ -33,16 +33,12 @@ from pocket_colbert.storage.manifest import (
     DeletedEntry,
     SegmentEntry,
 )
-from pocket_colbert.storage.token_vectors import (
-    TokenRows,
-    map_array,
-    map_bytes,
-    read_array,
-    row_offsets,
-)
+from pocket_colbert.storage.mapped_arrays import map_array, map_bytes, read_array
+from pocket_colbert.storage.token_vectors import TokenVectors, row_offsets
+from pocket_colbert.types import Document, Span
 from pocket_colbert.vectors.codec import BITS, Codec, QueryCodes
 from pocket_colbert.vectors.int8_matmul import Product
-from pocket_colbert.vectors.maxsim_codes import rows_of
+from pocket_colbert.vectors.ragged import rows_of
 from pocket_colbert.vectors.top_k import top_k
 
 VERIFY_LIMIT = 64 << 20
@@ -80,7 +76,7 @@ class Segment:
         entry: What the manifest says of it, None for a segment in memory.
     """
 
-    rows: TokenRows
+    rows: TokenVectors
     documents: DocumentStore
     first_passages: NDArray[np.int64] | None = None
     inverted: InvertedFile | None = None
@@ -98,7 +94,11 @@ class Segment:
 
     @classmethod
     def in_memory(
-        cls, rows: TokenRows, documents: Iterable[StoredDocument], config: IndexConfig, threads: int
+        cls,
+        rows: TokenVectors,
+        documents: Iterable[StoredDocument],
+        config: IndexConfig,
+        threads: int,
     ) -> Segment:
         """Make a segment that is not on disk; see `write` for the arguments."""
         store, passages = DocumentStore.in_memory(documents, config.keywords)
@@ -129,9 +129,9 @@ class Segment:
             check_file(path, expected, verify or expected.bytes <= _ALWAYS_VERIFIED)
         counts = config.dim, entry.num_passages, entry.num_tokens
         if CODES_FILE in entry.files:
-            rows = TokenRows.open(place, counts[0], BITS[config.codes], *counts[1:])
+            rows = TokenVectors.open(place, counts[0], BITS[config.codes], *counts[1:])
         else:
-            rows = TokenRows.open_version_1(place, *counts)
+            rows = TokenVectors.open_version_1(place, *counts)
         first_passages = None
         if PASSAGES_FILE in entry.files:
             passages = read_array(place / PASSAGES_FILE, "<i4", entry.num_documents)
@@ -150,7 +150,7 @@ class Segment:
         folder: Path,
         generation: int,
         codec: Codec,
-        parts: Iterable[TokenRows],
+        parts: Iterable[TokenVectors],
         documents: Iterable[StoredDocument],
         config: IndexConfig,
         *,
@@ -176,7 +176,7 @@ class Segment:
         name = _new_name(generation)
         place = folder / SEGMENTS_FOLDER / name
         make_folder(place)
-        tokens, files = TokenRows.write(place, codec, parts)
+        tokens, files = TokenVectors.write(place, codec, parts)
         database = place / DOCUMENTS_FILE
         passages = DocumentStore.write(database, documents, config.keywords)
         files[database.name] = sync_file(database)
@@ -184,7 +184,7 @@ class Segment:
         first_passages = _first_passages(passages)
         if first_passages is not None:
             files[PASSAGES_FILE] = write_file(place / PASSAGES_FILE, passages.astype("<i4"))
-        rows = TokenRows.open(place, codec.dim, codec.bits, total, tokens)
+        rows = TokenVectors.open(place, codec.dim, codec.bits, total, tokens)
         inverted = _inverted_file(rows, config, threads)
         if inverted is not None:
             files.update(_write_inverted(place, inverted))
@@ -473,7 +473,7 @@ def _first_passages(counts: NDArray[np.int32]) -> NDArray[np.int64] | None:
     return row_offsets(counts, 1) if (counts > 1).any() else None
 
 
-def _inverted_file(rows: TokenRows, config: IndexConfig, threads: int) -> InvertedFile | None:
+def _inverted_file(rows: TokenVectors, config: IndexConfig, threads: int) -> InvertedFile | None:
     tokens = rows.num_tokens
     wanted = config.inverted_file == "always" or (
         config.inverted_file == "auto" and tokens >= config.inverted_min_tokens

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -16,21 +15,21 @@ from numpy.typing import NDArray
 from pocket_colbert.errors import IndexFormatError, InvalidInputError
 from pocket_colbert.storage.files import FileEntry, FileWriter, write_file
 from pocket_colbert.storage.manifest import CODES_FILE
+from pocket_colbert.storage.mapped_arrays import forget, map_array, map_bytes, read_array
 from pocket_colbert.vectors.codec import Codec, QueryCodes
 from pocket_colbert.vectors.int8_matmul import Product
-from pocket_colbert.vectors.maxsim_codes import blocks, maxsim_codes, rows_of
+from pocket_colbert.vectors.maxsim_codes import maxsim_codes
+from pocket_colbert.vectors.ragged import blocks, rows_of
 
 EncodedPassage = tuple[NDArray[np.uint8], NDArray[Any], int]
 """Rows, scales, and the number of token vectors, of one passage."""
 
-MAPPED_BYTES = 1 << 16
-"""From this size on a file is mapped, which takes a file descriptor as long as it is in use."""
 
 _CHUNK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
-class TokenRows:
+class TokenVectors:
     """Codes of passages, end to end. A document is one passage or several in a row.
 
     Attributes:
@@ -48,7 +47,7 @@ class TokenRows:
     offsets: NDArray[np.int64]
 
     @classmethod
-    def join(cls, codec: Codec, passages: Sequence[EncodedPassage]) -> TokenRows:
+    def join(cls, codec: Codec, passages: Sequence[EncodedPassage]) -> TokenVectors:
         """Lay passages, as `Codec.encode` writes them, end to end."""
         lengths = np.array([length for _, _, length in passages], dtype=np.int32)
         return cls(
@@ -62,12 +61,12 @@ class TokenRows:
         )
 
     @classmethod
-    def encode(cls, codec: Codec, embeddings: Iterable[NDArray[np.float32]]) -> TokenRows:
+    def encode(cls, codec: Codec, embeddings: Iterable[NDArray[np.float32]]) -> TokenVectors:
         """Write down passages and lay them end to end."""
         return cls.join(codec, [(*codec.encode(item), len(item)) for item in embeddings])
 
     @classmethod
-    def concatenate(cls, codec: Codec, parts: Sequence[TokenRows]) -> TokenRows:
+    def concatenate(cls, codec: Codec, parts: Sequence[TokenVectors]) -> TokenVectors:
         """Lay several that were written with one codec end to end."""
         if not parts:
             return cls.join(codec, [])
@@ -80,7 +79,7 @@ class TokenRows:
             row_offsets(lengths, codec.planes),
         )
 
-    def copies(self, codec: Codec, passages: NDArray[np.int64]) -> Iterator[TokenRows]:
+    def copies(self, codec: Codec, passages: NDArray[np.int64]) -> Iterator[TokenVectors]:
         """Copy some passages, a few megabytes at a time.
 
         Args:
@@ -96,7 +95,7 @@ class TokenRows:
             if keeps_codec:
                 rows = rows_of(chosen, self.offsets)
                 lengths = self.lengths[chosen]
-                yield TokenRows(
+                yield TokenVectors(
                     codec,
                     self.codes[rows],
                     self.scales[rows],
@@ -104,7 +103,7 @@ class TokenRows:
                     row_offsets(lengths, codec.planes),
                 )
             else:
-                yield TokenRows.encode(codec, (self.decode(int(n)) for n in chosen))
+                yield TokenVectors.encode(codec, (self.decode(int(n)) for n in chosen))
             forget(self.codes)
             forget(self.scales)
 
@@ -155,7 +154,7 @@ class TokenRows:
 
     @staticmethod
     def write(
-        place: Path, codec: Codec, parts: Iterable[TokenRows]
+        place: Path, codec: Codec, parts: Iterable[TokenVectors]
     ) -> tuple[int, dict[str, FileEntry]]:
         """Write files to a new folder.
 
@@ -190,7 +189,7 @@ class TokenRows:
         return tokens, files
 
     @classmethod
-    def open(cls, place: Path, dim: int, bits: int, passages: int, tokens: int) -> TokenRows:
+    def open(cls, place: Path, dim: int, bits: int, passages: int, tokens: int) -> TokenVectors:
         """Map the files of a folder.
 
         Args:
@@ -219,7 +218,7 @@ class TokenRows:
         )
 
     @classmethod
-    def open_version_1(cls, place: Path, dim: int, documents: int, tokens: int) -> TokenRows:
+    def open_version_1(cls, place: Path, dim: int, documents: int, tokens: int) -> TokenVectors:
         """Read the files of a segment of format 1: int8 codes with one scale a document."""
         offsets = read_array(place / "offsets.i64", "<i8", documents + 1)
         if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
@@ -242,48 +241,6 @@ def row_offsets(lengths: NDArray[np.int32], planes: int) -> NDArray[np.int64]:
     """Return the first row of each passage, and the total, (num_passages + 1,) int64."""
     rows = -(-lengths.astype(np.int64) // planes)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(rows)])
-
-
-def map_bytes(path: Path, rows: int, width: int) -> NDArray[np.uint8]:
-    """Map a file of rows x width bytes, read-only."""
-    return map_array(path, np.dtype(np.uint8), rows * width).reshape(rows, width)
-
-
-def map_array(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
-    """Map a file of that many numbers, read-only; one below `MAPPED_BYTES` is read."""
-    size = count * dtype.itemsize
-    _check_size(path, size)
-    if size < MAPPED_BYTES:
-        read = np.fromfile(path, dtype)
-        read.flags.writeable = False
-        return read
-    # A plain view: np.memmap's own slicing costs microseconds a block.
-    return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
-
-
-def forget(array: NDArray[Any]) -> None:
-    """Let the system drop the pages of a mapped array from memory; nothing else changes.
-
-    What is read once from end to end would otherwise count as this process's memory.
-    """
-    base: Any = array
-    while base is not None and not isinstance(base, mmap.mmap):
-        base = getattr(base, "base", None)
-    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
-
-
-def read_array(path: Path, dtype: str | np.dtype[Any], count: int) -> NDArray[Any]:
-    """Read a file of that many numbers into memory, in this machine's byte order."""
-    wanted = np.dtype(dtype)
-    _check_size(path, count * wanted.itemsize)
-    return np.fromfile(path, dtype=wanted).astype(wanted.newbyteorder("="), copy=False)
-
-
-def _check_size(path: Path, expected: int) -> None:
-    size = path.stat().st_size
-    if size != expected:
-        raise IndexFormatError(f"{path} is damaged: it has {size} bytes, not {expected}.")
 
 
 def _read_codec(path: Path, dim: int, bits: int) -> Codec:

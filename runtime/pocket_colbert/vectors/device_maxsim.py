@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.checks import check_whole_number
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.pipeline import LEAST, plan
 from pocket_colbert.model.session import Provider, SmallGraph
@@ -35,10 +36,10 @@ class _Block:
     lengths: NDArray[np.int64]
 
 
-class MaxSim:
+class DeviceMaxSim:
     """Documents in a device's memory, scored against one query after the other.
 
-        >>> maxsim = MaxSim(encoder.encode_document(texts), provider="cuda")
+        >>> maxsim = DeviceMaxSim(encoder.encode_document(texts), provider="cuda")
         >>> scores = maxsim(encoder.encode_query(["What is the capital of France?"])[0])
 
     Safe to call from several threads.
@@ -74,8 +75,7 @@ class MaxSim:
         """
         if dtype not in _GRAPHS:
             raise InvalidInputError(f"dtype must be 'float32' or 'float16', got {dtype!r}.")
-        if not isinstance(memory, int) or isinstance(memory, bool) or memory < 0:
-            raise InvalidInputError(f"memory must be a whole number >= 0, got {memory!r}.")
+        check_whole_number("memory", memory, least=0)
         self._dim = _dim(documents)
         self._lengths = np.array([len(document) for document in documents], dtype=np.int64)
         self._graph = SmallGraph(_GRAPHS[dtype], provider)

@@ -18,11 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.vectors.codec import Codec, QueryCodes
+from pocket_colbert.vectors.ragged import BLOCK_TOKENS, blocks, filled, rows_of
 from pocket_colbert.vectors.thread_buffers import scratch
-
-BLOCK_TOKENS = 8192
-"""Token vectors multiplied at a time: codes and products stay near a 1 to 2 MB cache, and there
-is little Python between the products."""
 
 Kernel = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
 """Rows (n, dim) uint8 and scales (n,) float32 to scaled products (query_tokens, n) float32, which
@@ -30,62 +27,6 @@ are valid until the next call."""
 
 MakeKernel = Callable[[NDArray[np.int8], int], Kernel]
 """Codes of a query (dim, query_tokens) int8 and a zero point to a kernel for one thread."""
-
-
-def maxsim(query: NDArray[np.float32], document: NDArray[np.float32]) -> float:
-    """Score one document against one query.
-
-    Args:
-        query: (query_tokens, dim) float32, unit rows.
-        document: (num_tokens, dim) float32, unit rows.
-
-    Returns:
-        The sum of maxima; -inf when the document has no tokens and the query has some.
-    """
-    return float(maxsim_pairwise(query, [document])[0])
-
-
-def maxsim_pairwise(
-    query: NDArray[np.float32], documents: Sequence[NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    """Score several documents against one query.
-
-    Args:
-        query: (query_tokens, dim) float32.
-        documents: One (num_tokens_i, dim) float32 array each.
-
-    Returns:
-        (len(documents),) float32; -inf for a document without tokens.
-    """
-    lengths = np.array([len(document) for document in documents], dtype=np.int64)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    if not len(documents) or offsets[-1] == 0:
-        return np.full(len(documents), -np.inf, dtype=np.float32)
-    return maxsim_ragged(query, np.concatenate(list(documents)), offsets)
-
-
-def maxsim_ragged(
-    query: NDArray[np.float32], tokens: NDArray[np.float32], offsets: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Score documents that lie end to end in one array.
-
-    Args:
-        query: (query_tokens, dim) float32.
-        tokens: (total_tokens, dim) float32, document after document.
-        offsets: (num_documents + 1,) int64, where each document starts, and the total.
-
-    Returns:
-        (num_documents,) float32; -inf for a document without tokens.
-    """
-    scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
-    for first, last in blocks(offsets, BLOCK_TOKENS):
-        begin, end = int(offsets[first]), int(offsets[last])
-        filled, starts = _filled(offsets[first : last + 1])
-        if len(starts):
-            products = query @ tokens[begin:end].T
-            maxima = np.ascontiguousarray(np.maximum.reduceat(products, starts, axis=1).T)
-            scores[first:last][filled] = maxima.sum(axis=1, dtype=np.float32)
-    return scores
 
 
 def maxsim_codes(
@@ -131,7 +72,7 @@ def maxsim_codes(
     def score(parts: Sequence[tuple[int, int]]) -> None:
         multiply = kernel(query.codes, codec.zero_point)
         for first, last in parts:
-            filled, starts = _filled(inner[first : last + 1])
+            nonempty, starts = filled(inner[first : last + 1])
             if not len(starts):
                 continue
             if documents is None:
@@ -151,7 +92,7 @@ def maxsim_codes(
             maxima = _maxima(products, starts, codec.planes)
             # A row a document: NumPy adds up a lone column in another order than several.
             terms = np.ascontiguousarray(maxima.T) * query.scales + query.constants
-            scores[first:last][filled] = terms.sum(axis=1, dtype=np.float32)
+            scores[first:last][nonempty] = terms.sum(axis=1, dtype=np.float32)
 
     parts = blocks(inner, max(BLOCK_TOKENS // codec.planes, 1))
     if executor is None or threads < 2 or len(parts) < 2:
@@ -192,42 +133,3 @@ class ReferenceKernel:
         """Return `((rows - zero_point) @ codes).T * scales`."""
         levels = rows.astype(np.int32) - self._zero_point
         return (levels @ self._codes).T.astype(np.float32) * scales
-
-
-def blocks(offsets: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
-    """Cut documents into runs of at most `size` rows; a longer document is a run of its own."""
-    found: list[tuple[int, int]] = []
-    first, num_documents = 0, len(offsets) - 1
-    while first < num_documents:
-        limit = int(offsets[first]) + size
-        last = int(np.searchsorted(offsets, limit, side="right")) - 1
-        last = min(max(last, first + 1), num_documents)
-        found.append((first, last))
-        first = last
-    return found
-
-
-def rows_of(documents: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """List the rows of some documents, end to end.
-
-    Args:
-        documents: Document numbers.
-        offsets: (num_documents + 1,) int64, the first row of each.
-
-    Returns:
-        Row numbers, (total,) int64.
-    """
-    starts, lengths = offsets[documents], offsets[documents + 1] - offsets[documents]
-    ends = np.cumsum(lengths)
-    count = int(ends[-1]) if len(ends) else 0
-    return np.asarray(np.arange(count) + np.repeat(starts - ends + lengths, lengths))
-
-
-def _filled(offsets: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Say which documents have rows, and where those start, from the first.
-
-    `reduceat` gives a wrong value for an empty segment, so only filled documents take part; as
-    empty ones have no rows, the starts of the others still bound their rows exactly.
-    """
-    filled = np.diff(offsets) > 0
-    return filled, offsets[:-1][filled] - offsets[0]

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from pocket_colbert.config import Pruning
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.vectors.ward import cut_tree, ward_merges
 
 
 def skiplist_mask(input_ids: NDArray[np.int64], skiplist_ids: Iterable[int]) -> NDArray[np.bool_]:
@@ -70,82 +69,6 @@ def first_components(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float
     kept = vectors[..., :dim]
     norms = np.maximum(np.linalg.norm(kept, axis=-1, keepdims=True), 1e-12)
     return np.asarray(kept / norms, dtype=np.float32)
-
-
-def pool_tokens(
-    embedding: NDArray[np.float32], pool_factor: float, num_protected_tokens: int = 1
-) -> NDArray[np.float32]:
-    """Merge similar token vectors until one in `pool_factor` is left.
-
-    Hierarchical clustering with Ward's criterion on cosine distance (Clavie, Chaffin & Adams
-    2024, arXiv 2409.14683, section 2), as sentence-transformers' `HierarchicalTokenPooling`
-    does it: the first tokens are left alone, the others are cut into
-    `max(num_others // pool_factor, 1)` clusters, each cluster becomes the mean of its vectors,
-    normalised.
-
-    Pooling is not idempotent: pooling twice merges twice.
-
-    Args:
-        embedding: (num_tokens, dim) float32, unit rows.
-        pool_factor: How many token vectors become one on average, >= 1; 1 changes nothing.
-        num_protected_tokens: First token vectors that stay as they are, >= 0.
-
-    Returns:
-        (kept, dim) float32, unit rows.
-
-    Raises:
-        InvalidInputError: pool_factor or num_protected_tokens is out of range, or the embedding
-            is not finite.
-    """
-    labels = pool_labels(embedding, pool_factor, num_protected_tokens)
-    if int(labels.max(initial=-1)) + 1 == len(embedding):
-        return embedding
-    protected = embedding[:num_protected_tokens]
-    others = embedding[num_protected_tokens:].astype(np.float64)
-    labels = labels[num_protected_tokens:] - len(protected)
-    starts = np.concatenate([np.zeros(1, np.int64), np.bincount(labels)[:-1].cumsum()])
-    sums = np.add.reduceat(others[np.argsort(labels, kind="stable")], starts, axis=0)
-    means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    return np.concatenate([protected, means.astype(np.float32)])
-
-
-def pool_labels(
-    embedding: NDArray[np.float32], pool_factor: float, num_protected_tokens: int = 1
-) -> NDArray[np.int64]:
-    """Say which vector of the result of `pool_tokens` each token vector becomes part of.
-
-    Args:
-        embedding: See `pool_tokens`.
-        pool_factor: See `pool_tokens`.
-        num_protected_tokens: See `pool_tokens`.
-
-    Returns:
-        (num_tokens,) int64 positions in the result.
-
-    Raises:
-        InvalidInputError: See `pool_tokens`.
-    """
-    if not 1 <= pool_factor < float("inf"):
-        raise InvalidInputError(f"pool_factor must be a finite number >= 1, got {pool_factor}.")
-    if num_protected_tokens < 0:
-        raise InvalidInputError(f"num_protected_tokens must be >= 0, got {num_protected_tokens}.")
-    positions = np.arange(len(embedding))
-    others = embedding[num_protected_tokens:]
-    clusters = max(int(len(others) // pool_factor), 1)
-    if pool_factor == 1 or clusters >= len(others):
-        return positions
-    if not np.isfinite(others).all():
-        raise InvalidInputError("embedding must be finite, got NaN or infinity in it.")
-    rows = others.astype(np.float64)
-    # In place: this is the one large array, and a fresh one costs more than the arithmetic on it.
-    squared = rows @ rows.T
-    np.subtract(1.0, squared, out=squared)
-    np.clip(squared, 0.0, 2.0, out=squared)
-    np.square(squared, out=squared)
-    positions[num_protected_tokens:] = num_protected_tokens + cut_tree(
-        ward_merges(squared), clusters
-    )
-    return positions
 
 
 def prune_tokens(
@@ -314,74 +237,3 @@ def _runners_up(
     second = rest.argmax(axis=1)
     lead = products[directions, best].astype(np.float64) - products[directions, second]
     return second, lead
-
-
-def informative_query_tokens(similarities: NDArray[np.float32], number: int) -> NDArray[np.int64]:
-    """Choose the query tokens that find candidates best; the others need only score them.
-
-    Few query tokens suffice to find candidates when they are the rare ones (Tonellotto &
-    Macdonald 2021, "Query Embedding Pruning for Dense Retrieval", arXiv 2108.10341, abstract: 3
-    of 32, by inverse collection frequency). Vectors carry no frequency, but it shows: what is
-    close to much of the collection stands out nowhere. So tokens are ranked by how far their best
-    similarity lies above their mean one, in standard deviations.
-
-    Args:
-        similarities: (query_tokens, m) float32, dot products with m >= 1 vectors of the
-            collection, or with centroids of them.
-        number: How many to choose at most, >= 1.
-
-    Returns:
-        (chosen,) int64 positions, most informative first, equal ones by position. A token equally
-        similar to everything comes last.
-
-    Raises:
-        InvalidInputError: number is below 1, or there is nothing to compare with.
-    """
-    if number < 1:
-        raise InvalidInputError(f"number must be >= 1, got {number}.")
-    if similarities.ndim != 2 or similarities.shape[1] == 0:
-        raise InvalidInputError(
-            "similarities must be a (query_tokens, m) array with m >= 1, "
-            f"got shape {similarities.shape}."
-        )
-    above = similarities.max(axis=1) - similarities.mean(axis=1, dtype=np.float64)
-    spread = similarities.std(axis=1, dtype=np.float64)
-    scores = np.divide(above, spread, out=np.zeros_like(above), where=spread > 0)
-    return np.argsort(-scores, kind="stable")[:number].astype(np.int64)
-
-
-def merge_duplicate_query_tokens(
-    query: NDArray[np.float32], tolerance: float = 0.0
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Let one vector stand for several equal ones, as [MASK] expansion tends to make them.
-
-    The sum of `weights * maxima` over the vectors returned replaces the sum of maxima over all
-    query tokens. Exact duplicates change nothing but the rounding of the sum. In general, with
-    document rows of length at most 1, each of the `len(query) - len(unique)` vectors left out
-    changes it by at most `tolerance`: the maximum of dot products moves by no more than its query
-    vector does (Cauchy-Schwarz).
-
-    Args:
-        query: (query_tokens, dim) float32.
-        tolerance: The Euclidean distance up to which vectors count as equal, >= 0.
-
-    Returns:
-        The vectors that stay (unique, dim) float32, unchanged and in order, and how many each
-        stands for (unique,) float32. A vector joins the first that is near enough.
-
-    Raises:
-        InvalidInputError: tolerance is negative or not a number.
-    """
-    if not tolerance >= 0:
-        raise InvalidInputError(f"tolerance must be >= 0, got {tolerance}.")
-    rows = query.astype(np.float64)
-    free = np.ones(len(rows), dtype=bool)
-    leaders: list[int] = []
-    weights: list[int] = []
-    for position in range(len(rows)):
-        if free[position]:
-            near = free & (np.linalg.norm(rows - rows[position], axis=1) <= tolerance)
-            free &= ~near
-            leaders.append(position)
-            weights.append(int(near.sum()))
-    return query[leaders], np.array(weights, dtype=np.float32)

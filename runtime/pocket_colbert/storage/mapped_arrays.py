@@ -1,0 +1,57 @@
+"""Arrays in files: mapped into memory, or read where they are small."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.errors import IndexFormatError
+
+MAPPED_BYTES = 1 << 16
+"""From this size on a file is mapped, which takes a file descriptor as long as it is in use."""
+
+
+def map_bytes(path: Path, rows: int, width: int) -> NDArray[np.uint8]:
+    """Map a file of rows x width bytes, read-only."""
+    return map_array(path, np.dtype(np.uint8), rows * width).reshape(rows, width)
+
+
+def map_array(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    """Map a file of that many numbers, read-only; one below `MAPPED_BYTES` is read."""
+    size = count * dtype.itemsize
+    _check_size(path, size)
+    if size < MAPPED_BYTES:
+        read = np.fromfile(path, dtype)
+        read.flags.writeable = False
+        return read
+    # A plain view: np.memmap's own slicing costs microseconds a block.
+    return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
+
+
+def forget(array: NDArray[Any]) -> None:
+    """Let the system drop the pages of a mapped array from memory; nothing else changes.
+
+    What is read once from end to end would otherwise count as this process's memory.
+    """
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def read_array(path: Path, dtype: str | np.dtype[Any], count: int) -> NDArray[Any]:
+    """Read a file of that many numbers into memory, in this machine's byte order."""
+    wanted = np.dtype(dtype)
+    _check_size(path, count * wanted.itemsize)
+    return np.fromfile(path, dtype=wanted).astype(wanted.newbyteorder("="), copy=False)
+
+
+def _check_size(path: Path, expected: int) -> None:
+    size = path.stat().st_size
+    if size != expected:
+        raise IndexFormatError(f"{path} is damaged: it has {size} bytes, not {expected}.")
