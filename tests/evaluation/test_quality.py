@@ -31,7 +31,9 @@ Vectors = list[NDArray[np.float32]]
 
 
 def probe_texts() -> tuple[list[str], list[str]]:
-    text = (files("pocket_colbert_export") / "data" / "probe.jsonl").read_text(encoding="utf-8")
+    text = (files("pocket_colbert_export.proof") / "data" / "probe.jsonl").read_text(
+        encoding="utf-8"
+    )
     pairs = [json.loads(line) for line in text.splitlines()]
     return [pair["query"] for pair in pairs], [pair["passage"] for pair in pairs]
 

@@ -331,7 +331,8 @@ def test_wheel_carries_the_model(tmp_path: Path) -> None:
         "pocket_colbert/py.typed",
         "pocket_colbert/integrations/langchain.py",
         "pocket_colbert/server/page/index.html",
-        "pocket_colbert_export/data/probe.jsonl",
+        "pocket_colbert_export/proof/data/probe.jsonl",
+        "pocket_colbert/vectors/onnx_graphs/product.onnx",
     ):
         assert name in names
     script = (

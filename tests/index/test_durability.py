@@ -330,8 +330,8 @@ def test_an_interruption_at_any_line_of_a_commit_loses_nothing(base: Path, disk:
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         path = Path(frame.f_code.co_filename)
-        watched = path.name in ("index.py", "folder.py", "pending.py")
-        return trace_line if watched and path.parent.name == "pocket_colbert" else None
+        watched = path.name in ("index.py", "directory.py", "write_buffer.py")
+        return trace_line if watched and path.parent.name == "index" else None
 
     def trace_line(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal done
