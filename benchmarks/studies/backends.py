@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.conftest import listening
 from tests.support.qdrant_server import Server
+from tests.support.servers import listening
 
 from pocket_colbert import Backend, Encoder, Hit, Index, SearchParameters, maxsim_pairwise
 from pocket_colbert.backends import open_store, push

@@ -28,7 +28,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from tests.distributed.test_distributed import workers_of_ray
+from tests.support.ray_workers import workers_of_ray
 
 from pocket_colbert import Encoder
 from pocket_colbert.distributed import EncodedCorpus, PartSize, Workers, encode_corpus

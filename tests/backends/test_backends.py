@@ -36,9 +36,12 @@ from pocket_colbert.backends.engine import Engine, passage_of
 from pocket_colbert.backends.record import Record
 from pocket_colbert.backends.rows import Row
 from pocket_colbert.cli.commands import main
-from tests.conftest import LIBRARY, QDRANT_KEY, cone_documents, unit_rows
-from tests.index.test_multi_index import Collection
-from tests.storage.test_filters import NAMES, NASTY, NUMBERS, filters, holds
+from tests.support.arrays import cone_documents, unit_rows
+from tests.support.collection import Collection
+from tests.support.library import LIBRARY
+from tests.support.plain_filters import holds
+from tests.support.servers import QDRANT_KEY
+from tests.support.strategies import NAMES, NASTY, NUMBERS, filters
 
 ENGINES = {"qdrant": "qdrant_client", "lance": "lancedb"}
 MISSING = {name for name, package in ENGINES.items() if not importlib.util.find_spec(package)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pocket_colbert import Passage
-from tests.conftest import documents_of
+from tests.support.arrays import documents_of
 
 ROOT = Path(__file__).parents[2]
 fitting = pytest.importorskip("benchmarks.studies.capacity_fit", reason="needs benchmarks/")

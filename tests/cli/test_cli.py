@@ -13,27 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from pocket_colbert import Encoder, Index, IndexConfig
 from pocket_colbert.cli.commands import main
 from pocket_colbert.ingest.readers import read_documents
-
-
-def run(*arguments: object, stdin: str | None = None) -> Result:
-    """Run the command and let no exception but an exit through."""
-    result = CliRunner().invoke(main, [str(a) for a in arguments], input=stdin)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def fails(*arguments: object, message: str, code: int = 1, stdin: str | None = None) -> None:
-    """Run the command; it must fail with one line that holds `message`."""
-    result = run(*arguments, stdin=stdin)
-    assert result.exit_code == code, result.output
-    assert message in result.stderr, result.stderr
-    assert code != 1 or len(result.stderr.strip().splitlines()) == 1, result.stderr
+from tests.support.cli import fails, run
 
 
 @pytest.fixture(scope="module")

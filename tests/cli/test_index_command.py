@@ -25,7 +25,7 @@ from pocket_colbert.server.app import create_app
 from pocket_colbert.server.background_indexing import Indexing
 from pocket_colbert.server.writing import WritingService
 from pocket_colbert.source_paths import source_name
-from tests.conftest import serve_command
+from tests.support.servers import serve_command
 
 pytestmark = pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
 

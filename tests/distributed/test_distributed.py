@@ -37,7 +37,8 @@ from pocket_colbert import (
 )
 from pocket_colbert.cli.commands import main
 from pocket_colbert.ingest.readers import Fields
-from tests.conftest import SHARED
+from tests.support.paths import SHARED
+from tests.support.ray_workers import workers_of_ray
 
 if not importlib.util.find_spec("ray"):
     pytest.skip("needs the 'ray' extra", allow_module_level=True)
@@ -314,20 +315,6 @@ def test_float16_costs_next_to_nothing(corpus: Path, tiny_model: Path, tmp_path:
             np.testing.assert_allclose(mine.embedding, theirs.embedding, atol=2**-11)
             cosines = (mine.embedding * theirs.embedding).sum(axis=1)
             np.testing.assert_allclose(cosines, 1, atol=1e-3)
-
-
-def workers_of_ray() -> list[int]:
-    """Process ids of those that encode, which Ray names so."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                name = (entry / "cmdline").read_bytes()
-            except OSError:  # it has ended
-                continue
-            if b"MapWorker" in name and b"PartEncoder" in name:
-                found.append(int(entry.name))
-    return found
 
 
 def check_whole(encoded: EncodedCorpus, documents: Sequence[Document]) -> None:

@@ -30,7 +30,7 @@ from pocket_colbert.evaluation.tuning import (
     prune_passages,
     tune,
 )
-from tests.cli.test_cli import fails, run
+from tests.support.cli import fails, run
 
 SUBJECTS = ("bread", "steel", "glaciers", "violins", "bees", "bridges", "vaccines", "tides")
 TEXTS = (

@@ -14,7 +14,8 @@ import pytest
 
 from pocket_colbert import Encoder, InvalidInputError
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
-from tests.conftest import DATA, HAS_TORCH, unit_rows
+from tests.support.arrays import unit_rows
+from tests.support.paths import DATA, HAS_TORCH
 
 if not HAS_TORCH:
     pytest.skip("needs the export extra (torch)", allow_module_level=True)

@@ -15,7 +15,8 @@ from pocket_colbert import Encoder
 from pocket_colbert.cli.commands import main as search
 from pocket_colbert.model.folder import ModelFiles
 from pocket_colbert.model.session import Session
-from tests.conftest import DATA, HAS_TORCH
+from tests.support.checkpoints import BERT, as_pylate, byte_level_tokenizer, make_backbone
+from tests.support.paths import DATA, HAS_TORCH
 
 if not HAS_TORCH:
     pytest.skip("needs the export extra (torch)", allow_module_level=True)
@@ -29,7 +30,6 @@ from pocket_colbert_export.cli import main
 from pocket_colbert_export.graph import half
 from pocket_colbert_export.proof import parity
 from pocket_colbert_export.proof.fidelity import Fidelity
-from tests.export.test_export import BERT, as_pylate, byte_level_tokenizer, make_backbone
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 

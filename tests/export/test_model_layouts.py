@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pocket_colbert import Encoder, maxsim
 from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
-from tests.conftest import HAS_TORCH
+from tests.support.paths import HAS_TORCH
 
 if not HAS_TORCH:
     pytest.skip("needs the export extra (torch)", allow_module_level=True)

@@ -30,7 +30,7 @@ from pocket_colbert import Encoder, Index, Retriever
 from pocket_colbert.cli.commands import main
 from pocket_colbert.model.folder import DEFAULT_MODEL, models_folder
 from pocket_colbert_export.cli import main as exporter
-from tests.conftest import LIBRARY
+from tests.support.library import LIBRARY
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -36,7 +36,7 @@ from pocket_colbert.index import merger as merging
 from pocket_colbert.index.directory import replacement
 from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.storage.manifest import Manifest
-from tests.conftest import unit_rows
+from tests.support.arrays import unit_rows
 
 ROOT = Path(__file__).parents[2]
 DIM = 8

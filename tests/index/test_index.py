@@ -31,7 +31,8 @@ from pocket_colbert import (
 from pocket_colbert.index.integrity import check_index
 from pocket_colbert.storage.manifest import Manifest
 from pocket_colbert.storage.segment import Segment
-from tests.conftest import DATA, cone_documents, documents_of, unit_rows
+from tests.support.arrays import cone_documents, documents_of, unit_rows
+from tests.support.paths import DATA
 
 DIM = 24
 

@@ -28,14 +28,12 @@ from pocket_colbert import (
 )
 from pocket_colbert.index.write_buffer import Embedded
 from pocket_colbert.storage.token_vectors import TokenVectors
-from tests.conftest import unit_rows
+from tests.support.arrays import unit_rows
+from tests.support.brute_force import TOLERANCE, brute_force
 
 DIM = 8
 CONFIG = IndexConfig(dim=DIM, codes="int8", keywords="none")
 EXACT = SearchParameters(mode="exact", passages=2)
-TOLERANCE = 0.02
-"""A query of 3 token vectors is rounded to 8 bits."""
-
 RNG = np.random.default_rng(23)
 EMBEDDINGS = [unit_rows(RNG, rows, DIM) for rows in (0, 1, 1, 2, 3, 5)]
 QUERIES = [unit_rows(RNG, rows, DIM) for rows in (1, 2, 3)]
@@ -92,16 +90,6 @@ def put(index: Index, given: Mapping[str, Given], *, replacing: bool = False) ->
         texts=[item.text for item in values], titles=[item.title for item in values],
         metadata=[item.metadata for item in values], sources=[item.source for item in values],
     )  # fmt: skip
-
-
-def brute_force(query: np.ndarray, passages: Sequence[Passage]) -> list[float]:
-    """Return MaxSim of each passage in float64."""
-    return [
-        float((query.astype(np.float64) @ item.embedding.T.astype(np.float64)).max(axis=1).sum())
-        if len(item.embedding)
-        else -np.inf
-        for item in passages
-    ]
 
 
 def check_search(index: Index, expected: Sequence[str], query: np.ndarray) -> None:

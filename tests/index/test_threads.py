@@ -24,7 +24,7 @@ from pocket_colbert import (
     SearchParameters,
     TruncationWarning,
 )
-from tests.conftest import LIBRARY
+from tests.support.library import LIBRARY
 
 THREADS = 6
 QUESTIONS = ["capital of France", "who pays for bees on the roof?", "kneading dough"]

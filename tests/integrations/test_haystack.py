@@ -10,7 +10,7 @@ import pytest
 
 from pocket_colbert import Encoder, Index, IndexNotFoundError, InvalidInputError, Retriever
 from pocket_colbert.backends import push
-from tests.conftest import LIBRARY
+from tests.support.library import LIBRARY
 
 pytest.importorskip("haystack", reason="needs the haystack extra")
 

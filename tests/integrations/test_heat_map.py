@@ -18,7 +18,7 @@ from pocket_colbert import (
     TokenMatch,
 )
 from pocket_colbert.integrations.heat_map import HeatMap
-from tests.conftest import LIBRARY
+from tests.support.library import LIBRARY
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pocket_colbert import Encoder, InvalidInputError, Retriever, SearchParameters
-from tests.conftest import LIBRARY
+from tests.support.library import LIBRARY
 
 pytest.importorskip("langchain_core", reason="needs the langchain extra")
 

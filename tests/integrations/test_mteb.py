@@ -11,7 +11,7 @@ import pytest
 
 from pocket_colbert import Encoder, IndexConfig, InvalidInputError, Retriever, SearchParameters
 from pocket_colbert.evaluation.evaluate import to_run
-from tests.conftest import LIBRARY
+from tests.support.library import LIBRARY
 
 pytest.importorskip("mteb", reason="needs the mteb extra")
 pytest.importorskip("ir_measures", reason="needs the eval extra")

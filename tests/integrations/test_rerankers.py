@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from pocket_colbert import Encoder, InvalidInputError, ModelNotFoundError, Retriever
-from tests.conftest import LIBRARY
+from tests.support.library import LIBRARY
 
 pytest.importorskip("rerankers", reason="needs the rerankers extra")
 

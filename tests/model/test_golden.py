@@ -14,7 +14,7 @@ import pytest
 
 from pocket_colbert import Encoder
 from pocket_colbert.model.folder import bundled_models
-from tests.conftest import DATA, SHARED
+from tests.support.paths import DATA, SHARED
 
 TEXTS = json.loads((DATA / "golden_texts.json").read_text(encoding="utf-8"))
 LAYOUTS = ["pylate", "stanford", "multi-vector"]

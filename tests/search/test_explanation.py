@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pocket_colbert import Encoder, InvalidInputError, Token, maxsim
 from pocket_colbert.search.explanation import explain_match
 from pocket_colbert.search.snippets import best_window, snippet_weights
-from tests.conftest import unit_rows
+from tests.support.arrays import unit_rows
 
 FILLER = [
     "Bread rises because yeast makes gas in the dough.",

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocket_colbert import Index, IndexConfig, InvalidInputError, Passage, SearchParameters
-from tests.conftest import unit_rows
+from tests.support.arrays import unit_rows
 
 DIM = 8
 RNG = np.random.default_rng(41)

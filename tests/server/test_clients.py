@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pocket_colbert import Encoder, Retriever
-from tests.conftest import serve_command
+from tests.support.servers import serve_command
 
 # Not all of these clients close their connections.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

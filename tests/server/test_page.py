@@ -14,7 +14,7 @@ import pytest
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Passage, Retriever
 from pocket_colbert.ingest.incremental import Pace
-from tests.conftest import listening
+from tests.support.servers import listening
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, LocatorAssertions, Page

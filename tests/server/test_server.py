@@ -34,7 +34,7 @@ from pocket_colbert.server.security import LOOPBACK_HOSTS, host_name, listening_
 from pocket_colbert.server.service import Service
 from pocket_colbert.server.writing import WritingService
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
-from tests.conftest import listening, serve_command
+from tests.support.servers import BASE, error_of, listening, serve_command
 
 pytestmark = pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
 
@@ -43,7 +43,6 @@ DOCUMENTS = [
     Document("bread", "Bread needs flour, water, salt and time.", None, {"year": 2020}),
     Document("a/b?c#d", "The moon moves the tides of the sea. 🌊 Twice a day.", "Tides"),
 ]
-BASE = "http://127.0.0.1:8470"
 
 
 def make_index(folder: Path, encoder: Encoder) -> Path:
@@ -86,15 +85,6 @@ def serving(folder: Path, encoder: Encoder) -> Iterator[Callable[..., TestClient
 def client(serving: Callable[..., TestClient]) -> TestClient:
     """A client of a server with the default options."""
     return serving(hosts=LOOPBACK_HOSTS)
-
-
-def error_of(response: Any, status: int) -> str:
-    """Return the kind of an error, once it has the shape all errors have."""
-    assert response.status_code == status, response.text
-    body = response.json()
-    assert set(body) == {"error"} and set(body["error"]) == {"type", "message"}
-    assert body["error"]["message"]
-    return str(body["error"]["type"])
 
 
 def test_search_is_the_retrievers(client: TestClient, folder: Path, encoder: Encoder) -> None:

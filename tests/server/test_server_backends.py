@@ -22,8 +22,8 @@ from pocket_colbert.cli.commands import main
 from pocket_colbert.server.app import Limits, create_app
 from pocket_colbert.server.index_sources import IndexSource, JoinedSource, Source, StoreSource
 from pocket_colbert.server.service import Service
-from tests.conftest import LIBRARY, QDRANT_KEY, listening, qdrant_listening
-from tests.server.test_server import BASE, error_of
+from tests.support.library import LIBRARY
+from tests.support.servers import BASE, QDRANT_KEY, error_of, listening, qdrant_listening
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,126 +14,17 @@ from hypothesis import strategies as st
 
 from pocket_colbert import Index, IndexConfig, InvalidInputError, Passage, SearchParameters
 from pocket_colbert.storage.filters import parse_filter
-from tests.conftest import DATA, cone_documents, unit_rows
-from tests.index.test_live_index import TOLERANCE, brute_force
+from tests.support.arrays import cone_documents, unit_rows
+from tests.support.brute_force import TOLERANCE, brute_force
+from tests.support.paths import DATA
+from tests.support.plain_filters import holds
+from tests.support.strategies import NASTY, filters, metadata
 
 DIM = 8
 EXACT = SearchParameters(mode="exact")
 NARROW = SearchParameters(mode="approximate", lookups=1, candidates=1)
 RNG = np.random.default_rng(31)
 QUERY = unit_rows(RNG, 2, DIM)
-
-NASTY = [
-    "'", '"', "x' OR '1'='1", "'; DROP TABLE fields; --", "?", "%", "_", "a%", "a_", "a", "ab",
-    "ab\x00", "", "1", "true", "null", "\ud7ff", "\ue000", "\U0010ffff", "a\U0010ffff", "é",
-]  # fmt: skip
-NUMBERS = [
-    0, 1, -1, 2, 0.5, 1.0, -0.0, True, False, 2**53, 2**53 + 1, float(2**53), 2**63 - 1, 2**63,
-    -(2**63), -(2**63) - 1, 10**30, 1e30, 10**300, 1.5e300, 5e-324,
-]  # fmt: skip
-NAMES = ["a", "b", "c", "$", "a.b", "", ".", *NASTY[:4]]
-
-texts = st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=["Cs"]), max_size=3)
-numbers = (
-    st.sampled_from(NUMBERS) | st.integers(-3, 3) | st.floats(allow_nan=False, allow_infinity=False)
-)
-scalars = numbers | texts
-names = st.sampled_from([*"aaabbb", *NAMES])
-values = st.recursive(
-    st.none() | scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=2),
-    max_leaves=4,
-)
-metadata = st.dictionaries(names, values, max_size=3)
-
-fields = st.sampled_from([*"aaabbb", *(n for n in NAMES if n != "$"), "a.a", "b.a", ".a", "zz"])
-ids = st.sampled_from(["d0", "d1", "d11", "d", ""])
-
-
-def operators_on(operands: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return an object of one operator or two."""
-    one = st.one_of(
-        st.tuples(st.sampled_from(["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"]), operands),
-        st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(operands, max_size=3)),
-        st.tuples(st.just("$exists"), st.booleans()),
-        st.tuples(st.just("$prefix"), texts),
-    )
-    return st.lists(one, min_size=1, max_size=2).map(dict)
-
-
-leaves = st.one_of(
-    st.dictionaries(fields, scalars | operators_on(scalars), max_size=2),
-    st.fixed_dictionaries({"$id": ids | operators_on(ids)}),
-)
-filters = st.recursive(
-    leaves,
-    lambda inner: st.one_of(
-        st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=3)}),
-        st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=3)}),
-        st.fixed_dictionaries({"$not": inner}),
-        st.tuples(inner, inner).map(lambda pair: {"$not": pair[0], **pair[1]}),
-    ),
-    max_leaves=5,
-)
-
-
-def holds(where: Mapping[str, Any], document_id: str, document: Mapping[str, Any]) -> bool:
-    """Evaluate a filter as its documentation reads."""
-    for name, value in where.items():
-        if name == "$and":
-            found = all(holds(part, document_id, document) for part in value)
-        elif name == "$or":
-            found = any(holds(part, document_id, document) for part in value)
-        elif name == "$not":
-            found = not holds(value, document_id, document)
-        else:
-            has = [document_id] if name == "$id" else list(values_of(document, name))
-            asked = value if isinstance(value, Mapping) else {"$eq": value}
-            found = all(compares(has, operator, operand) for operator, operand in asked.items())
-        if not found:
-            return False
-    return True
-
-
-def values_of(value: Any, name: str | None) -> Iterator[Any]:
-    """List what a field holds; `name` is what is left of its name, None when nothing is."""
-    if isinstance(value, list):
-        for item in value:
-            yield from values_of(item, name)
-    elif isinstance(value, dict):
-        for key, inner in value.items() if name is not None else ():
-            if name == key:
-                yield from values_of(inner, None)
-            elif name.startswith(key + "."):
-                yield from values_of(inner, name[len(key) + 1 :])
-    elif name is None and value is not None:
-        yield value
-
-
-def compares(has: list[Any], operator: str, operand: Any) -> bool:
-    """Say whether any of a field's values is what an operator asks for."""
-    if operator == "$exists":
-        return bool(has) == operand
-    if operator in ("$ne", "$nin"):
-        return not compares(has, {"$ne": "$eq", "$nin": "$in"}[operator], operand)
-    if operator == "$in":
-        return any(compares(has, "$eq", item) for item in operand)
-    like = [number(item) for item in has if isinstance(item, str) == isinstance(operand, str)]
-    if operator == "$prefix":
-        return any(item.startswith(operand) for item in like)
-    operand = number(operand)
-    return any(
-        {
-            "$eq": item == operand, "$gt": item > operand, "$gte": item >= operand,
-            "$lt": item < operand, "$lte": item <= operand,
-        }[operator]
-        for item in like
-    )  # fmt: skip
-
-
-def number(value: Any) -> Any:
-    """Return what is compared: whole numbers beyond 64 bits count as floats."""
-    return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 def build(documents: list[dict[str, Any]], gone: set[int], parts: int) -> Index:

@@ -18,7 +18,7 @@ from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec, QueryCodes
 from pocket_colbert.vectors.maxsim_codes import ReferenceKernel
 from pocket_colbert.vectors.ragged import rows_of
-from tests.conftest import cone_documents
+from tests.support.arrays import cone_documents
 
 
 def toy(lists: list[list[int]]) -> InvertedFile:

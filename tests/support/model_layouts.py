@@ -20,7 +20,7 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken
 
-from tests.export.test_export import BERT, byte_level_tokenizer
+from tests.support.checkpoints import BERT, byte_level_tokenizer
 
 IDENTITY = "torch.nn.modules.linear.Identity"
 PUNCTUATION = list(string.punctuation)

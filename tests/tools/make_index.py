@@ -11,7 +11,8 @@ import numpy as np
 
 from pocket_colbert import Index, IndexConfig, Passage, SearchParameters
 from pocket_colbert.storage.manifest import VERSION
-from tests.conftest import DATA, cone_documents
+from tests.support.arrays import cone_documents
+from tests.support.paths import DATA
 
 
 def main() -> None:

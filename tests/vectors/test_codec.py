@@ -13,7 +13,7 @@ from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import BITS, Codec, check_embedding
 from pocket_colbert.vectors.maxsim_codes import ReferenceKernel, maxsim_codes
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
-from tests.conftest import cone_documents, unit_rows
+from tests.support.arrays import cone_documents, unit_rows
 
 
 @given(

@@ -16,7 +16,7 @@ from pocket_colbert import DeviceMaxSim, InvalidInputError, ProviderError, maxsi
 from pocket_colbert.model import session
 from pocket_colbert.vectors import device_maxsim as gpu
 from pocket_colbert.vectors.maxsim_float import maxsim_ragged
-from tests.conftest import cone_documents, documents_of, unit_rows
+from tests.support.arrays import cone_documents, documents_of, unit_rows
 
 
 @settings(deadline=None, max_examples=50)

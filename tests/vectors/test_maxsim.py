@@ -20,7 +20,7 @@ from pocket_colbert.vectors.int8_matmul import Product
 from pocket_colbert.vectors.maxsim_codes import MakeKernel, ReferenceKernel, maxsim_codes
 from pocket_colbert.vectors.maxsim_float import maxsim_ragged
 from pocket_colbert.vectors.ragged import BLOCK_TOKENS
-from tests.conftest import documents_of, unit_rows
+from tests.support.arrays import documents_of, unit_rows
 
 
 def coded(

@@ -21,7 +21,7 @@ from pocket_colbert.vectors.query_tokens import (
     merge_duplicate_query_tokens,
 )
 from pocket_colbert.vectors.ward import cut_tree, ward_linkage
-from tests.conftest import unit_rows
+from tests.support.arrays import unit_rows
 
 SEEDS = st.integers(0, 2**32 - 1)
 
