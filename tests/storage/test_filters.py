@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from pocket_colbert import Index, IndexConfig, InvalidInputError, Passage, Searc
 from pocket_colbert.storage.filters import parse_filter
 from tests.support.arrays import cone_documents, unit_rows
 from tests.support.brute_force import TOLERANCE, brute_force
-from tests.support.paths import DATA
 from tests.support.plain_filters import holds
 from tests.support.strategies import NASTY, filters, metadata
 
@@ -269,28 +267,3 @@ def test_no_conditions_hold_for_all() -> None:
     assert found(index, {"$not": {}}) == set()
     assert found(index, {"$id": {"$exists": True}}) == every
     assert found(index, {"$not": {"a": 0}, "a": {"$lt": 4}}) == {"d1", "d3"}
-
-
-def test_an_index_of_format_2_must_be_compacted_first(tmp_path: Path) -> None:
-    folder = shutil.copytree(DATA / "index-v2", tmp_path / "index")
-    query = np.full((1, 8), 8**-0.5, np.float32)
-    parameters = SearchParameters(hybrid="keywords")
-    with Index.load(folder) as index:
-        for where in ({"n": 1}, {"$id": "d1"}, {"$not": {"n": 1}}):
-            with pytest.raises(InvalidInputError, match=r"filters need .* format 3.*compact"):
-                index.search([query], where=where)
-        with pytest.raises(InvalidInputError, match=r"keyword search needs .* format 3.*compact"):
-            index.search([query], texts=["text"], parameters=parameters)
-        everything = [hit.document_id for hit in index.search([query], 50)[0]]
-        numbers = {item.document_id: item.metadata["n"] for item in index}
-        assert [h.document_id for h in index.search([query], 50, where={})[0]] == everything
-    with Index.load(folder, writable=True) as index:
-        index.add(["new"], [query], metadata=[{"n": 3}])
-        index.commit()
-        with pytest.raises(InvalidInputError, match="a part of this one is older"):
-            index.search([query], where={"n": 1})
-        index.compact()
-        hits = index.search([query], 50, where={"n": {"$gte": 3}})[0]
-        wanted = {name for name, n in numbers.items() if n >= 3 and name in everything}
-        assert {hit.document_id for hit in hits} == wanted | {"new"}
-        assert index.search([query], texts=["text"], parameters=parameters)[0]

@@ -50,9 +50,6 @@ def field_values(snapshot: Snapshot) -> list[FieldValues]:
 
     Returns:
         The fields that filters can name.
-
-    Raises:
-        InvalidInputError: A segment is of a format that filters do not work on.
     """
     names: set[str] = set()
     for segment in snapshot.segments:

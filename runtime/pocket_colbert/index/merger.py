@@ -21,8 +21,6 @@ _SMALL = 8
 _MOST_SMALL = 16
 """Segments from which on a commit merges: each costs files, and time in every search."""
 
-_FIT_TOKENS = 1 << 16
-
 
 def living_tokens(segment: Segment) -> int:
     """Return the number of token vectors of documents that are not deleted."""
@@ -35,7 +33,7 @@ def living_tokens(segment: Segment) -> int:
 def runs_to_merge(segments: Sequence[Segment], segment_tokens: int, only_small: int) -> list[slice]:
     """Say which neighbours become one: as many as stay within a size.
 
-    A segment alone is written anew where documents are deleted or its format is older.
+    A segment alone is written again where documents are deleted.
 
     Args:
         segments: The segments.
@@ -51,8 +49,7 @@ def runs_to_merge(segments: Sequence[Segment], segment_tokens: int, only_small: 
     tokens = [living_tokens(segment) for segment in segments]
     for number, count in enumerate([*tokens, None]):
         if count is None or (number > start and total + count > segment_tokens):
-            lone = segments[start] if number == start + 1 else None
-            if lone is None or lone.alive is not None or lone.documents.version < 3:
+            if number > start + 1 or segments[start].alive is not None:
                 runs.append(slice(start, number))
             start, total = number, 0
         total += count or 0
@@ -100,17 +97,8 @@ def _first_small(segments: Sequence[Segment], segment_tokens: int) -> int:
 
 
 def merged_codec(segments: Sequence[Segment]) -> Codec:
-    """Return the codec of the largest; those of format 1 are not written any more."""
-    rows = max((s.rows for s in segments), key=lambda item: (item.codec.rotated, len(item.codes)))
-    if rows.codec.rotated:
-        return rows.codec
-    decoded, total = [np.empty((0, rows.codec.dim), np.float32)], 0
-    for passage in range(len(rows.lengths)):
-        decoded.append(rows.decode(passage))
-        total += len(decoded[-1])
-        if total >= _FIT_TOKENS:
-            break
-    return Codec.fit(np.concatenate(decoded), rows.codec.bits)
+    """Return the codec of the largest."""
+    return max((segment.rows for segment in segments), key=lambda rows: len(rows.codes)).codec
 
 
 def merged_rows(segments: Sequence[Segment], codec: Codec) -> Iterator[TokenVectors]:

@@ -20,7 +20,6 @@ from pocket_colbert.index.merger import merged_codec, merged_documents, merged_r
 from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.source_paths import mover
-from pocket_colbert.storage.document_store import DOCUMENTS_VERSION
 from pocket_colbert.storage.files import remove, replace
 from pocket_colbert.storage.segment import Segment
 
@@ -184,7 +183,7 @@ class MultiIndex(IndexReader):
 
     def _copied(self, segment: Segment, source: Path | None, work: Path, final: Path) -> Segment:
         """Write a segment of one of the indexes into a folder that will get its final name."""
-        if source is not None and segment.documents.version == DOCUMENTS_VERSION:
+        if source is not None:
             return segment.copied(source, work, self.config, mover(source, final))
         codec = merged_codec([segment])
         return Segment.write(

@@ -11,12 +11,10 @@ from pocket_colbert.storage.mapped_arrays import MAPPED_BYTES
 from pocket_colbert.storage.segment import Segment
 
 _PARTS = {
-    "codes.u8": "vectors", "codes.i8": "vectors", "scales.f16": "vectors", "scales.f32": "vectors",
-    "codec.json": "vectors", "lengths.i32": "offsets", "offsets.i64": "offsets",
-    "passages.i32": "offsets",
+    "codes.u8": "vectors", "scales.f16": "vectors", "codec.json": "vectors",
+    "lengths.i32": "offsets", "passages.i32": "offsets",
     "centroids.u8": "inverted file", "centroid_scales.f32": "inverted file",
     "list_lengths.i32": "inverted file", "lists.bin": "inverted file",
-    "graph.usearch": "graph of format 1",
 }  # fmt: skip
 _MAPPED = {"codes.u8", "scales.f16", "centroids.u8", "lists.bin"}
 

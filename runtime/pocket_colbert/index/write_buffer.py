@@ -135,9 +135,8 @@ class WriteBuffer:
         return codec
 
     def _choose(self, existing: Sequence[TokenVectors]) -> Codec:
-        usable = [rows for rows in existing if rows.codec.rotated]
-        if usable:
-            largest = max(usable, key=lambda rows: rows.num_tokens)
+        if existing:
+            largest = max(existing, key=lambda rows: rows.num_tokens)
             if largest.num_tokens >= FIT_TOKENS or self._raw_tokens < 4 * largest.num_tokens:
                 return largest.codec
         raw = [vectors for item in self._added.values() for vectors in item.raw]

@@ -20,7 +20,6 @@ from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.index.stats import IndexInfo, describe
 from pocket_colbert.index.write_buffer import WriteBuffer
 from pocket_colbert.server.problems import RequestError
-from pocket_colbert.storage.document_store import DOCUMENTS_VERSION
 from pocket_colbert.types import Document
 
 REFRESH_SECONDS = 2.0
@@ -126,7 +125,7 @@ class IndexSource(Source):
             tokens=found.tokens,
             codes=found.codes,
             keywords=self._index.config.keywords,
-            fields=all(s.documents.version == DOCUMENTS_VERSION for s in snapshot.segments),
+            fields=True,
             complete=True,
             bytes=sum(found.bytes.values()),
         )

@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.errors import IndexFormatError, InvalidInputError
+from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.metadata import checked_json, flat
 from pocket_colbert.storage.filters import ID, Condition, after_prefix, is_unicode
 from pocket_colbert.types import Document, Span, Value
 
-DOCUMENTS_VERSION = 3
+DOCUMENTS_VERSION = 1
 _TABLES = {
     "documents": "CREATE TABLE documents (position INTEGER PRIMARY KEY, document_id TEXT NOT NULL "
     "UNIQUE, title TEXT, source TEXT, metadata TEXT, text TEXT)",
-    "passages": "CREATE TABLE passages (passage INTEGER PRIMARY KEY, first INTEGER, last INTEGER)",
+    "passages": "CREATE TABLE passages (passage INTEGER PRIMARY KEY, start INTEGER, stop INTEGER)",
     "fields": "CREATE TABLE fields (name TEXT, value, position INTEGER, "
     "PRIMARY KEY (name, value, position)) WITHOUT ROWID",
 }
@@ -39,10 +39,6 @@ _TOKENIZERS = {
     "trigrams": "trigram",
 }
 _KEYWORDS = "CREATE VIRTUAL TABLE keywords USING fts5(text, content='', tokenize='{}')"
-_TABLES_VERSION_2 = {
-    "documents": "CREATE TABLE documents (\n    position INTEGER PRIMARY KEY,\n"
-    "    document_id TEXT NOT NULL UNIQUE,\n    title TEXT,\n    text TEXT,\n    metadata TEXT\n)"
-}
 _COMPARISONS = {
     "$eq": "= ?", "$gt": "> ?", "$gte": ">= ?", "$lt": "< ?", "$lte": "<= ?", "$exists": "NOTNULL",
 }  # fmt: skip
@@ -79,10 +75,9 @@ class DocumentStore:
         self._finalizer = weakref.finalize(self, _close, self._first, self._others)
         self.num_documents = num_documents
         self._num_passages = num_passages
-        self.version = DOCUMENTS_VERSION
         if path is None:
             return
-        self.version = self._check_schema()
+        self._check_schema()
         first, last = self._select("SELECT MIN(position), MAX(position) FROM documents")[0]
         if (first, last) != ((0, num_documents - 1) if num_documents else (None, None)):
             self.close()
@@ -143,10 +138,9 @@ class DocumentStore:
         """
         wanted = [int(position) for position in positions]
         found: dict[int, Document] = {}
-        source = "source" if self.version > 2 else "NULL"
         for batch in _batches(wanted):
             rows = self._select(
-                f"SELECT position, document_id, title, {source}, metadata, text FROM documents "
+                "SELECT position, document_id, title, source, metadata, text FROM documents "
                 f"WHERE position IN ({_marks(batch)})",
                 batch,
             )
@@ -171,10 +165,8 @@ class DocumentStore:
 
     def spans(self, first: int, last: int) -> dict[int, Span]:
         """Return the spans of passages first to last - 1, those that are whole texts left out."""
-        if self.version < 3:
-            return {}
         rows = self._select(
-            "SELECT passage, first, last FROM passages WHERE passage >= ? AND passage < ?",
+            "SELECT passage, start, stop FROM passages WHERE passage >= ? AND passage < ?",
             (first, last),
         )
         for _, begin, end in rows:
@@ -189,8 +181,6 @@ class DocumentStore:
 
     def from_source(self, source: str) -> NDArray[np.int64]:
         """Return the positions of documents that were read from a source, ascending."""
-        if self.version < 3:
-            return np.empty(0, np.int64)
         return self._positions(
             self._select(
                 "SELECT position FROM documents WHERE source = ? ORDER BY position", (source,)
@@ -198,13 +188,7 @@ class DocumentStore:
         )
 
     def matching(self, condition: Condition) -> NDArray[np.int64]:
-        """Return the positions of the documents that a condition holds for, in any order.
-
-        Raises:
-            InvalidInputError: The segment is of a format that had no table of metadata.
-        """
-        if self.version < 3:
-            raise _too_old("filters need")
+        """Return the positions of the documents that a condition holds for, in any order."""
         if condition.field == ID:
             statement, names = "SELECT position FROM documents WHERE document_id ", []
         else:
@@ -233,13 +217,7 @@ class DocumentStore:
         return self._positions(self._select(statement, names + list(condition.values)))
 
     def fields(self, limit: int) -> list[str]:
-        """Return the first names of metadata fields, in order, by as many look-ups.
-
-        Raises:
-            InvalidInputError: See `matching`.
-        """
-        if self.version < 3:
-            raise _too_old("filters need")
+        """Return the first names of metadata fields, in order, by as many look-ups."""
         return self._distinct("SELECT MIN(name) FROM fields WHERE name ", [], "", limit)
 
     def values(self, name: str, limit: int) -> list[Value]:
@@ -264,8 +242,6 @@ class DocumentStore:
 
     def keyword_count(self, word: str) -> int:
         """Return the number of passages that a word is in."""
-        if self.version < 3:
-            raise _too_old("keyword search needs")
         count = self._counts.get(word)
         if count is None:
             count = self._select(
@@ -317,14 +293,18 @@ class DocumentStore:
         """Close the file; no search may be under way."""
         self._finalizer()
 
-    def _check_schema(self) -> int:
-        """Return the format's version; only tables that `write` makes are let in."""
+    def _check_schema(self) -> None:
+        """Let in only the version and the tables that `write` makes."""
         version = int(self._select("PRAGMA user_version")[0][0])
-        tables = {0: _TABLES_VERSION_2, DOCUMENTS_VERSION: _TABLES}.get(version, {})
+        if version != DOCUMENTS_VERSION:
+            self.close()
+            raise IndexFormatError(
+                f"{self._path} is damaged: its version must be {DOCUMENTS_VERSION}, got {version}."
+            )
         keywords = {_KEYWORDS.format(name) for name in _TOKENIZERS.values()}
         for kind, name, statement in self._select("SELECT type, name, sql FROM sqlite_schema"):
             expected = (
-                kind == "table" and statement == tables.get(name)
+                kind == "table" and statement == _TABLES.get(name)
                 or kind == "table" and name == "keywords" and statement in keywords
                 or kind == "table" and str(statement).startswith("CREATE TABLE 'keywords_")
                 or kind == "index" and statement is None
@@ -332,7 +312,6 @@ class DocumentStore:
             if not expected:
                 self.close()
                 raise IndexFormatError(f"{self._path} holds {kind} {name!r}, which is foreign.")
-        return version if version else 2
 
     def _connect(self) -> sqlite3.Connection:
         if self._path is None:
@@ -483,13 +462,6 @@ def _written(path: Path) -> Iterator[sqlite3.Connection]:
 def _phrase(word: str) -> str:
     """Quote a word for FTS5: within quotes nothing is syntax but a quote."""
     return '"' + word.replace('"', '""') + '"'
-
-
-def _too_old(what: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"{what} an index of format 3, and a part of this one is older; write it anew with "
-        "Index.compact() or: pocket-colbert compact DIR."
-    )
 
 
 def _close(first: sqlite3.Connection, others: list[sqlite3.Connection]) -> None:

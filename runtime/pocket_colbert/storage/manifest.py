@@ -16,9 +16,7 @@ DIR/segments/NAME/          written once, never changed; numbers are little-endi
     list_lengths.i32
     lists.bin               uint16 or uint32
 
-Format 2 had no passages, keywords, deleted documents or table of metadata. Format 1 had codes.i8,
-offsets.i64, scales.f32 with one scale a document, and perhaps graph.usearch in their place. Both
-are read; `compact` writes their documents anew.
+docs/format.md has every byte of it.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +34,7 @@ from pocket_colbert.errors import IndexFormatError, IndexNotFoundError, InvalidI
 from pocket_colbert.storage.files import FileEntry, remove, replace, write_file
 
 FORMAT = "pocket-colbert-index"
-VERSION = 3
+VERSION = 1
 MANIFEST_FILE = "manifest.json"
 SEGMENTS_FOLDER = "segments"
 DELETED_FOLDER = "deleted"
@@ -46,15 +44,10 @@ PASSAGES_FILE = "passages.i32"
 INVERTED_FILES = ("centroids.u8", "centroid_scales.f32", "list_lengths.i32", "lists.bin")
 
 _FILES = {CODES_FILE, "scales.f16", "lengths.i32", "codec.json", DOCUMENTS_FILE}
-_FILES_VERSION_1 = {"codes.i8", "offsets.i64", "scales.f32", DOCUMENTS_FILE}
-_ALLOWED = (
-    *(
-        _FILES | passages | inverted
-        for passages in (set(), {PASSAGES_FILE})
-        for inverted in (set(), set(INVERTED_FILES))
-    ),
-    _FILES_VERSION_1,
-    _FILES_VERSION_1 | {"graph.usearch"},
+_ALLOWED = tuple(
+    _FILES | passages | inverted
+    for passages in (set(), {PASSAGES_FILE})
+    for inverted in (set(), set(INVERTED_FILES))
 )
 
 _NAME = re.compile(r"[0-9]{6,12}-[0-9a-f]{8}")
@@ -164,20 +157,21 @@ class Manifest:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise IndexFormatError(f"{path} is not the manifest of a pocket-colbert index.")
         version = content.get("version")
-        if not isinstance(version, int) or isinstance(version, bool) or version not in _READERS:
+        if isinstance(version, bool) or version != VERSION:
             raise IndexFormatError(
-                f"{path} has version {version!r}, this release reads 1 to {VERSION}; "
-                "update pocket-colbert."
+                f"{path} must be of format version {VERSION}, the one this release reads, got "
+                f"{version!r:.40}; build the index again: "
+                "pocket-colbert index PATH --into DIR --overwrite."
             )
         if content.pop("checksum", None) != _checksum(content):
             raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
         try:
-            segments = tuple(_segment(item, version) for item in content["segments"])
+            segments = tuple(_segment(item) for item in content["segments"])
             if len({segment.name for segment in segments}) < len(segments):
                 raise InvalidInputError("a segment is listed twice.")
             return cls(
                 generation=_count(content["generation"]),
-                config=_READERS[version](content["config"]),
+                config=IndexConfig.from_json(content["config"]),
                 segments=segments,
             )
         except (KeyError, TypeError, AttributeError, InvalidInputError) as error:
@@ -189,20 +183,13 @@ def new_manifest(folder: Path) -> Path:
     return folder / (MANIFEST_FILE + ".new")
 
 
-_READERS: Mapping[int, Callable[[Mapping[str, Any]], IndexConfig]] = {
-    VERSION: IndexConfig.from_json,
-}
-
-
-def _segment(item: Mapping[str, Any], version: int) -> SegmentEntry:
+def _segment(item: Mapping[str, Any]) -> SegmentEntry:
     if not isinstance(item["name"], str) or not _NAME.fullmatch(item["name"]):
         raise InvalidInputError(f"segment name {item['name']!r} is not allowed.")
     files = {name: _file(entry) for name, entry in item["files"].items()}
     if set(files) not in _ALLOWED:
         raise InvalidInputError(f"segment {item['name']} lists the files {sorted(files)}.")
     documents = _count(item["num_documents"])
-    if version < 3:
-        item = {**item, "num_passages": documents, "deleted": None}
     passages, deleted = _count(item["num_passages"]), None
     if item["deleted"] is not None:
         values = item["deleted"]

@@ -25,7 +25,6 @@ from pocket_colbert.storage.files import (
 )
 from pocket_colbert.storage.inverted_file import InvertedFile, build, list_dtype
 from pocket_colbert.storage.manifest import (
-    CODES_FILE,
     DOCUMENTS_FILE,
     INVERTED_FILES,
     PASSAGES_FILE,
@@ -128,10 +127,7 @@ class Segment:
         for path, expected in entry.paths(folder):
             check_file(path, expected, verify or expected.bytes <= _ALWAYS_VERIFIED)
         counts = config.dim, entry.num_passages, entry.num_tokens
-        if CODES_FILE in entry.files:
-            rows = TokenVectors.open(place, counts[0], BITS[config.codes], *counts[1:])
-        else:
-            rows = TokenVectors.open_version_1(place, *counts)
+        rows = TokenVectors.open(place, counts[0], BITS[config.codes], *counts[1:])
         first_passages = None
         if PASSAGES_FILE in entry.files:
             passages = read_array(place / PASSAGES_FILE, "<i4", entry.num_documents)

@@ -35,7 +35,7 @@ class TokenVectors:
     Attributes:
         codec: What they were written with.
         codes: (total_rows, dim) uint8.
-        scales: (total_rows, planes) float16, or float32 from an index of format 1.
+        scales: (total_rows, planes) float16.
         lengths: (num_passages,) int32, token vectors of each passage.
         offsets: (num_passages + 1,) int64, the first row of each passage.
     """
@@ -214,25 +214,6 @@ class TokenVectors:
             map_bytes(place / CODES_FILE, rows, dim),
             scales.reshape(rows, codec.planes),
             lengths,
-            offsets,
-        )
-
-    @classmethod
-    def open_version_1(cls, place: Path, dim: int, documents: int, tokens: int) -> TokenVectors:
-        """Read the files of a segment of format 1: int8 codes with one scale a document."""
-        offsets = read_array(place / "offsets.i64", "<i8", documents + 1)
-        if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
-            raise IndexFormatError(f"{place / 'offsets.i64'} is damaged: not ascending from 0.")
-        scales = read_array(place / "scales.f32", "<f4", documents)
-        if not np.isfinite(scales).all() or (scales <= 0).any():
-            raise IndexFormatError(f"{place / 'scales.f32'} is damaged: scales must be > 0.")
-        lengths = np.diff(offsets)
-        codec = Codec(8, np.zeros(dim, np.float32), rotated=False)
-        return cls(
-            codec,
-            map_bytes(place / "codes.i8", tokens, dim) ^ np.uint8(128),
-            np.repeat(scales, lengths)[:, None],
-            lengths.astype(np.int32),
             offsets,
         )
 

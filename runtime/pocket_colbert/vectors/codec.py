@@ -75,12 +75,10 @@ class Codec:
     Attributes:
         bits: Bits a component: 8, 4, 2 or 1.
         mean: (dim,) float32, the mean token vector that was fitted.
-        rotated: Whether components are rotated; only indexes of format 1 are not.
     """
 
     bits: int
     mean: NDArray[np.float32]
-    rotated: bool = True
 
     def __post_init__(self) -> None:
         if self.bits not in BITS.values():
@@ -129,11 +127,7 @@ class Codec:
 
     def same_as(self, other: Codec) -> bool:
         """Say whether rows of the other may stand among rows of this one."""
-        return (
-            self.bits == other.bits
-            and self.rotated == other.rotated
-            and self.mean.tobytes() == other.mean.tobytes()
-        )
+        return self.bits == other.bits and self.mean.tobytes() == other.mean.tobytes()
 
     def encode(self, embedding: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         """Write down one document's token vectors.
@@ -206,7 +200,7 @@ class Codec:
         values = self.levels(rows).astype(np.float32)
         values *= scales.T.reshape(-1, 1).astype(np.float32)
         values = (values + self.shared)[:num_tokens]
-        return values @ _rotation(self.dim).T if self.rotated else values
+        return values @ _rotation(self.dim).T
 
     def encode_query(
         self, query: NDArray[np.float32], weights: NDArray[np.float32] | None = None
@@ -231,7 +225,7 @@ class Codec:
         )
 
     def _rotate(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        return vectors @ _rotation(self.dim) if self.rotated else vectors
+        return vectors @ _rotation(self.dim)
 
     def _levels(self, rotated: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return whole numbers within -127 and 127, or odd ones within the range of the bits."""
