@@ -94,16 +94,16 @@ def test_what_is_too_much_is_said_to_be(many: Index, monkeypatch: pytest.MonkeyP
 
 def test_the_work_is_bounded(many: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are, so many rows are read."""
-    from pocket_colbert.storage.document_store import DocumentStore
+    from pocket_colbert.storage.database import Database
 
-    select, rows = DocumentStore._select, [0]
+    select, rows = Database.select, [0]
 
     def counting(*arguments: Any) -> list[tuple[Any, ...]]:
         found = select(*arguments)
         rows[0] += len(found)
         return found
 
-    monkeypatch.setattr(DocumentStore, "_select", counting)
+    monkeypatch.setattr(Database, "select", counting)
     monkeypatch.setattr(module, "MAX_COUNT", 10)
     field_values(many.snapshot)
     assert rows[0] < 4 * (module.MAX_VALUES + 3) + 2 * module.MAX_COUNT + 10

@@ -166,7 +166,7 @@ def test_the_bytes_are_as_documented() -> None:
             assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
             query = (
                 "SELECT document_id, text, title, metadata, source FROM documents "
-            query += "WHERE position = ?"
+                "WHERE position = ?"
             )
             spans = {n: (a, b) for n, a, b in database.execute("SELECT * FROM passages")}
             passage, row = 0, 0

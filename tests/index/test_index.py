@@ -29,6 +29,7 @@ from pocket_colbert import (
     maxsim_pairwise,
 )
 from pocket_colbert.index.integrity import check_index
+from pocket_colbert.search.segment_search import SegmentSearch
 from pocket_colbert.storage.manifest import Manifest
 from pocket_colbert.storage.segment import Segment
 from tests.support.arrays import cone_documents, documents_of, unit_rows
@@ -177,20 +178,27 @@ def recall(exact: list, found: list) -> float:
 def test_auto_approximates_only_where_it_saves_work(rng: np.random.Generator) -> None:
     index = make(rng, 300, inverted_file="always")
     index.search([unit_rows(rng, 3, DIM)])
-    segment = index._snapshot.segments[0]
     few, many = SearchParameters(candidates=10), SearchParameters(candidates=10_000)
-    assert not segment.approximates(few, 10)  # 300 documents are scored faster than looked up
-    assert not segment.approximates(many, 10)
-    assert segment.approximates(SearchParameters(mode="approximate"), 10)
-    assert segment.candidates(SearchParameters(), 10) > 5000  # documents of 15 token vectors
-    assert segment.candidates(few, 30) == 30
+    search = search_of(index, few)
+    assert not search.approximates(10)  # 300 documents are scored faster than looked up
+    assert not search_of(index, many).approximates(10)
+    assert search_of(index, SearchParameters(mode="approximate")).approximates(10)
+    assert search_of(index, SearchParameters()).candidates(10) > 5000  # of 15 token vectors
+    assert search.candidates(30) == 30
     long = Index(DIM, config=IndexConfig(dim=DIM, inverted_file="always"))
     long.add([str(n) for n in range(200)], [unit_rows(rng, 1500, DIM) for _ in range(200)])
     long.search([unit_rows(rng, 3, DIM)])
-    assert long._snapshot.segments[0].candidates(SearchParameters(), 10) == 512
-    assert long._snapshot.segments[0].approximates(few, 10)
-    assert not long._snapshot.segments[0].approximates(few, 200)
-    assert not long._snapshot.segments[0].approximates(many, 10)
+    search = search_of(long, few)
+    assert search_of(long, SearchParameters()).candidates(10) == 512
+    assert search.approximates(10)
+    assert not search.approximates(200)
+    assert not search_of(long, many).approximates(10)
+
+
+def search_of(index: Index, parameters: SearchParameters) -> SegmentSearch:
+    """Return the search over the only segment of an index."""
+    (segment,) = index.snapshot.segments
+    return SegmentSearch(segment, segment.alive, parameters)
 
 
 def test_the_same_documents_give_the_same_files(rng: np.random.Generator, tmp_path: Path) -> None:

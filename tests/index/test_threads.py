@@ -133,20 +133,21 @@ def test_the_last_spare_connection_is_taken_once(library: Retriever) -> None:
     index = library.index
     assert index is not None
     store = index.snapshot.segments[0].documents
+    database = store._database
 
     class Taken(list[Any]):
         def __len__(self) -> int:
             return 1
 
-    before = store._others
-    store._others = Taken()
+    before = database._others
+    database._others = Taken()
     try:
-        with store._first_lock:
+        with database._first_lock:
             assert store.get([0])[0].document_id == "paris"
     finally:
-        while list.__len__(store._others):
-            store._others.pop().close()
-        store._others = before
+        while list.__len__(database._others):
+            database._others.pop().close()
+        database._others = before
 
 
 def test_every_truncation_is_counted_and_one_warns(tiny_model: Path) -> None:

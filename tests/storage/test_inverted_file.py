@@ -14,6 +14,7 @@ from pocket_colbert.storage.inverted_file import (
     list_dtype,
     num_centroids,
 )
+from pocket_colbert.storage.selection import Selection
 from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec, QueryCodes
 from pocket_colbert.vectors.maxsim_codes import ReferenceKernel
@@ -48,7 +49,9 @@ def test_candidates_are_judged_on_equal_terms() -> None:
     query = query_of({0: 100, 1: 90, 3: 10}, {2: 80, 3: 10})
 
     def candidates(limit: int) -> list[int]:
-        found = inverted.candidates(query, 3, lookups=6, limit=limit, kernel=ReferenceKernel)
+        found = inverted.candidates(
+            query, Selection(3), lookups=6, limit=limit, kernel=ReferenceKernel
+        )
         return list(found)
 
     assert candidates(1) == [1]
@@ -60,7 +63,7 @@ def test_a_document_counts_with_its_best_centroid() -> None:
     """It is in several lists of one query token: the best of them counts, and counts once."""
     inverted = toy([[0], [0, 1], [0], [1]])
     query = query_of({0: 50, 1: 40, 2: 30, 3: 20}, {3: 60})
-    found = inverted.candidates(query, 2, lookups=8, limit=1, kernel=ReferenceKernel)
+    found = inverted.candidates(query, Selection(2), lookups=8, limit=1, kernel=ReferenceKernel)
     assert found.tolist() == [1]  # 40 + 60 against 50
 
 
@@ -81,10 +84,10 @@ def test_every_token_vector_is_listed(rng: np.random.Generator) -> None:
     for bits in (8, 4, 1):
         rows = TokenVectors.encode(Codec.fit(np.concatenate(documents), bits), documents)
         inverted = build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=2)
-        assert set(inverted.documents.tolist()) == {1, 2, 3, 5}
+        assert set(inverted.passages.tolist()) == {1, 2, 3, 5}
         assert len(inverted.offsets) == len(inverted.scales) + 1 == len(inverted.centroids) + 1
         for a, b in zip(inverted.offsets, inverted.offsets[1:], strict=False):
-            assert (np.diff(inverted.documents[a:b].astype(int)) > 0).all()
+            assert (np.diff(inverted.passages[a:b].astype(int)) > 0).all()
 
 
 def test_numbers_of_centroids() -> None:
@@ -103,5 +106,7 @@ def test_any_number_of_lookups_works(rng: np.random.Generator, lookups: int) -> 
     rows = TokenVectors.encode(Codec.fit(np.concatenate(documents), 4), documents)
     inverted = build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=1)
     query = rows.codec.encode_query(documents[7][:4])
-    found = inverted.candidates(query, 30, lookups=lookups, limit=5, kernel=ReferenceKernel)
+    found = inverted.candidates(
+        query, Selection(30), lookups=lookups, limit=5, kernel=ReferenceKernel
+    )
     assert 7 in found and len(found) <= 5

@@ -113,7 +113,7 @@ def test_blocks_threads_and_selection_change_nothing(rng: np.random.Generator) -
         alone = score(rows, query, Product)
         assert alone[0] == alone[3] == alone[-1] == -np.inf
         with ThreadPoolExecutor(3) as executor:
-            assert rows.score(query, None, executor, 3).tobytes() == alone.tobytes()
+            assert rows.score_all(query, executor, 3).tobytes() == alone.tobytes()
             chosen = np.array([0, 2, 4, 30, len(lengths) - 1])
             assert rows.score(query, chosen, executor, 3).tobytes() == alone[chosen].tobytes()
         assert len(rows.score(query, np.empty(0, np.int64), None, 1)) == 0

@@ -30,7 +30,6 @@ from pocket_colbert.cli.common import (
     printable,
     progress_bar,
     provider_option,
-    replacing,
     source_type,
     text_field_option,
     threads_option,
@@ -203,6 +202,8 @@ def encode(
             raise CorpusError(f"{name} must hold a JSON list of strings.")
     else:
         texts = _lines(content)
+    from pocket_colbert.storage.files import atomic_file
+
     encoder = load_encoder(model, threads, provider)
     with progress_bar("Encoding", len(texts), quiet=False) as update:
         if task == "query":
@@ -211,7 +212,7 @@ def encode(
             arrays = encoder.encode_document(
                 texts, pool_factor=pool_factor, progress=lambda done, _: update(done)
             )
-    with replacing(output) as work, work.open("wb") as stream:
+    with atomic_file(output) as work, work.open("wb") as stream:
         named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
         np.savez(stream, **named)
     click.echo(f"{output}: {len(arrays)} texts, {sum(map(len, arrays))} token vectors", err=True)

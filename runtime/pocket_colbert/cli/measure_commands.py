@@ -23,7 +23,6 @@ from pocket_colbert.cli.common import (
     progress_bar,
     provider_option,
     readable_size,
-    replacing,
     threads_option,
 )
 
@@ -171,7 +170,9 @@ def tune(
         chosen = tuning.recommend(min_quality=0.99 if min_quality is None else min_quality)
     if picture is not None:
         title = f"{folder.name}: {encoder.config.model_name or 'model'}"
-        with replacing(picture) as work:
+        from pocket_colbert.storage.files import atomic_file
+
+        with atomic_file(picture) as work:
             plot(tuning, chosen, title, work)
     options = index_options(chosen, model)
     if as_json:

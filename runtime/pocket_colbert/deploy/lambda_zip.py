@@ -35,6 +35,7 @@ from pocket_colbert.model.folder import (
     models_folder,
 )
 from pocket_colbert.model.recipe import OWN_SECTION
+from pocket_colbert.storage.files import atomic_file
 from pocket_colbert.storage.manifest import MANIFEST_FILE, Manifest
 
 LAMBDA_LIMIT = 250 << 20
@@ -184,13 +185,9 @@ def make_bundle(
         files |= _own_files()
         files |= _bytecode(files, modules, work / "bytecode")
         unpacked = _check_size(files, limit)
-        beside = output.with_name(f".new-{os.getpid()}-{output.name}")
-        try:
+        with atomic_file(output) as beside:
             _write(beside, files, compression)
             _verify(beside, work / "alone", event, found["answer"])
-            os.replace(beside, output)
-        finally:
-            beside.unlink(missing_ok=True)
     return Bundle(
         path=output,
         bytes=output.stat().st_size,

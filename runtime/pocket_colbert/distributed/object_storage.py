@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,12 +152,8 @@ class Place:
             if isinstance(self._system, LocalFileSystem):
                 path = Path(self._path)
                 files.make_folder(path.parent)
-                work = path.with_name(f".new-{uuid.uuid4().hex}-{path.name}")
-                try:
-                    files.write_file(work, content)
-                    files.replace(work, path)
-                finally:
-                    work.unlink(missing_ok=True)
+                with files.atomic_file(path) as work:
+                    work.write_bytes(content)
                 return
             with self._system.open_output_stream(self._path, compression=None) as file:
                 file.write(content)  # object storage shows it when it is closed, not before

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexConflictError, IndexExistsError, IndexFormatError
-from pocket_colbert.storage.files import make_folder, remove
-from pocket_colbert.storage.files import replace as rename
+from pocket_colbert.storage.files import make_folder, move, remove
 from pocket_colbert.storage.lock import WriterLock
 from pocket_colbert.storage.manifest import (
     DELETED_FOLDER,
@@ -232,7 +231,7 @@ def replacement(folder: Path) -> Iterator[Path]:
 
 def _move(source: Path, target: Path) -> None:
     make_folder(target.parent)
-    rename(source, target)
+    move(source, target)
 
 
 def _generation(folder: Path) -> int:

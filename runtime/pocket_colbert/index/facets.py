@@ -56,8 +56,8 @@ def field_values(snapshot: Snapshot) -> list[FieldValues]:
         names.update(segment.documents.fields(MAX_FIELDS))
     # "$" begins an operator.
     usable = [name for name in sorted(names) if name[:1] != "$" and len(name) <= _LONGEST]
-    found = (_field(snapshot.segments, name) for name in usable[:MAX_FIELDS])
-    return [field for field in found if field is not None]
+    fields = (_field(snapshot.segments, name) for name in usable[:MAX_FIELDS])
+    return [field for field in fields if field is not None]
 
 
 def _field(segments: Sequence[Segment], name: str) -> FieldValues | None:
@@ -85,7 +85,7 @@ def _count(segments: Sequence[Segment], name: str, value: Value) -> int:
         deleted = min(segment.num_documents - len(segment), MAX_PASSED_OVER)
         most = MAX_COUNT - count + deleted
         positions = segment.documents.with_value(name, value, most)
-        count += len(positions) if segment.alive is None else int(segment.alive[positions].sum())
+        count += int(segment.alive[positions].sum())
         if count >= MAX_COUNT:
             return MAX_COUNT
         if len(positions) == most:

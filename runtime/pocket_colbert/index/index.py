@@ -23,7 +23,7 @@ from pocket_colbert.index.merger import (
     runs_to_merge,
 )
 from pocket_colbert.index.reader import IndexReader
-from pocket_colbert.index.snapshot import Place, Snapshot
+from pocket_colbert.index.snapshot import Address, Snapshot
 from pocket_colbert.index.stats import IndexInfo, describe
 from pocket_colbert.index.write_buffer import (
     Addition,
@@ -33,7 +33,7 @@ from pocket_colbert.index.write_buffer import (
     copied,
 )
 from pocket_colbert.source_paths import mover
-from pocket_colbert.storage.document_store import StoredDocument
+from pocket_colbert.storage.document_schema import StoredDocument
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.types import Document
@@ -144,7 +144,7 @@ class Index(IndexReader):
     def __contains__(self, document_id: object) -> bool:
         if not isinstance(document_id, str):
             return False
-        return document_id in self._pending or bool(self._places([document_id]))
+        return document_id in self._pending or bool(self._addresses([document_id]))
 
     def __iter__(self) -> Iterator[Document]:
         """Iterate over the documents in the order in which they were added."""
@@ -231,7 +231,7 @@ class Index(IndexReader):
             if len(set(ids)) < len(ids):
                 ((twice, _),) = Counter(ids).most_common(1)
                 raise DuplicateIdError(f"document ids must differ, got {twice!r} twice.")
-            known = {*self._places(ids), *(item for item in ids if item in self._pending)}
+            known = {*self._addresses(ids), *(item for item in ids if item in self._pending)}
             if known and not replacing:
                 example = next(item for item in ids if item in known)
                 raise DuplicateIdError(
@@ -265,7 +265,7 @@ class Index(IndexReader):
         for document_id in ids:
             if document_id in self._pending:
                 self._pending.remove(document_id)
-        self._pending.deleted.update(self._places(ids))
+        self._pending.deleted.update(self._addresses(ids))
         return before - len(self)
 
     def commit(self) -> None:
@@ -352,7 +352,7 @@ class Index(IndexReader):
             self._check_writable()
             for number, segment in reversed(list(enumerate(self._snapshot.segments))):
                 positions = segment.documents.from_source(old)
-                here = len(np.intersect1d(positions, segment.alive_positions()))
+                here = int(segment.alive[positions].sum())
                 if here:
                     run = slice(number, number + 1)
                     self._merge(run, lambda name: sources.get(name, name))
@@ -507,13 +507,13 @@ class Index(IndexReader):
             self.commit()
         return self._snapshot
 
-    def _places(self, document_ids: Sequence[str]) -> dict[str, Place]:
+    def _addresses(self, document_ids: Sequence[str]) -> dict[str, Address]:
         """Return segment and position of those ids whose documents are committed and remain."""
         gone = self._pending.deleted
-        found = super()._places(document_ids)
-        return {item: place for item, place in found.items() if item not in gone}
+        found = super()._addresses(document_ids)
+        return {item: address for item, address in found.items() if item not in gone}
 
-    def _place_of(self, document_id: str) -> tuple[Snapshot, Place]:
+    def _address_of(self, document_id: str) -> tuple[Snapshot, Address]:
         if document_id in self._pending.deleted:
             raise InvalidInputError(f"no document {document_id!r} in the index.")
-        return super()._place_of(document_id)
+        return super()._address_of(document_id)

@@ -59,9 +59,9 @@ def _inconsistencies(folder: Path, entry: SegmentEntry, manifest: Manifest) -> I
     try:
         yield from segment.documents.problems()
         if segment.inverted is not None:
-            lists = segment.inverted.documents
+            lists = segment.inverted.passages
             for start in range(0, len(lists), _CHUNK):
-                if int(lists[start : start + _CHUNK].max()) >= len(segment.rows.lengths):
+                if int(lists[start : start + _CHUNK].max()) >= len(segment.passages):
                     yield f"{entry.folder(folder) / 'lists.bin'} names passages that are not there."
                     break
             forget(lists)

@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from pocket_colbert.storage.document_store import StoredDocument
+from pocket_colbert.storage.document_schema import StoredDocument
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec
@@ -24,9 +24,9 @@ _MOST_SMALL = 16
 
 def living_tokens(segment: Segment) -> int:
     """Return the number of token vectors of documents that are not deleted."""
-    if segment.alive is None:
+    if segment.alive.is_all:
         return segment.rows.num_tokens
-    passages = segment.passages_of(segment.alive_positions())
+    passages = segment.passages.of(segment.alive.positions())
     return int(segment.rows.lengths[passages].sum(dtype=np.int64))
 
 
@@ -49,7 +49,7 @@ def runs_to_merge(segments: Sequence[Segment], segment_tokens: int, only_small: 
     tokens = [living_tokens(segment) for segment in segments]
     for number, count in enumerate([*tokens, None]):
         if count is None or (number > start and total + count > segment_tokens):
-            if number > start + 1 or segments[start].alive is not None:
+            if number > start + 1 or not segments[start].alive.is_all:
                 runs.append(slice(start, number))
             start, total = number, 0
         total += count or 0
@@ -104,7 +104,7 @@ def merged_codec(segments: Sequence[Segment]) -> Codec:
 def merged_rows(segments: Sequence[Segment], codec: Codec) -> Iterator[TokenVectors]:
     """Iterate over the token vectors of documents that are not deleted, in pieces."""
     for segment in segments:
-        yield from segment.rows.copies(codec, segment.passages_of(segment.alive_positions()))
+        yield from segment.rows.copies(codec, segment.passages.of(segment.alive.positions()))
 
 
 def merged_documents(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-import os
 import threading
 from collections.abc import Sequence
 from itertools import chain
@@ -20,7 +19,7 @@ from pocket_colbert.index.merger import merged_codec, merged_documents, merged_r
 from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.source_paths import mover
-from pocket_colbert.storage.files import remove, replace
+from pocket_colbert.storage.files import atomic_folder
 from pocket_colbert.storage.segment import Segment
 
 
@@ -144,25 +143,20 @@ class MultiIndex(IndexReader):
         path = Path(folder)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise IndexExistsError(f"{path} already exists and is not an empty folder.")
-        work = path.with_name(f".new-{os.getpid()}-{path.name}")
-        target = IndexDirectory.create(work, self.config)
-        try:
-            segments = [
-                self._copied(segment, index.folder, work, path)
-                for index, part in zip(self.indexes, self._parts, strict=True)
-                for segment in part
-                if len(segment)
-            ]
-            target.commit(segments)
-            for segment in segments:
-                segment.documents.close()
-            target.close()
-            if path.exists():
-                path.rmdir()
-            replace(work, path)
-        finally:
-            target.close()
-            remove(work)
+        with atomic_folder(path) as work:
+            target = IndexDirectory.create(work, self.config)
+            try:
+                segments = [
+                    self._copied(segment, index.folder, work, path)
+                    for index, part in zip(self.indexes, self._parts, strict=True)
+                    for segment in part
+                    if len(segment)
+                ]
+                target.commit(segments)
+                for segment in segments:
+                    segment.documents.close()
+            finally:
+                target.close()
 
     def close(self) -> None:
         """Close the indexes, and release the threads. No search may be under way."""
@@ -195,9 +189,8 @@ class MultiIndex(IndexReader):
 def _without(segments: list[Segment], document_ids: Sequence[str], replacing: bool) -> None:
     """Take documents out of an earlier index's segments; raise if none may be there."""
     for number, segment in enumerate(segments):
-        found = segment.documents.find(document_ids)
-        alive = segment.alive
-        twice = {item: p for item, p in found.items() if alive is None or alive[p]}
+        same = segment.documents.find(document_ids)
+        twice = {item: position for item, position in same.items() if segment.alive[position]}
         if twice and not replacing:
             raise DuplicateIdError(
                 f"document ids must differ between indexes, got {next(iter(twice))!r} twice; "

@@ -14,7 +14,7 @@ from pocket_colbert.checks import check_ids, check_whole_number
 from pocket_colbert.config import IndexConfig, SearchParameters
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.hardware import usable_cores
-from pocket_colbert.index.snapshot import Place, Snapshot
+from pocket_colbert.index.snapshot import Address, Snapshot
 from pocket_colbert.search.searcher import (
     Searcher,
     checked_parameters,
@@ -53,7 +53,7 @@ class IndexReader(ABC):
         return len(self._snapshot)
 
     def __contains__(self, document_id: object) -> bool:
-        return isinstance(document_id, str) and bool(self._places([document_id]))
+        return isinstance(document_id, str) and bool(self._addresses([document_id]))
 
     def __iter__(self) -> Iterator[Document]:
         """Iterate over the documents in the order in which they were added."""
@@ -135,8 +135,8 @@ class IndexReader(ABC):
         snapshot = self._searched()
         ids = None if subset is None else check_ids(subset, "subset")
         search = Searcher(
-            snapshot.segments, k, parameters, snapshot.allowed(where, ids), ids is not None,
-            self.threads,
+            snapshot.segments, snapshot.allowed(where, ids), k, parameters,
+            exact=ids is not None, threads=self.threads,
         )  # fmt: skip
         executor = self._own_executor()
         if executor is not None and len(queries) > 2 * self.threads:
@@ -156,7 +156,7 @@ class IndexReader(ABC):
         Raises:
             InvalidInputError: There is no document of that id.
         """
-        return Snapshot.document(*self._place_of(document_id))
+        return Snapshot.document(*self._address_of(document_id))
 
     def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
         """Return a document's passages with their token vectors as they are stored.
@@ -171,8 +171,8 @@ class IndexReader(ABC):
             InvalidInputError: There is no committed document of that id.
         """
         snapshot = self._snapshot  # in another thread it may be replaced
-        for place in snapshot.places([document_id]).values():
-            return snapshot.passages(place, start)
+        for address in snapshot.addresses([document_id]).values():
+            return snapshot.passages(address, start)
         raise InvalidInputError(f"no document {document_id!r} in the index.")
 
     def close(self) -> None:
@@ -201,13 +201,13 @@ class IndexReader(ABC):
         """Return what a search that begins now works on."""
         return self._snapshot
 
-    def _places(self, document_ids: Sequence[str]) -> dict[str, Place]:
-        """Return the places of those ids whose documents are here."""
-        return self._snapshot.places(document_ids)
+    def _addresses(self, document_ids: Sequence[str]) -> dict[str, Address]:
+        """Return the addresses of those ids whose documents are here."""
+        return self._snapshot.addresses(document_ids)
 
-    def _place_of(self, document_id: str) -> tuple[Snapshot, Place]:
+    def _address_of(self, document_id: str) -> tuple[Snapshot, Address]:
         snapshot = self._snapshot  # in another thread it may be replaced
-        place = snapshot.places([document_id]).get(document_id)
-        if place is None:
+        address = snapshot.addresses([document_id]).get(document_id)
+        if address is None:
             raise InvalidInputError(f"no document {document_id!r} in the index.")
-        return snapshot, place
+        return snapshot, address

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_present
 from pocket_colbert.storage.filters import parse_filter
 from pocket_colbert.storage.segment import Segment
+from pocket_colbert.storage.selection import Selection
 from pocket_colbert.types import Document, Passage
 
-Place = tuple[int, int]
+Address = tuple[int, int]
 """Number of a segment, and position of a document in it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The segments of an index, which never change: a search works on what it found at first.
+    """The segments of an index, which never change: a search works on the one that it began with.
 
     Attributes:
         segments: The segments, oldest first.
@@ -37,22 +37,22 @@ class Snapshot:
         for segment in self.segments:
             yield from segment
 
-    def places(self, document_ids: Sequence[str]) -> dict[str, Place]:
-        """Return the places of those ids whose documents are here."""
-        found = {}
+    def addresses(self, document_ids: Sequence[str]) -> dict[str, Address]:
+        """Return the addresses of those ids whose documents are here."""
+        addresses = {}
         for number, segment in enumerate(self.segments):
             for document_id, position in segment.documents.find(document_ids).items():
-                if segment.alive is None or segment.alive[position]:
-                    found[document_id] = number, position
-        return found
+                if segment.alive[position]:
+                    addresses[document_id] = number, position
+        return addresses
 
-    def document(self, place: Place) -> Document:
-        """Return the document at a place."""
-        return self.segments[place[0]].documents.get([place[1]])[place[1]]
+    def document(self, address: Address) -> Document:
+        """Return the document at an address."""
+        return self.segments[address[0]].documents.get([address[1]])[address[1]]
 
-    def passages(self, place: Place, start: int | None = None) -> list[Passage]:
-        """Return the passages of the document at a place, see `IndexReader.passages`."""
-        return _passages(self.segments[place[0]], place[1], self.document(place), start)
+    def passages(self, address: Address, start: int | None = None) -> list[Passage]:
+        """Return the passages of the document at an address, see `IndexReader.passages`."""
+        return _passages(self.segments[address[0]], address[1], self.document(address), start)
 
     def encoded(self) -> Iterator[tuple[Document, list[Passage]]]:
         """Iterate over documents and their passages, in the order in which they were added."""
@@ -63,48 +63,47 @@ class Snapshot:
     def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
         """Return the number of passages of those ids whose documents are here."""
         return {
-            document_id: len(self.segments[segment].passages_of(np.array([position])))
-            for document_id, (segment, position) in self.places(document_ids).items()
+            document_id: int(np.diff(self.segments[segment].passages.bounds(position))[0])
+            for document_id, (segment, position) in self.addresses(document_ids).items()
         }
 
     def allowed(
         self, where: Mapping[str, Any] | None, subset: Sequence[str] | None
-    ) -> list[NDArray[np.bool_] | None]:
-        """Say which documents may be found.
+    ) -> list[Selection]:
+        """Say which documents a search may return.
 
         Args:
             where: See `filters.parse_filter`.
             subset: Ids, all of which must be here.
 
         Returns:
-            (num_documents,) bool a segment, None for all its documents.
+            The documents of each segment.
 
         Raises:
-            InvalidInputError: `where` is no filter, or an id is not here.
+            InvalidInputError: `where` is no filter.
+            DocumentNotFoundError: An id is not here.
         """
-        allowed: list[NDArray[np.bool_] | None] = [None] * len(self.segments)
+        allowed = [segment.alive for segment in self.segments]
         if subset is not None:
-            places = self.places(subset)
-            check_present(subset, places, "index")
+            addresses = self.addresses(subset)
+            check_present(subset, addresses, "index")
             for number, segment in enumerate(self.segments):
-                mask = np.zeros(segment.num_documents, dtype=bool)
-                mask[[position for n, position in places.values() if n == number]] = True
-                allowed[number] = mask
+                chosen = [position for n, position in addresses.values() if n == number]
+                allowed[number] = Selection.of(segment.num_documents, chosen)
         if where is not None:
             condition = parse_filter(where)
             for number, segment in enumerate(self.segments):
                 mask = condition.mask(segment.num_documents, segment.documents.matching)
-                before = allowed[number]
-                allowed[number] = mask if before is None else before & mask
+                allowed[number] &= Selection(segment.num_documents, mask)
         return allowed
 
 
 def _passages(
     segment: Segment, position: int, document: Document, start: int | None = None
 ) -> list[Passage]:
-    numbers = segment.passages_of(np.array([position]))
+    numbers = range(*segment.passages.bounds(position))
     return [
-        Passage(first, end, segment.rows.decode(int(number)))
+        Passage(first, end, segment.rows.decode(number))
         for number, (first, end) in zip(
             numbers, segment.spans(position, document.text), strict=True
         )

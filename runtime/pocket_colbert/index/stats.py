@@ -62,7 +62,7 @@ def describe(config: IndexConfig, segments: Sequence[Segment], pending: WriteBuf
         tokens += segment.rows.num_tokens
         documents += len(segment)
         deleted += segment.num_documents - len(segment)
-        passages += len(segment.rows.lengths)
+        passages += len(segment.passages)
         held = segment.rows.nbytes
         if segment.entry is None:
             sizes["vectors"] += held["codes"] + held["scales"]

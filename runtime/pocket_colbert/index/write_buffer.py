@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pocket_colbert.checks import check_ids, checked_document
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.storage.document_store import StoredDocument
+from pocket_colbert.storage.document_schema import StoredDocument
 from pocket_colbert.storage.token_vectors import EncodedPassage, TokenVectors
 from pocket_colbert.types import Document, Passage, Span
 from pocket_colbert.vectors.codec import BITS, Codec, check_tokens

@@ -144,21 +144,21 @@ class _Run:
 
     def take(self, batch: Sequence[Document]) -> None:
         """Start to encode what is new or has changed; meanwhile store what `take` took before."""
-        places = self._before.places([document.document_id for document in batch])
+        addresses = self._before.addresses([document.document_id for document in batch])
         new: list[Document] = []
         for document in batch:
-            place = places.get(document.document_id)
-            if place is None:
+            address = addresses.get(document.document_id)
+            if address is None:
                 self._check_new(document, new)
                 self.added += 1
                 new.append(document)
                 continue
-            known = self._before.document(place)
-            if self._seen[place[0]][place[1]]:
+            known = self._before.document(address)
+            if self._seen[address[0]][address[1]]:
                 raise _same_id(document, known)
             if known.source not in (document.source, None):
                 raise _of_another_source(document, known, self._index.folder)
-            self._seen[place[0]][place[1]] = True
+            self._seen[address[0]][address[1]] = True
             if known == document and same_json(known.metadata, document.metadata):
                 self.unchanged += 1
             else:
@@ -205,20 +205,20 @@ class _Run:
         """Delete what was there from these sources and did not come up."""
         deleted = 0
         for number, segment in enumerate(self._before.segments):
-            missing = ~self._seen[number]
-            if segment.alive is not None:
-                missing &= segment.alive
             for source in sources:
                 positions = segment.documents.from_source(source)
-                gone = segment.documents.get(positions[missing[positions]].tolist())
+                missing = segment.alive[positions] & ~self._seen[number][positions]
+                gone = segment.documents.get(positions[missing].tolist())
                 deleted += self._index.delete(self._still_of(source, gone.values()))
         return deleted
 
     def _still_of(self, source: str, documents: Iterable[Document]) -> list[str]:
         """Leave out ids under which another thread has put a document of its own meanwhile."""
         now = self._index.snapshot
-        places = now.places([item.document_id for item in documents])
-        return [name for name, place in places.items() if now.document(place).source == source]
+        addresses = now.addresses([item.document_id for item in documents])
+        return [
+            name for name, address in addresses.items() if now.document(address).source == source
+        ]
 
 
 def _same_id(document: Document, other: Document) -> CorpusError:

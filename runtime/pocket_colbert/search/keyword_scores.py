@@ -1,4 +1,4 @@
-"""BM25 over all segments of an index, and its fusion with MaxSim."""
+"""BM25 over all segments of an index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LEAST = 1e-6
 
 
 def words(text: str, trigrams: bool) -> list[str]:
-    """List the different words of a query; their endings and accents are SQLite's affair.
+    """List the different words of a query; SQLite handles endings and accents.
 
     Combining marks, as of decomposed accents and Indic vowels, belong to the word they are in.
 
@@ -23,10 +23,10 @@ def words(text: str, trigrams: bool) -> list[str]:
         text: The query.
         trigrams: Whether any three characters of a word are one of their own.
     """
-    found = "".join(char if _in_word(char) else " " for char in text).split()
+    terms = "".join(char if _in_word(char) else " " for char in text).split()
     if trigrams:
-        found = [word[n : n + 3] for word in found for n in range(len(word) - 2)]
-    return list({word.lower(): word for word in found}.values())
+        terms = [term[n : n + 3] for term in terms for n in range(len(term) - 2)]
+    return list({term.lower(): term for term in terms}.values())
 
 
 def bm25(segments: Sequence[Segment], query: str) -> list[NDArray[np.float32]]:
@@ -45,24 +45,24 @@ def bm25(segments: Sequence[Segment], query: str) -> list[NDArray[np.float32]]:
     Returns:
         (num_documents,) float32 each: the score of the best passage, 0 without any of the words.
     """
-    totals = [len(segment.rows.lengths) for segment in segments]
+    totals = [len(segment.passages) for segment in segments]
     weighed = []
-    trigrams = bool(segments) and segments[0].documents.has_trigrams()
+    trigrams = bool(segments) and segments[0].documents.keywords.has_trigrams()
     for word in words(query, trigrams):
-        counts = [segment.documents.keyword_count(word) for segment in segments]
+        counts = [segment.documents.keywords.count(word) for segment in segments]
         if sum(counts):
             weighed.append((word, counts, _rarity(sum(counts), sum(totals))))
     if any(rarity > _LEAST for _, _, rarity in weighed):
         weighed = [item for item in weighed if item[2] > _LEAST]
-    found = []
+    by_segment = []
     for number, segment in enumerate(segments):
         scores = np.zeros(totals[number], dtype=np.float64)
         for word, counts, rarity in weighed:
             if counts[number]:
-                passages, gains = segment.documents.keyword_scores(word)
+                passages, gains = segment.documents.keywords.scores(word)
                 scores[passages] += gains * (rarity / _rarity(counts[number], totals[number]))
-        found.append(segment.by_document(None, scores.astype(np.float32))[1])
-    return found
+        by_segment.append(segment.passages.best_of_all(scores.astype(np.float32)))
+    return by_segment
 
 
 def _in_word(char: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,33 +16,32 @@ from pocket_colbert.config import SearchParameters
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.search.fusion import fuse
 from pocket_colbert.search.keyword_scores import bm25
+from pocket_colbert.search.segment_search import Scored, SegmentSearch
 from pocket_colbert.storage.segment import Segment
+from pocket_colbert.storage.selection import Selection
 from pocket_colbert.types import Hit, PassageHit
 from pocket_colbert.vectors.codec import QueryCodes, check_embedding
 from pocket_colbert.vectors.query_tokens import merge_duplicate_query_tokens
 from pocket_colbert.vectors.top_k import top_k
 
-Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""Documents of a segment and their scores."""
-
 
 @dataclass(frozen=True, eq=False)
 class Searcher:
-    """What is asked of all segments.
+    """Searches the segments of an index as one.
 
     Attributes:
         segments: The segments, oldest first.
+        allowed: The documents of each that may be returned.
         k: How many documents at most.
         parameters: How to search.
-        allowed: (num_documents,) bool a segment, which documents may be found; None for all.
         exact: Whether every allowed document is scored, whatever the parameters say.
         threads: Threads that one search may use.
     """
 
     segments: Sequence[Segment]
+    allowed: Sequence[Selection]
     k: int
     parameters: SearchParameters
-    allowed: Sequence[NDArray[np.bool_] | None]
     exact: bool
     threads: int
 
@@ -57,17 +57,21 @@ class Searcher:
         """
         codes = list(self._codes(query)) if len(query) else []
         if self.parameters.hybrid != "off":
-            found = self._with_keywords(codes, text or "", executor)
+            scored = self._with_keywords(codes, text or "", executor)
         else:
             # An approximate search may have missed a document's best passage.
-            found = [
-                self._rescored(n, codes, *part)
-                for n, part in enumerate(self._by_maxsim(codes, self.k, executor))
+            scored = [
+                self._rescored(number, codes, *part)
+                for number, part in enumerate(self._by_maxsim(codes, self.k, executor))
             ]
-        places = [(number, int(p)) for number, (hits, _) in enumerate(found) for p in hits]
-        scores = np.concatenate([np.empty(0, np.float32), *(scores for _, scores in found)])
+        addresses = [
+            (number, int(position))
+            for number, (documents, _) in enumerate(scored)
+            for position in documents
+        ]
+        scores = np.concatenate([np.empty(0, np.float32), *(scores for _, scores in scored)])
         order = top_k(scores, self.k)
-        return self._hits([places[n] for n in order], scores[order], codes)
+        return self._hits([addresses[n] for n in order], scores[order], codes)
 
     def _codes(self, query: NDArray[np.float32]) -> Iterator[QueryCodes]:
         weights = None
@@ -80,32 +84,31 @@ class Searcher:
                 codes = codec.encode_query(query, weights)
             yield codes
 
+    @cached_property
+    def _searches(self) -> list[SegmentSearch]:
+        """What scores a few documents: on the thread that asks."""
+        return [
+            SegmentSearch(segment, allowed, self.parameters)
+            for segment, allowed in zip(self.segments, self.allowed, strict=True)
+        ]
+
     def _by_maxsim(
         self, codes: Sequence[QueryCodes], k: int, executor: Executor | None
     ) -> list[Scored]:
         """Return the best documents of each segment, none for a query without tokens."""
-        found: list[Scored] = []
         if not codes:
-            return found
-        for segment, query, allowed in zip(self.segments, codes, self.allowed, strict=True):
-            if self.exact:
-                part = segment.exact(
-                    query, k, allowed=allowed, executor=executor, threads=self.threads
-                )
-            else:
-                part = segment.search(
-                    query, k, parameters=self.parameters, allowed=allowed, executor=executor,
-                    threads=self.threads,
-                )  # fmt: skip
-            found.append(part)
-        return found
+            return []
+        scored = []
+        for search, query in zip(self._searches, codes, strict=True):
+            whole = replace(search, executor=executor, threads=self.threads)
+            scored.append(whole.exact(query, k) if self.exact else whole.best(query, k))
+        return scored
 
     def _rescored(
         self, number: int, codes: Sequence[QueryCodes], documents: NDArray[np.int64],
         scores: NDArray[np.float32],
     ) -> Scored:  # fmt: skip
-        segment = self.segments[number]
-        if segment.first_passages is None or not len(documents):
+        if self.segments[number].passages.one_each or not len(documents):
             return documents, scores
         documents = np.sort(documents)
         return documents, self._maxsim_of(number, codes, documents)
@@ -116,18 +119,15 @@ class Searcher:
         """Score some documents (ascending) of a segment exactly; -inf without query tokens."""
         if not codes or not len(documents):
             return np.full(len(documents), -np.inf, np.float32)
-        segment = self.segments[number]
-        return segment.by_document(*segment.scores_of(codes[number], documents))[1]
+        return self._searches[number].maxsim(codes[number], documents)
 
     def _with_keywords(
         self, codes: Sequence[QueryCodes], text: str, executor: Executor | None
     ) -> list[Scored]:
-        by_words: list[NDArray[np.float32]] = []
-        for segment, allowed, scores in zip(
-            self.segments, self.allowed, bm25(self.segments, text), strict=True
-        ):
-            mask = segment.living(allowed)
-            by_words.append(scores if mask is None else np.where(mask, scores, np.float32(0)))
+        by_words = [
+            allowed.scores(scores, otherwise=0)
+            for allowed, scores in zip(self.allowed, bm25(self.segments, text), strict=True)
+        ]
         with_words = [
             (np.arange(len(scores)), np.where(scores > 0, scores, np.float32(-np.inf)))
             for scores in by_words
@@ -158,20 +158,20 @@ class Searcher:
 
     def _hits(
         self,
-        places: Sequence[tuple[int, int]],
+        addresses: Sequence[tuple[int, int]],
         scores: NDArray[np.float32],
         codes: Sequence[QueryCodes],
     ) -> list[Hit]:
-        known = dict(zip(places, scores.tolist(), strict=True))
+        known = dict(zip(addresses, scores.tolist(), strict=True))
         hits = {}
-        for number in {segment for segment, _ in places}:
+        for number in {segment for segment, _ in addresses}:
             segment = self.segments[number]
-            positions = sorted(position for n, position in places if n == number)
+            positions = sorted(position for n, position in addresses if n == number)
             documents = segment.documents.get(positions)
-            if segment.first_passages is None and self.parameters.hybrid == "off":
+            if segment.passages.one_each and self.parameters.hybrid == "off":
                 scored = [np.array([known[number, p]], np.float32) for p in positions]
             elif codes:
-                scored = segment.scores_by_document(codes[number], np.array(positions))
+                scored = self._searches[number].passage_scores(codes[number], np.array(positions))
             else:
                 scored = [np.empty(0, np.float32) for _ in positions]
             for position, each in zip(positions, scored, strict=True):
@@ -186,20 +186,20 @@ class Searcher:
                     document.metadata,
                     tuple(PassageHit(spans[n][0], spans[n][1], float(each[n])) for n in best),
                 )
-        return [hits[place] for place in places]
+        return [hits[address] for address in addresses]
 
 
-def _best(found: Sequence[Scored], k: int, segments: Sequence[object]) -> list[NDArray[np.int64]]:
+def _best(scored: Sequence[Scored], k: int, segments: Sequence[object]) -> list[NDArray[np.int64]]:
     """Return the documents, a segment each, that are among the best k of all segments."""
-    if not found:
+    if not scored:
         return [np.empty(0, np.int64) for _ in segments]
-    scores = np.concatenate([scores for _, scores in found])
+    scores = np.concatenate([scores for _, scores in scored])
     chosen = np.zeros(len(scores), dtype=bool)
     chosen[top_k(scores, k)] = True
-    ends = np.cumsum([len(scores) for _, scores in found])
+    ends = np.cumsum([len(scores) for _, scores in scored])
     return [
         documents[part]
-        for (documents, _), part in zip(found, np.split(chosen, ends[:-1]), strict=True)
+        for (documents, _), part in zip(scored, np.split(chosen, ends[:-1]), strict=True)
     ]
 
 

@@ -137,8 +137,8 @@ class IndexSource(Source):
     def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
         """See `Source.documents`."""
         snapshot = self._index.snapshot
-        places = snapshot.places(document_ids)
-        return {document_id: snapshot.document(place) for document_id, place in places.items()}
+        addresses = snapshot.addresses(document_ids)
+        return {name: snapshot.document(address) for name, address in addresses.items()}
 
     def _describe(self, snapshot: Snapshot) -> IndexInfo:
         config = self._index.config

@@ -126,8 +126,58 @@ def make_folder(folder: Path) -> None:
         sync_folder(path.parent)
 
 
-def replace(source: Path, target: Path) -> None:
-    """Give a file or folder another name in one step, in place of what has that name."""
+@contextlib.contextmanager
+def atomic_file(path: Path, *, through: Path | None = None) -> Iterator[Path]:
+    """Write a file as a whole, in place of what is at its path, or not at all.
+
+    Args:
+        path: The file.
+        through: Where it is written first, on the same disk; by default a new name beside it.
+
+    Yields:
+        The path to write to, at which nothing is. When the block ends without an error, what is
+        there is put on disk and then renamed.
+    """
+    work = through or _beside(path)
+    remove(work)  # of a process that was killed
+    try:
+        yield work
+        with work.open("r+b") as stream:
+            synchronise(stream.fileno(), work)
+        move(work, path)
+    except BaseException:
+        remove(work)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Write a folder as a whole, where nothing or an empty folder is, or not at all.
+
+    Args:
+        path: The folder.
+
+    Yields:
+        The path of a folder to make and fill. When the block ends without an error it is renamed;
+        its files are to be on disk and closed by then.
+    """
+    work = _beside(path)
+    try:
+        yield work
+        if path.exists():
+            path.rmdir()
+        move(work, path)
+    except BaseException:
+        remove(work)
+        raise
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".new-{os.urandom(4).hex()}-{path.name}")
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder in one step, durably; a file replaces what has the new name."""
     for attempt in range(_ATTEMPTS):
         try:
             os.replace(source, target)

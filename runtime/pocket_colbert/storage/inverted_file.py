@@ -1,21 +1,26 @@
-"""Which documents are worth an exact MaxSim: an inverted file over centroids of token vectors.
+"""Which passages are worth an exact MaxSim: an inverted file over centroids of token vectors.
 
-Token vectors are clustered; a list for each centroid names the documents that have a token
+Token vectors are clustered; a list for each centroid names the passages that have a token
 vector there. A query looks into the lists of the centroids nearest to its tokens and estimates
-each document's MaxSim from the centroids alone (PLAID, Santhanam et al. 2022, arXiv 2205.09707,
+each passage's MaxSim from the centroids alone (PLAID, Santhanam et al. 2022, arXiv 2205.09707,
 section 4; WARP, Scheerer et al. 2025, arXiv 2501.17788). Per token vector it takes about a byte.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.storage.clustering import CentroidGraph
-from pocket_colbert.storage.mapped_arrays import forget
+from pocket_colbert.storage.files import FileEntry, write_file
+from pocket_colbert.storage.manifest import INVERTED_FILES
+from pocket_colbert.storage.mapped_arrays import forget, map_array, map_bytes, read_array
+from pocket_colbert.storage.selection import Selection
 from pocket_colbert.vectors.codec import Codec, QueryCodes, quantize_rows_int8
 from pocket_colbert.vectors.maxsim_codes import MakeKernel
 from pocket_colbert.vectors.query_tokens import informative_query_tokens
@@ -33,56 +38,57 @@ _BLOCK = 32
 _PROBES = 8, 64
 """Centroids that a query token looks up at least and at most."""
 _DENSE = 1 << 20
-"""Estimates of all documents are held side by side up to this many; beyond, only of those that a
+"""Estimates of all passages are held side by side up to this many; beyond, only of those that a
 list names."""
 
 
 @dataclass(frozen=True, eq=False)
 class InvertedFile:
-    """Centroids and the documents near each.
+    """Centroids and the passages near each.
 
     Attributes:
         centroids: (num_centroids, dim) uint8; minus 128 and times its scale a row is the
             difference of a centroid from what all token vectors share, rotated.
         scales: (num_centroids,) float32.
         offsets: (num_centroids + 1,) int64, where each centroid's list starts.
-        documents: (total,) uint16 or uint32, the lists end to end, each ascending.
+        passages: (total,) uint16 or uint32, the lists end to end, each ascending.
     """
 
     centroids: NDArray[np.uint8]
     scales: NDArray[np.float32]
     offsets: NDArray[np.int64]
-    documents: NDArray[Any]
+    passages: NDArray[Any]
 
     def candidates(
         self,
         query: QueryCodes,
-        num_documents: int,
+        allowed: Selection,
         *,
         lookups: int,
         limit: int,
         kernel: MakeKernel,
         query_tokens: int | None = None,
-        allowed: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.int64]:
-        """Find the documents whose MaxSim is estimated the highest.
+        """Find the passages whose MaxSim is estimated the highest.
 
-        A document that is in no list of a query token gets the score of that token's next
+        A passage that is in no list of a query token gets the score of that token's next
         centroid: no list below it was looked into, so no more is possible (missing similarity
         imputation: XTR, Lee et al. 2023, arXiv 2304.01982, section 4.2).
 
         Args:
             query: The query.
-            num_documents: Documents of the segment.
+            allowed: Which of the segment's passages may be returned.
             lookups: Centroids whose lists are looked into, shared out among the query tokens.
-            limit: How many documents to return at most.
+            limit: How many passages to return at most.
             kernel: See `maxsim.MakeKernel`.
             query_tokens: How many query tokens to look up, those whose best centroids stand out
                 the most; all by default.
-            allowed: (num_documents,) bool, which documents may be returned; all by default.
 
         Returns:
-            Document numbers, ascending.
+            Passages, ascending.
+
+        Raises:
+            IndexFormatError: A list names a passage that is not there.
         """
         scores = kernel(query.codes, CENTROID_ZERO_POINT)(self.centroids, self.scales)
         scales = query.scales
@@ -92,31 +98,36 @@ class InvertedFile:
         probes = min(max(lookups // len(scores), _PROBES[0]), _PROBES[1])
         nearest, values = _largest(scores, min(probes, scores.shape[1] - 1) + 1)
         gains = (values - values[:, -1:]) * scales[:, None]
-        # The worst probe first: of several values for the same place the last one stays.
+        # The worst probe first: of several values for one estimate the last one stays.
         lists, gains = nearest[:, -2::-1].T.ravel(), gains[:, -2::-1].T.ravel()
         sizes = self.offsets[lists + 1] - self.offsets[lists]
-        documents = np.take(self.documents, rows_of(lists, self.offsets)).astype(np.int64)
-        width, found = num_documents, None
-        if len(scores) * num_documents > _DENSE:
-            touched = np.zeros(num_documents, dtype=bool)
-            touched[documents] = True
-            found = np.flatnonzero(touched)
-            column = np.zeros(num_documents, dtype=np.int64)
-            column[found] = np.arange(len(found))
-            documents, width = column[documents], len(found)
-        elif len(documents) and documents.max() >= num_documents:
-            raise IndexError(f"a list names document {documents.max()} of {num_documents}")
+        passages = np.take(self.passages, rows_of(lists, self.offsets)).astype(np.int64)
+        if len(passages) and passages.max() >= allowed.size:
+            # Met only here: checksums of large files are not always verified.
+            raise IndexFormatError(
+                "an inverted file is damaged: a list names passage "
+                f"{passages.max()} of {allowed.size}."
+            )
+        width, named = allowed.size, None
+        if len(scores) * width > _DENSE:
+            touched = np.zeros(width, dtype=bool)
+            touched[passages] = True
+            named = np.flatnonzero(touched)
+            column = np.zeros(width, dtype=np.int64)
+            column[named] = np.arange(len(named))
+            passages, width = column[passages], len(named)
         rows = np.tile(np.arange(len(scores)) * width, len(lists) // len(scores))
         best = scratch("estimates", len(scores) * width, np.float32)
         best.fill(0)
-        best[np.repeat(rows, sizes) + documents] = np.repeat(gains, sizes)
+        best[np.repeat(rows, sizes) + passages] = np.repeat(gains, sizes)
         estimates = best.reshape(len(scores), width).sum(axis=0)
         # What no list names, or only ones at the level of the imputed score, gains nothing.
         estimates[estimates <= 0] = -np.inf
-        if allowed is not None:
-            estimates[~(allowed if found is None else allowed[found])] = -np.inf
+        if allowed.mask is not None:
+            mask = allowed.mask if named is None else allowed.mask[named]
+            estimates[~mask] = -np.inf
         chosen = np.sort(top_k(estimates, limit))
-        return chosen if found is None else found[chosen]
+        return chosen if named is None else named[chosen]
 
 
 def build(
@@ -127,13 +138,13 @@ def build(
     *,
     threads: int,
 ) -> InvertedFile:
-    """Cluster the token vectors of a segment and list documents by centroid.
+    """Cluster the token vectors of a segment and list passages by centroid.
 
     Args:
         codec: What the rows were written with.
         rows: (total_rows, dim) uint8; may be memory-mapped, and is read in pieces.
         scales: (total_rows, planes) float16.
-        offsets: (num_documents + 1,) int64, the first row of each document.
+        offsets: (num_passages + 1,) int64, the first row of each passage.
         threads: Threads.
 
     Returns:
@@ -143,41 +154,72 @@ def build(
     number = num_centroids(tokens)
     centroids, centroid_scales = _cluster(codec, rows, scales, number, threads)
     graph = CentroidGraph((centroids - np.uint8(CENTROID_ZERO_POINT)).view(np.int8))
-    num_documents = len(offsets) - 1
-    owners = np.repeat(np.arange(num_documents), np.diff(offsets))
+    num_passages = len(offsets) - 1
+    owners = np.repeat(np.arange(num_passages), np.diff(offsets))
     pieces = []
     step = max(_CHUNK // codec.planes, 1)
     for start in range(0, len(rows), step):
         levels = codec.levels(rows[start : start + step])
-        places = graph.nearest(levels, threads) * num_documents
-        places += np.tile(owners[start : start + step], codec.planes)
-        pieces.append(np.unique(places))
+        pairs = graph.nearest(levels, threads) * num_passages
+        pairs += np.tile(owners[start : start + step], codec.planes)
+        pieces.append(np.unique(pairs))
         forget(rows)
-    places = np.concatenate(pieces)
+    pairs = np.concatenate(pieces)
     pieces.clear()
-    places.sort()
-    places = places[np.append(True, places[1:] != places[:-1])]
-    counts = np.bincount(places // num_documents, minlength=number)
+    pairs.sort()
+    pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])]
+    counts = np.bincount(pairs // num_passages, minlength=number)
     return InvertedFile(
         centroids,
         centroid_scales,
         np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
-        (places % num_documents).astype(list_dtype(num_documents)),
+        (pairs % num_passages).astype(list_dtype(num_passages)),
     )
+
+
+def write_files(folder: Path, inverted: InvertedFile) -> dict[str, FileEntry]:
+    """Write an inverted file into the folder of a segment."""
+    contents = (
+        inverted.centroids,
+        inverted.scales.astype("<f4"),
+        np.diff(inverted.offsets).astype("<i4"),
+        inverted.passages,
+    )
+    return {
+        name: write_file(folder / name, content)
+        for name, content in zip(INVERTED_FILES, contents, strict=True)
+    }
+
+
+def open_files(folder: Path, dim: int, num_passages: int) -> InvertedFile:
+    """Map the inverted file of a segment.
+
+    Raises:
+        IndexFormatError: The files do not fit each other.
+    """
+    centroids, scales_path, lengths_path, lists_path = (folder / name for name in INVERTED_FILES)
+    number = scales_path.stat().st_size // 4
+    scales = read_array(scales_path, "<f4", number)
+    lengths = read_array(lengths_path, "<i4", number)
+    if not number or number % 32 or not np.isfinite(scales).all() or (lengths < 0).any():
+        raise IndexFormatError(f"{folder} is damaged: its inverted file makes no sense.")
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    passages = map_array(lists_path, list_dtype(num_passages), int(offsets[-1]))
+    return InvertedFile(map_bytes(centroids, number, dim), scales, offsets, passages)
 
 
 def num_centroids(tokens: int) -> int:
     """Return how many centroids that many token vectors get, a power of two from 32 on.
 
     About 8 times the square root: PLAID takes 16 times; half of it finds as much when some more
-    documents are scored exactly, and clusters in half the time.
+    passages are scored exactly, and clusters in half the time.
     """
     return int(max(2 ** round(np.log2(max(8 * np.sqrt(tokens), 1))), _BLOCK))
 
 
-def list_dtype(num_documents: int) -> np.dtype[Any]:
-    """Return the smallest of uint16 and uint32 that can number the documents."""
-    return np.dtype("<u2") if num_documents <= 1 << 16 else np.dtype("<u4")
+def list_dtype(num_passages: int) -> np.dtype[Any]:
+    """Return the smallest of uint16 and uint32 that can number the passages."""
+    return np.dtype("<u2") if num_passages <= 1 << 16 else np.dtype("<u4")
 
 
 def _cluster(

@@ -31,7 +31,7 @@ from typing import Any
 
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexFormatError, IndexNotFoundError, InvalidInputError
-from pocket_colbert.storage.files import FileEntry, remove, replace, write_file
+from pocket_colbert.storage.files import FileEntry, atomic_file
 
 FORMAT = "pocket-colbert-index"
 VERSION = 1
@@ -129,10 +129,8 @@ class Manifest:
             "segments": [asdict(segment) for segment in self.segments],
         }
         content = json.dumps(body | {"checksum": _checksum(body)}, indent=1) + "\n"
-        temporary = new_manifest(folder)
-        remove(temporary)
-        write_file(temporary, content.encode("utf-8"))
-        replace(temporary, folder / MANIFEST_FILE)
+        with atomic_file(folder / MANIFEST_FILE, through=new_manifest(folder)) as path:
+            path.write_bytes(content.encode("utf-8"))
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
@@ -179,7 +177,7 @@ class Manifest:
 
 
 def new_manifest(folder: Path) -> Path:
-    """Return where a manifest is written before it takes its place."""
+    """Return where a manifest is written before it is renamed."""
     return folder / (MANIFEST_FILE + ".new")
 
 

@@ -122,15 +122,26 @@ class TokenVectors:
     def score(
         self,
         query: QueryCodes,
+        passages: NDArray[np.int64],
+        executor: Executor | None = None,
+        threads: int = 1,
+    ) -> NDArray[np.float32]:
+        """Return the exact MaxSim of some passages, (len(passages),) float32."""
+        return self._maxsim(query, passages, executor, threads)
+
+    def score_all(
+        self, query: QueryCodes, executor: Executor | None = None, threads: int = 1
+    ) -> NDArray[np.float32]:
+        """Return the exact MaxSim of all passages, (num_passages,) float32."""
+        return self._maxsim(query, None, executor, threads)
+
+    def _maxsim(
+        self,
+        query: QueryCodes,
         passages: NDArray[np.int64] | None,
         executor: Executor | None,
         threads: int,
     ) -> NDArray[np.float32]:
-        """Score passages exactly: those numbered, or all.
-
-        Returns:
-            (len(passages),) or (num_passages,) float32.
-        """
         return maxsim_codes(
             query,
             self.codec,
@@ -154,12 +165,12 @@ class TokenVectors:
 
     @staticmethod
     def write(
-        place: Path, codec: Codec, parts: Iterable[TokenVectors]
+        folder: Path, codec: Codec, parts: Iterable[TokenVectors]
     ) -> tuple[int, dict[str, FileEntry]]:
         """Write files to a new folder.
 
         Args:
-            place: The folder.
+            folder: The folder.
             codec: What all parts were written with.
             parts: Written one after the other.
 
@@ -168,9 +179,9 @@ class TokenVectors:
         """
         tokens = 0
         with (
-            FileWriter(place / CODES_FILE) as codes,
-            FileWriter(place / "scales.f16") as scales,
-            FileWriter(place / "lengths.i32") as lengths,
+            FileWriter(folder / CODES_FILE) as codes,
+            FileWriter(folder / "scales.f16") as scales,
+            FileWriter(folder / "lengths.i32") as lengths,
         ):
             for part in parts:
                 tokens += part.num_tokens
@@ -185,15 +196,15 @@ class TokenVectors:
         # Nine digits tell all float32 apart.
         mean = [float(f"{value:.9g}") for value in codec.mean]
         description = json.dumps({"bits": codec.bits, "mean": mean}) + "\n"
-        files["codec.json"] = write_file(place / "codec.json", description.encode())
+        files["codec.json"] = write_file(folder / "codec.json", description.encode())
         return tokens, files
 
     @classmethod
-    def open(cls, place: Path, dim: int, bits: int, passages: int, tokens: int) -> TokenVectors:
+    def open(cls, folder: Path, dim: int, bits: int, passages: int, tokens: int) -> TokenVectors:
         """Map the files of a folder.
 
         Args:
-            place: The folder.
+            folder: The folder.
             dim: Width of a token vector.
             bits: Bits that the index's settings say.
             passages: How many passages there must be.
@@ -202,16 +213,16 @@ class TokenVectors:
         Raises:
             IndexFormatError: The files do not fit that or each other.
         """
-        codec = _read_codec(place / "codec.json", dim, bits)
-        lengths = read_array(place / "lengths.i32", "<i4", passages)
+        codec = _read_codec(folder / "codec.json", dim, bits)
+        lengths = read_array(folder / "lengths.i32", "<i4", passages)
         if (lengths < 0).any() or lengths.sum(dtype=np.int64) != tokens:
-            raise IndexFormatError(f"{place / 'lengths.i32'} is damaged: they do not add up.")
+            raise IndexFormatError(f"{folder / 'lengths.i32'} is damaged: they do not add up.")
         offsets = row_offsets(lengths, codec.planes)
         rows = int(offsets[-1])
-        scales = map_array(place / "scales.f16", np.dtype("<f2"), rows * codec.planes)
+        scales = map_array(folder / "scales.f16", np.dtype("<f2"), rows * codec.planes)
         return cls(
             codec,
-            map_bytes(place / CODES_FILE, rows, dim),
+            map_bytes(folder / CODES_FILE, rows, dim),
             scales.reshape(rows, codec.planes),
             lengths,
             offsets,
