@@ -10,9 +10,7 @@ unless `ORT_DISABLE_TELEMETRY` is set already ("0" leaves it on).
 from __future__ import annotations
 
 import os
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -174,18 +172,3 @@ if not TYPE_CHECKING:  # to type checkers it would say that any name exists
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keeps `maxsim` the function.
-
-    When the module of that name is imported, the import system puts it in the function's place.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "maxsim" and isinstance(value, ModuleType):
-            value = value.maxsim
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

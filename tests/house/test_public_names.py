@@ -33,12 +33,26 @@ def test_exported_members() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    ["", "import pocket_colbert.vectors.maxsim_codes", "from pocket_colbert import Retriever"],
+    [
+        "",
+        "import pocket_colbert.vectors.maxsim_codes",
+        "from pocket_colbert import Retriever",
+        "import pocket_colbert.maxsim",
+        "import pocket_colbert.maxsim as m; assert m.maxsim_pairwise(q, [d]) == m(q, d) == 1",
+        "from pocket_colbert.maxsim import maxsim_pairwise as p; assert p(q, [d]) == 1",
+        "import importlib as i; i.import_module('pocket_colbert.maxsim').maxsim_pairwise(q, [d])",
+    ],
 )
-def test_maxsim_is_a_function_whatever_is_imported_first(other: str) -> None:
-    name = "from pocket_colbert import maxsim\nassert callable(maxsim)"
-    for script in (f"{other}\n{name}", f"{name}\n{other}\nassert callable(maxsim)"):
-        subprocess.run([sys.executable, "-c", script], check=True)
+def test_maxsim_is_a_function_and_a_module(other: str) -> None:
+    """Whichever is imported first, neither takes the place of the other."""
+    arrays = "import numpy as np\nq = d = np.ones((1, 1), np.float32)"
+    function = (
+        "from pocket_colbert import maxsim, maxsim_pairwise\nimport pocket_colbert\n"
+        "assert callable(maxsim)\n"
+        "assert maxsim(q, d) == maxsim_pairwise(q, [d]) == pocket_colbert.maxsim(q, d) == 1"
+    )
+    for parts in ((arrays, other, function), (arrays, function, other, function)):
+        subprocess.run([sys.executable, "-c", "\n".join(parts)], check=True)
 
 
 def test_every_error_has_the_one_base_and_is_in_the_tree() -> None:
