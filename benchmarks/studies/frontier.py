@@ -26,8 +26,8 @@ from pocket_colbert.evaluation.tuning import (
     Judge,
     Measured,
     most_frequent,
-    prune,
 )
+from pocket_colbert.vectors.pruning import apply_pruning
 
 QUERIES = 200
 
@@ -55,7 +55,8 @@ def measure(
     for label in labels:
         pruning = PRUNINGS.get(label) or Pruning(skiplist_ids=frequent)
         kept = [
-            [Passage(0, 0, prune(item, pruning, i))] for item, i in zip(documents, ids, strict=True)
+            [Passage(0, 0, apply_pruning(item, i, pruning))]
+            for item, i in zip(documents, ids, strict=True)
         ]
         for name in codes:
             item = judge.measure(name, label, pruning, kept, 2)

@@ -97,7 +97,24 @@ class Token:
     """
 
     label: str
-    span: tuple[int, int] | None
+    span: Span | None
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A query that is encoded once and used for searching, snippets and explanations.
+
+    `Encoder.query` makes it.
+
+    Attributes:
+        text: Its text.
+        embedding: (query_tokens, dim) float32, read-only.
+        tokens: What each row of the embedding stands for.
+    """
+
+    text: str
+    embedding: NDArray[np.float32]
+    tokens: tuple[Token, ...]
 
 
 Value = str | int | float

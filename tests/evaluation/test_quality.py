@@ -24,8 +24,7 @@ from pocket_colbert import (
     TruncationWarning,
     maxsim_pairwise,
 )
-from pocket_colbert.evaluation.tuning import prune
-from pocket_colbert.vectors.pruning import first_components
+from pocket_colbert.vectors.pruning import apply_pruning, first_components
 
 Vectors = list[NDArray[np.float32]]
 
@@ -83,7 +82,9 @@ def test_codes_and_pruning_keep_the_ranking(
     lost: float,
 ) -> None:
     queries, passages, token_ids = encoded
-    kept = [prune(item, pruning, ids) for item, ids in zip(passages, token_ids, strict=True)]
+    kept = [
+        apply_pruning(item, ids, pruning) for item, ids in zip(passages, token_ids, strict=True)
+    ]
     if pruning != Pruning():
         assert sum(map(len, kept)) < 0.7 * sum(map(len, passages))
     index = Index(encoder.dim, config=IndexConfig(dim=encoder.dim, codes=codes))
@@ -111,7 +112,7 @@ def test_dropping_by_importance_beats_dropping_at_random(
     for name in ("important", "random"):
         kept = []
         for item, ids in zip(passages, token_ids, strict=True):
-            chosen = prune(item, Pruning(keep=0.4), ids)
+            chosen = apply_pruning(item, ids, Pruning(keep=0.4))
             if name == "random":
                 chosen = item[np.sort(rng.permutation(len(item))[: len(chosen)])]
             kept.append(chosen)

@@ -26,10 +26,10 @@ from pocket_colbert.evaluation.tuning import (
     Tuning,
     _sample,
     frequent_ids,
-    prune,
     prune_passages,
     tune,
 )
+from pocket_colbert.vectors.pruning import apply_pruning
 from tests.support.cli import fails, run
 
 SUBJECTS = ("bread", "steel", "glaciers", "violins", "bees", "bridges", "vaccines", "tides")
@@ -165,7 +165,7 @@ def test_pruning_here_is_the_encoders(encoder: Encoder, pruning: Pruning) -> Non
     assert [len(item) for item in ids] == [len(item) for item in whole]
     pruned = encoder.encode_document(texts, pruning=pruning)
     for before, after, numbers in zip(whole, pruned, ids, strict=True):
-        assert (after == prune(before, pruning, numbers)).all()
+        assert (after == apply_pruning(before, numbers, pruning)).all()
     assert 0 < len(pruned[0]) < len(whole[0])
     np.testing.assert_allclose(np.linalg.norm(pruned[0], axis=1), 1, atol=1e-5)
 

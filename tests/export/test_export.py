@@ -121,7 +121,7 @@ def test_dense_encoders_get_a_projection(tmp_path: Path) -> None:
     full = export_model(source, tmp_path / "full", precision="fp32", fit_dim=32)
     texts = ["bees and honey", "the moon is far"]
     # All 32 dimensions are a rotation: products of token vectors stay what they were.
-    a, b = Encoder(full).encode_document(texts)
+    a, b = Encoder.load(full).encode_document(texts)
     c, d = encoder.encode_document(texts)
     assert np.corrcoef((a @ b.T).ravel(), (c @ d.T).ravel())[0, 1] > 0.7
     calibration = tmp_path / "few.txt"

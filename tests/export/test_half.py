@@ -64,9 +64,9 @@ def test_float16_is_near_float32(exports: tuple[str, ModelFiles, ModelFiles]) ->
     assert (files.card.precision, files.graph.name) == ("fp16", "model_fp16.onnx")
     assert files.graph.stat().st_size < whole.graph.stat().st_size
     assert files.card.fingerprint != whole.card.fingerprint
-    alone, batched = Encoder(files), Encoder(files, batch_size=64, batch_tokens=2000)
+    alone, batched = Encoder.load(files), Encoder.load(files, batch_size=64, batch_tokens=2000)
     for method in ("encode_query", "encode_document"):
-        exact = getattr(Encoder(whole), method)(TEXTS)
+        exact = getattr(Encoder.load(whole), method)(TEXTS)
         vectors, together = getattr(alone, method)(TEXTS), getattr(batched, method)(TEXTS)
         for wanted, found, other in zip(exact, vectors, together, strict=True):
             assert found.dtype == np.float32
@@ -169,7 +169,7 @@ def test_batches_of_a_larger_model_agree_within_rounding(
     transformers.BertModel(config).eval().save_pretrained(source)
     as_pylate(source, hidden=128)
     files = export_model(source, tmp_path / "model", precision="fp32")
-    alone, batched = Encoder(files), Encoder(files, batch_size=64, batch_tokens=4096)
+    alone, batched = Encoder.load(files), Encoder.load(files, batch_size=64, batch_tokens=4096)
     shapes: list[tuple[int, ...]] = []
     run_rows = Session.run_rows
 

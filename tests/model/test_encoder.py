@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pocket_colbert import (
     ModelFormatError,
     ProviderError,
     Pruning,
+    Retriever,
     Splitting,
     TruncationWarning,
 )
@@ -94,6 +96,32 @@ def test_a_cut_query_is_told_how_much_is_encoded(model: str, window: int, tiny_m
     with pytest.warns(TruncationWarning, match=f"1 of 1 texts .* window of {window} tokens"):
         (query,) = encoder.encode_query(["word " * 400])
     assert len(query) == window
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda encoder, text: encoder.encode_query([text]),
+        lambda encoder, text: encoder.query(text),
+        lambda encoder, text: encoder.encode_document([text]),
+        lambda encoder, text: Retriever(encoder).rerank(text, ["b"]),
+        lambda encoder, text: Retriever(encoder, Index(encoder.dim)).retrieve([text]),
+    ],
+)
+def test_truncation_is_told_where_the_call_is(encode: Callable[[Encoder, str], object]) -> None:
+    with pytest.warns(TruncationWarning) as told:
+        encode(Encoder.load("tiny", threads=1), "word " * 400)
+    assert [item.filename for item in told] == [__file__]
+
+
+def test_a_query_is_what_the_encoder_says_of_it(encoder: Encoder) -> None:
+    query = encoder.query("Paris, a city")
+    assert query.text == "Paris, a city" and not query.embedding.flags.writeable
+    assert query.embedding.tobytes() == encoder.encode_query(["Paris, a city"])[0].tobytes()
+    assert list(query.tokens) == encoder.query_tokens("Paris, a city")
+    assert len(query.tokens) == len(query.embedding)
+    with pytest.raises(InvalidInputError, match="query must be"):
+        encoder.query(["Paris"])  # type: ignore[arg-type]
 
 
 def test_progress_ends_at_the_total(encoder: Encoder) -> None:
@@ -172,7 +200,7 @@ def test_float_batches_agree_within_rounding(
 ) -> None:
     """Alone, in batches on the CPU, and in batches as a device of its own takes them."""
     alone, batched = Encoder.load(tiny_model), Encoder.load(tiny_model, **settings)
-    monkeypatch.setattr("pocket_colbert.model.encoder.is_gpu", lambda provider: True)
+    monkeypatch.setattr("pocket_colbert.model.pipeline.is_gpu", lambda provider: True)
     device = Encoder.load(tiny_model, **settings)
     assert device._batching.one_device and not batched._batching.one_device
     for method in ("encode_query", "encode_document"):
@@ -237,7 +265,7 @@ def test_gpus_get_batches_unless_the_graph_is_int8(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Encoder.load(tiny_model).batch_size == Encoder.load().batch_size == 1
-    monkeypatch.setattr("pocket_colbert.model.encoder.is_gpu", lambda provider: True)
+    monkeypatch.setattr("pocket_colbert.model.pipeline.is_gpu", lambda provider: True)
     assert Encoder.load(tiny_model).batch_size == 256
     assert Encoder.load(tiny_model, batch_size=1).batch_size == 1
     assert Encoder.load().batch_size == 1
@@ -257,7 +285,7 @@ def test_the_command_line_passes_batches_on_and_advises(
         self.provider = "CUDAExecutionProvider"
 
     monkeypatch.setattr(Encoder, "__init__", noted)
-    monkeypatch.setattr("pocket_colbert.model.encoder.is_gpu", lambda provider: True)
+    monkeypatch.setattr("pocket_colbert.model.pipeline.is_gpu", lambda provider: True)
     for model, advised in ((tiny_model, False), ("tiny", True)):
         folder = tmp_path / f"{advised}.index"
         arguments = [*command, "--into", folder, "--model", model]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocket_colbert.model.pipeline import Batching, Part, Steps, in_batches, plan
+from pocket_colbert.model.pipeline import Batching, Part, Steps, in_batches
 from pocket_colbert.model.tokenizer import TokenizedText
 
 
@@ -28,31 +28,6 @@ def batching(size: int, tokens: int = 10_000, threads: int = 2, one: bool = True
 def lengths_of(batch: Sequence[Part], rows: object = None) -> list[np.ndarray]:
     """Stand for `finish`: one array of a part's length."""
     return [np.zeros((len(part.tokenized.input_ids), 1), np.float32) for part in batch]
-
-
-@given(
-    lengths=st.lists(st.integers(1, 300), max_size=200),
-    size=st.integers(1, 40),
-    tokens=st.integers(1, 2000),
-    least=st.sampled_from([0.0, 0.5, 1.0]),
-)
-def test_plans_keep_to_the_budget(lengths: list[int], size: int, tokens: int, least: float) -> None:
-    batches = plan(np.array(lengths, dtype=np.int64), size, tokens, least)
-    assert sorted(n for batch in batches for n in batch) == list(range(len(lengths)))
-    for batch in batches:
-        found = [lengths[n] for n in batch]
-        assert len(found) == 1 or (len(found) <= size and max(found) * len(found) <= tokens)
-        assert min(found) >= least * max(found)
-    order = [lengths[n] for batch in batches for n in batch]
-    assert order == sorted(lengths, reverse=True)
-
-
-def test_plans_pad_little() -> None:
-    lengths = np.random.default_rng(3).integers(10, 300, size=2000)
-    batches = plan(lengths, 256, 16_384)
-    padded = sum(len(batch) * lengths[batch].max() for batch in batches)
-    assert padded < 1.1 * lengths.sum()  # in the order given, half of it would be padding
-    assert len(batches) < lengths.sum() / 16_384 * 1.2 + 2
 
 
 @settings(deadline=None, max_examples=40)

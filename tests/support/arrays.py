@@ -41,3 +41,12 @@ def cone_documents(
         norms = np.linalg.norm(tokens, axis=1, keepdims=True)
         documents.append((tokens / norms).astype(np.float32))
     return documents
+
+
+def clustered_rows(
+    rng: np.random.Generator, rows: int, dim: int, groups: int, noise: float
+) -> NDArray[np.float32]:
+    """Return unit vectors that gather around a few centres, as a text's token vectors do."""
+    centres = rng.normal(size=(groups, dim))
+    values = centres[rng.integers(0, groups, rows)] + noise * rng.normal(size=(rows, dim))
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)

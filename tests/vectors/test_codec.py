@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pocket_colbert import Index, IndexConfig, Passage
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.storage.token_vectors import TokenVectors
-from pocket_colbert.vectors.codec import BITS, Codec, check_embedding
+from pocket_colbert.vectors.array_checks import check_embedding
+from pocket_colbert.vectors.codec import BITS, Codec
 from pocket_colbert.vectors.maxsim_codes import ReferenceKernel, maxsim_codes
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from tests.support.arrays import cone_documents, unit_rows

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocket_colbert import DeviceMaxSim, InvalidInputError, ProviderError, maxsim_pairwise
-from pocket_colbert.model import session
 from pocket_colbert.vectors import device_maxsim as gpu
 from pocket_colbert.vectors.maxsim_float import maxsim_ragged
+from pocket_colbert.vectors.small_graph import SmallGraph
 from tests.support.arrays import cone_documents, documents_of, unit_rows
 
 
@@ -108,7 +108,7 @@ def test_bad_input_is_refused(rng: np.random.Generator) -> None:
 
 def test_a_full_device_is_a_provider_error() -> None:
     """Products that take more bytes than a process has addresses for."""
-    graph = session.SmallGraph("maxsim.onnx")
+    graph = SmallGraph("maxsim.onnx")
     inputs = {
         "query": np.ones((1 << 24, 1), np.float32),
         "documents": np.ones((1 << 10, 1 << 12, 1), np.float32),

@@ -210,7 +210,7 @@ def _prepare(
     stores = []
     for files in (dataclasses.replace(teacher, config=asked), guide):
         key = _key([hash_file(files.graph).sha256, _pairs_key(pairs)], files.config.to_json())
-        stores.append(encode_targets(Encoder(files), pairs, place / key, step))
+        stores.append(encode_targets(Encoder.load(files), pairs, place / key, step))
     step("tokenising")
     queries = [tokenizer.tokenize_query(pair.query) for pair in pairs]
     passages = [tokenizer.tokenize_document(pair.passage) for pair in pairs]

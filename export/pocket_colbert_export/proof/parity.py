@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from pocket_colbert.model.recipe import ModelConfig
-from pocket_colbert.model.session import Session, pad
+from pocket_colbert.model.session import Session
 from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
+from pocket_colbert.vectors.padding import pad
 from pocket_colbert_export.checkpoints.checkpoint import Checkpoint
 from pocket_colbert_export.errors import ParityError
 from pocket_colbert_export.graph.export_graph import ColBERTForONNX

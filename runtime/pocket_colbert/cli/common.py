@@ -195,8 +195,9 @@ def load_encoder(
     batch_tokens: int | None = None,
 ) -> Encoder:
     """Load the model named, or the bundled one."""
-    from pocket_colbert.model.encoder import BATCH_TOKENS, Encoder
+    from pocket_colbert.model.encoder import Encoder
     from pocket_colbert.model.folder import DEFAULT_MODEL
+    from pocket_colbert.model.pipeline import BATCH_TOKENS
 
     return Encoder.load(
         model or DEFAULT_MODEL,
@@ -215,7 +216,8 @@ def encoder_for(
     batch_tokens: int | None = None,
 ) -> Encoder:
     """Load the model named, or the bundled one that an index was made with, cut to its width."""
-    from pocket_colbert.model.encoder import BATCH_TOKENS, Encoder
+    from pocket_colbert.model.encoder import Encoder
+    from pocket_colbert.model.pipeline import BATCH_TOKENS
 
     return Encoder.for_index(
         config,
@@ -228,7 +230,7 @@ def encoder_for(
 
 def note_batches(encoder: Encoder) -> None:
     """Say on stderr when a GPU is asked for what it is slow at."""
-    from pocket_colbert.model.session import is_gpu
+    from pocket_colbert.vectors.providers import is_gpu
 
     if encoder.batch_size == 1 and is_gpu(encoder.provider):
         click.echo(

@@ -111,8 +111,8 @@ def encode_corpus(
     from pocket_colbert.distributed.encoding import encode_corpus as encode_all
     from pocket_colbert.distributed.workers import Workers
     from pocket_colbert.ingest.readers import Fields
-    from pocket_colbert.model.encoder import BATCH_TOKENS
     from pocket_colbert.model.folder import DEFAULT_MODEL
+    from pocket_colbert.model.pipeline import BATCH_TOKENS
 
     with progress_bar("Encoding", None, as_json) as advance:
         try:

@@ -34,9 +34,10 @@ from pocket_colbert.errors import (
     PocketColbertError,
 )
 from pocket_colbert.ingest.readers import Fields
-from pocket_colbert.model.encoder import BATCH_TOKENS, Encoder
-from pocket_colbert.model.session import is_gpu
+from pocket_colbert.model.encoder import Encoder
+from pocket_colbert.model.pipeline import BATCH_TOKENS
 from pocket_colbert.types import Document
+from pocket_colbert.vectors.providers import is_gpu
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent that nobody asked for
 

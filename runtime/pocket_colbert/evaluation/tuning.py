@@ -17,8 +17,7 @@ from pocket_colbert.index.index import Index
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.types import Document, Passage
 from pocket_colbert.vectors.maxsim_float import maxsim_ragged
-from pocket_colbert.vectors.pooling import pool_tokens
-from pocket_colbert.vectors.pruning import drop_tokens, frequent_token_ids, skiplist_mask
+from pocket_colbert.vectors.pruning import apply_pruning, frequent_token_ids
 from pocket_colbert.vectors.top_k import top_k
 
 PRUNINGS: Mapping[str, Pruning] = {
@@ -211,29 +210,6 @@ def tune(
     return Tuning(measured, judge_run.baseline, len(texts), len(queries))
 
 
-def prune(
-    embedding: NDArray[np.float32],
-    pruning: Pruning,
-    token_ids: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Prune token vectors as `Encoder.encode_document` does.
-
-    Args:
-        embedding: (num_tokens, dim) float32, of a document, unpruned.
-        pruning: What to do.
-        token_ids: (num_tokens,) int64.
-
-    Returns:
-        (kept, dim) float32.
-    """
-    if pruning.skiplist_ids:
-        stays = skiplist_mask(token_ids, pruning.skiplist_ids)
-        stays[: pruning.num_protected_tokens] = True
-        embedding = embedding[stays]
-    embedding = drop_tokens(embedding, pruning)
-    return pool_tokens(embedding, pruning.pool_factor, pruning.num_protected_tokens)
-
-
 def prune_passages(
     passages: Sequence[Passage], pruning: Pruning, token_ids: NDArray[np.int64]
 ) -> list[Passage]:
@@ -249,7 +225,7 @@ def prune_passages(
     """
     ends = np.cumsum([len(passage.embedding) for passage in passages])
     return [
-        replace(passage, embedding=prune(passage.embedding, pruning, ids))
+        replace(passage, embedding=apply_pruning(passage.embedding, ids, pruning))
         for passage, ids in zip(passages, np.split(token_ids, ends[:-1]), strict=True)
     ]
 

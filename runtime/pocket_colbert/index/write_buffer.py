@@ -15,7 +15,8 @@ from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.storage.document_schema import StoredDocument
 from pocket_colbert.storage.token_vectors import EncodedPassage, TokenVectors
 from pocket_colbert.types import Document, Passage, Span
-from pocket_colbert.vectors.codec import BITS, Codec, check_tokens
+from pocket_colbert.vectors.array_checks import check_tokens
+from pocket_colbert.vectors.codec import BITS, Codec
 
 Embedded = NDArray[Any] | Sequence[Passage]
 """A document's token vectors: one (num_tokens, dim) array, or its passages."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,35 +13,34 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.checks import check_texts, check_whole_number, checked_titles
+from pocket_colbert.checks import check_text, check_texts, checked_titles
 from pocket_colbert.config import IndexConfig, Pruning, Splitting
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
-from pocket_colbert.hardware import usable_cores
 from pocket_colbert.model.folder import (
     DEFAULT_MODEL,
     ModelFiles,
     bundled_model_of,
     load_model_files,
 )
-from pocket_colbert.model.pipeline import Batching, Part, Steps, in_batches
+from pocket_colbert.model.pipeline import (
+    BATCH_TOKENS,
+    Batching,
+    Part,
+    Steps,
+    choose_batching,
+    in_batches,
+)
 from pocket_colbert.model.recipe import ModelCard, ModelConfig
-from pocket_colbert.model.session import Provider, Session, is_gpu, pad
+from pocket_colbert.model.session import Session
 from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
 from pocket_colbert.text_splitting import with_title
-from pocket_colbert.types import Passage, Token
-from pocket_colbert.vectors.pooling import pool_tokens
-from pocket_colbert.vectors.pruning import drop_tokens, first_components, skiplist_mask
+from pocket_colbert.types import Passage, Query, Span, Token
+from pocket_colbert.vectors.padding import pad
+from pocket_colbert.vectors.providers import Provider
+from pocket_colbert.vectors.pruning import apply_pruning, first_components
 
 Progress = Callable[[int, int], None]
 """Called with the number of texts done and the number of all texts, from the calling thread."""
-
-BATCH_SIZE = 256
-BATCH_TOKENS = 16_384
-"""Defaults of a batch on a GPU: enough to fill it; with a model of 12 layers and 384 dimensions
-attention and activations take some hundred MB."""
-
-BATCHED_PRECISIONS = ("fp16", "fp32")
-"""Graphs whose vectors do not depend on what else is in a batch, but for the last bits."""
 
 _Item = TypeVar("_Item")
 
@@ -71,78 +71,34 @@ class Encoder:
             TruncationWarning tells.
     """
 
-    def __init__(
-        self,
-        files: ModelFiles,
-        *,
-        threads: int | None = None,
-        provider: Provider = "cpu",
-        batch_size: int | None = None,
-        batch_tokens: int = BATCH_TOKENS,
-        dim: int | None = None,
-    ) -> None:
-        """Load a checked model folder. `Encoder.load` finds and checks one first.
+    def __init__(self, files: ModelFiles, session: Session, batching: Batching, dim: int) -> None:
+        """Put the parts together that `Encoder.load` makes.
 
         Args:
-            files: The checked folder.
-            threads: Texts that run side by side, by default one a usable core.
-            provider: Execution provider: "cpu", "cuda", any of onnxruntime's names, or a
-                (name, options) pair.
-            batch_size: Texts of a run at most. More than 1 pads and is for float32 and float16
-                graphs; vectors then differ with their batch in the last bits. By default 256 for
-                such a graph on a GPU, and 1 otherwise.
-            batch_tokens: Tokens of a run at most, padding included; it bounds the device memory
-                that a run takes.
-            dim: Components of a token vector to keep, normalised again: one of
-                `config.matryoshka_dims`, or all by default.
+            files: A checked model folder.
+            session: Its graph, loaded.
+            batching: How texts are put into runs.
+            dim: Components of a token vector to keep.
 
         Raises:
-            InvalidInputError: threads, batch_size or batch_tokens is below 1, a batch is asked of
-                an int8 graph, or the model was not trained to be cut to `dim`.
-            ProviderError: The provider is not available.
-            ModelFormatError: Graph or tokenizer is not what the recipe says.
+            ModelFormatError: The tokenizer is not what the recipe says.
         """
-        threads = usable_cores() if threads is None else threads
-        batches = files.card.precision in BATCHED_PRECISIONS
-        if batch_size is None:
-            batch_size = BATCH_SIZE if batches and is_gpu(provider) else 1
-        for name, value in (
-            ("threads", threads),
-            ("batch_size", batch_size),
-            ("batch_tokens", batch_tokens),
-        ):
-            check_whole_number(name, value)
-        if batch_size > 1 and not batches:
-            raise InvalidInputError(
-                f"batch_size must be 1 for {files.card.precision} graphs, got {batch_size}: in a "
-                "batch their vectors would depend on each other. Export with --precision fp16 or "
-                "fp32."
-            )
         self.config: ModelConfig = files.config
         self.card: ModelCard = files.card
-        full = files.config.embedding_dim
-        if dim not in (None, full, *files.config.matryoshka_dims):
-            widths = ", ".join(map(str, (full, *files.config.matryoshka_dims)))
-            raise InvalidInputError(f"dim must be one of this model's ({widths}), got {dim!r}.")
-        self.dim: int = dim or full
-        self.threads: int = threads
+        self.dim: int = dim
+        self.threads: int = batching.threads
+        self.batch_size: int = batching.size
+        self.provider: str = session.provider
         self.truncated: int = 0
-        self.batch_size: int = batch_size
         self._counting = threading.Lock()
-        self._batching = Batching(
-            size=batch_size,
-            tokens=batch_tokens,
-            threads=threads,
-            one_device=batch_size > 1 and is_gpu(provider),
-        )
+        self._batching = batching
         self._tokenizer = Tokenizer(files.tokenizer, files.config)
-        self._session = Session(files.graph, full, provider)
-        self.provider: str = self._session.provider
+        self._session = session
 
     @classmethod
     def load(
         cls,
-        model: str | Path = DEFAULT_MODEL,
+        model: str | Path | ModelFiles = DEFAULT_MODEL,
         *,
         threads: int | None = None,
         provider: Provider = "cpu",
@@ -153,13 +109,19 @@ class Encoder:
         """Load a model.
 
         Args:
-            model: A model folder, the name of a bundled model, or a hub id `owner/name`.
-            threads: See `Encoder`.
-            provider: See `Encoder`.
-            batch_size: See `Encoder`; with more than 1, a foreign folder's float32 graph is
-                picked.
-            batch_tokens: See `Encoder`.
-            dim: See `Encoder`.
+            model: A model folder, the name of a bundled model, a hub id `owner/name`, or what
+                `load_model_files` returned.
+            threads: Texts that run side by side, by default one a usable core.
+            provider: Execution provider: "cpu", "cuda", any of onnxruntime's names, or a
+                (name, options) pair.
+            batch_size: Texts of a run at most. More than 1 pads and is for float32 and float16
+                graphs; vectors then differ with their batch in the last bits. By default 256 for
+                such a graph on a GPU, and 1 otherwise. With more than 1, the float32 graph of
+                another exporter's folder is chosen.
+            batch_tokens: Tokens of a run at most, padding included; it bounds the device memory
+                that a run takes.
+            dim: Components of a token vector to keep, normalised again: one of
+                `config.matryoshka_dims`, or all by default.
 
         Returns:
             The encoder.
@@ -167,17 +129,21 @@ class Encoder:
         Raises:
             ModelNotFoundError: There is no such model.
             ModelFormatError: The folder is incomplete, damaged or of another version.
-            InvalidInputError: See `Encoder`.
-            ProviderError: See `Encoder`.
+            InvalidInputError: threads, batch_size or batch_tokens is below 1, a batch is asked of
+                an int8 graph, or the model was not trained to be cut to `dim`.
+            ProviderError: The provider is not available.
         """
-        return cls(
-            _files(model, batch_size),
-            threads=threads,
-            provider=provider,
-            batch_size=batch_size,
-            batch_tokens=batch_tokens,
-            dim=dim,
+        files = _files(model, batch_size)
+        batching = choose_batching(
+            files.card.precision, provider, threads, batch_size, batch_tokens
         )
+        full = files.config.embedding_dim
+        widths = (full, *files.config.matryoshka_dims)
+        if dim is not None and dim not in widths:
+            raise InvalidInputError(
+                f"dim must be one of this model's ({', '.join(map(str, widths))}), got {dim!r}."
+            )
+        return cls(files, Session(files.graph, full, provider), batching, dim or full)
 
     @classmethod
     def for_index(
@@ -197,12 +163,12 @@ class Encoder:
 
         Args:
             config: The index's settings.
-            model: See `load`; by default the bundled model that made the index, and where it was
-                none of them, the default one, which `Retriever` then refuses.
-            threads: See `Encoder`.
-            provider: See `Encoder`.
+            model: See `load`; by default the bundled model that made the index, or, if none of
+                them did, the default one, which `Retriever` then refuses.
+            threads: See `load`.
+            provider: See `load`.
             batch_size: See `load`.
-            batch_tokens: See `Encoder`.
+            batch_tokens: See `load`.
 
         Returns:
             The encoder.
@@ -210,12 +176,11 @@ class Encoder:
         Raises:
             ModelNotFoundError: See `load`.
             ModelFormatError: See `load`.
-            InvalidInputError: See `Encoder`.
-            ProviderError: See `Encoder`.
+            InvalidInputError: See `load`.
+            ProviderError: See `load`.
         """
-        model = model or bundled_model_of(config.model) or DEFAULT_MODEL
-        files = _files(model, batch_size)
-        return cls(
+        files = _files(model or bundled_model_of(config.model) or DEFAULT_MODEL, batch_size)
+        return cls.load(
             files,
             threads=threads,
             provider=provider,
@@ -223,6 +188,31 @@ class Encoder:
             batch_tokens=batch_tokens,
             dim=config.dim if config.dim in files.config.matryoshka_dims else None,
         )
+
+    def query(self, text: str) -> Query:
+        """Encode one query, to search with and then to explain what was found.
+
+            >>> query = encoder.query("who pays for the roof?")
+            >>> hits = retriever.retrieve([query])[0]
+            >>> snippets = retriever.snippets(query, hits)
+
+        Args:
+            text: The query.
+
+        Returns:
+            Its token vectors, as `encode_query` gives them, and its tokens.
+
+        Raises:
+            InvalidInputError: text is not a string.
+            ProviderError: See `encode_query`.
+        """
+        check_text("query", text)
+        tokenized, tokens = self._tokenizer.query_with_tokens(text)
+        ((embedding,),) = self._encode(
+            [text], len, lambda _: [tokenized], None, self._tokenizer.query_limit
+        )
+        embedding.flags.writeable = False
+        return Query(text, embedding, tuple(tokens))
 
     def encode_query(
         self, texts: Sequence[str], *, progress: Progress | None = None
@@ -382,7 +372,7 @@ class Encoder:
             InvalidInputError: text is not a string.
         """
         check_texts([text])
-        return self._tokenizer.query_tokens(text)
+        return self._tokenizer.query_with_tokens(text)[1]
 
     def document_tokens(self, text: str, *, title: str | None = None) -> list[Token]:
         """Describe the tokens that a document or passage has vectors of, before any pruning.
@@ -407,47 +397,34 @@ class Encoder:
         tokens = self._tokenizer.document_tokens(with_title(text, title))
         return [replace(token, span=_shifted(token.span, -shift)) for token in tokens]
 
-    def document_token_spans(self, text: str, *, title: str | None = None) -> NDArray[np.int64]:
-        """Return the spans of `document_tokens` as (num_tokens, 2) int64, (-1, -1) for None."""
-        tokens = self.document_tokens(text, title=title)
-        spans = [token.span or (-1, -1) for token in tokens]
-        return np.array(spans, dtype=np.int64).reshape(-1, 2)
-
-    def _kept(self, tokenized: TokenizedText, pruning: Pruning | None) -> NDArray[np.bool_]:
-        """Say which token vectors of a text stay, before any are compared with each other."""
-        keep = tokenized.keep
-        if pruning is not None and pruning.skiplist_ids:
-            stays = skiplist_mask(tokenized.input_ids, pruning.skiplist_ids)
-            stays[np.flatnonzero(keep)[: pruning.num_protected_tokens]] = True
-            keep = keep & stays
-        return keep
-
     def _pruned(
-        self, embedding: NDArray[np.float32], pruning: Pruning | None
+        self, part: Part, embedding: NDArray[np.float32], pruning: Pruning | None
     ) -> NDArray[np.float32]:
-        """Return what stays of the token vectors that `_kept` keeps."""
+        """Return what stays of a part's token vectors; of a query's all."""
         embedding = first_components(embedding, self.dim)
         if pruning is None:
             return embedding
-        embedding = pool_tokens(
-            embedding, self.config.pool_factor, self.config.num_protected_tokens
+        tokenized = part.tokenized
+        return apply_pruning(
+            embedding,
+            tokenized.input_ids[tokenized.keep],
+            pruning,
+            model_pool_factor=self.config.pool_factor,
+            model_protected_tokens=self.config.num_protected_tokens,
         )
-        embedding = drop_tokens(embedding, pruning)
-        return pool_tokens(embedding, pruning.pool_factor, pruning.num_protected_tokens)
 
-    def _run(self, batch: Sequence[Part], pruning: Pruning | None) -> list[NDArray[np.float32]]:
-        """Return the kept token vectors of each part of a batch."""
+    def _run(self, batch: Sequence[Part]) -> list[NDArray[np.float32]]:
+        """Return the token vectors of each part of a batch, without those of the skiplist."""
         items = [part.tokenized for part in batch]
         input_ids = pad([item.input_ids for item in items], 0)
         attention_mask = pad([item.attention_mask for item in items], 0)
         if len(items) == 1:
-            keep = self._kept(items[0], pruning)
-            return [self._session.run(input_ids, attention_mask)[0][keep]]
+            return [self._session.run(input_ids, attention_mask)[0][items[0].keep]]
         length = input_ids.shape[1]
-        kept = [np.flatnonzero(self._kept(item, pruning)) for item in items]
-        rows = np.concatenate([places + n * length for n, places in enumerate(kept)])
-        found = self._session.run_rows(input_ids, attention_mask, rows)
-        return np.split(found, np.cumsum([len(places) for places in kept])[:-1])
+        kept = [np.flatnonzero(item.keep) for item in items]
+        rows = np.concatenate([positions + n * length for n, positions in enumerate(kept)])
+        vectors = self._session.run_rows(input_ids, attention_mask, rows)
+        return np.split(vectors, np.cumsum([len(positions) for positions in kept])[:-1])
 
     def _encode(
         self,
@@ -471,7 +448,7 @@ class Encoder:
         Returns:
             Embeddings of the parts, a list a text.
         """
-        found: list[dict[int, NDArray[np.float32]]] = [{} for _ in texts]
+        embeddings_of: list[dict[int, NDArray[np.float32]]] = [{} for _ in texts]
         wanted = [0] * len(texts)
         overflow: list[int] = []
         done = 0
@@ -484,20 +461,23 @@ class Encoder:
         def collect(batch: Sequence[Part], embeddings: Sequence[NDArray[np.float32]]) -> None:
             nonlocal done
             for part, embedding in zip(batch, embeddings, strict=True):
-                found[part.text][part.number] = embedding
+                embeddings_of[part.text][part.number] = embedding
                 overflow.append(part.tokenized.overflow)
-                done += len(found[part.text]) == wanted[part.text]
+                done += len(embeddings_of[part.text]) == wanted[part.text]
             if progress is not None:
                 progress(done, len(texts))
 
         steps = Steps(
             tokenize=parts,
-            run=lambda batch: self._run(batch, pruning),
-            finish=lambda batch, rows: [self._pruned(embedding, pruning) for embedding in rows],
+            run=self._run,
+            finish=lambda batch, rows: [
+                self._pruned(part, embedding, pruning)
+                for part, embedding in zip(batch, rows, strict=True)
+            ],
         )
         in_batches([size(text) for text in texts], steps, self._batching, collect)
         self._note_truncation(overflow, window)
-        return [[parts[n] for n in range(len(parts))] for parts in found]
+        return [[parts[n] for n in range(len(parts))] for parts in embeddings_of]
 
     def _note_truncation(self, overflow: list[int], window: int) -> None:
         cut = sum(1 for lost in overflow if lost)
@@ -510,16 +490,26 @@ class Encoder:
                 "tokens; what came after was not encoded. Later ones are counted without a "
                 "warning.",
                 TruncationWarning,
-                stacklevel=4,
+                stacklevel=_callers_stacklevel(),
             )
 
 
-def _files(model: str | Path, batch_size: int | None) -> ModelFiles:
-    """Find a model; of a foreign folder's graphs the float32 one where batches are asked for."""
+def _files(model: str | Path | ModelFiles, batch_size: int | None) -> ModelFiles:
+    """Find a model; of another exporter's graphs the float32 one where batches are asked for."""
+    if isinstance(model, ModelFiles):
+        return model
     return load_model_files(model, prefer="fp32" if (batch_size or 1) > 1 else None)
 
 
-def _shifted(span: tuple[int, int] | None, shift: int) -> tuple[int, int] | None:
+def _callers_stacklevel() -> int:
+    """Return the `stacklevel` at which a warning of the calling function names our caller."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("pocket_colbert."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _shifted(span: Span | None, shift: int) -> Span | None:
     """Move a span; None for one that ends before the text."""
     if span is None or span[1] + shift <= 0:
         return None

@@ -17,13 +17,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.checks import check_whole_number, require
+from pocket_colbert.hardware import usable_cores
 from pocket_colbert.model.tokenizer import TokenizedText
+from pocket_colbert.vectors.padding import LEAST_LENGTH, batches_of_like_length
+from pocket_colbert.vectors.providers import Provider, is_gpu
+
+BATCH_SIZE = 256
+BATCH_TOKENS = 16_384
+"""Defaults of a batch on a GPU: enough to fill it; with a model of 12 layers and 384 dimensions
+attention and activations take some hundred MB."""
+
+BATCHED_PRECISIONS = ("fp16", "fp32")
+"""Graphs whose vectors do not depend on what else is in a batch, but for the last bits."""
 
 _CHUNK = 128
 """Texts that are tokenised before batches are made of them."""
-
-LEAST = 0.5
-"""Share of a batch's longest part that its others have at least: a few more runs, less padding."""
 
 _AHEAD = 4
 """Chunks that are tokenised before they are needed."""
@@ -80,31 +89,44 @@ class Batching:
     one_device: bool
 
 
-def plan(
-    lengths: NDArray[np.int64], size: int, tokens: int, least: float = 0.0
-) -> list[NDArray[np.int64]]:
-    """Put parts of like length into batches.
+def choose_batching(
+    precision: str,
+    provider: Provider,
+    threads: int | None,
+    batch_size: int | None,
+    batch_tokens: int,
+) -> Batching:
+    """Return how texts are put together, with the defaults of a graph on a provider.
 
     Args:
-        lengths: (num_parts,) int64, tokens of each part.
-        size: Parts of a batch at most.
-        tokens: Tokens of a batch at most, padding included.
-        least: Share of a batch's longest part that its others have at least.
+        precision: Of the graph, see `ModelCard.precision`.
+        provider: What the graph runs on.
+        threads: See `Encoder.load`.
+        batch_size: See `Encoder.load`.
+        batch_tokens: See `Encoder.load`.
 
-    Returns:
-        Numbers of the parts, a batch an array, the longest first.
+    Raises:
+        InvalidInputError: A number is below 1, or a batch is asked of an int8 graph.
     """
-    order = np.argsort(-lengths, kind="stable")
-    falling = lengths[order]
-    batches, first = [], 0
-    while first < len(order):
-        longest = int(falling[first])
-        count = max(min(size, tokens // max(longest, 1)), 1)
-        alike = np.searchsorted(-falling, -least * longest, side="right") if least else len(order)
-        last = min(first + count, int(alike))
-        batches.append(order[first:last])
-        first = last
-    return batches
+    can_batch = precision in BATCHED_PRECISIONS
+    if threads is None:
+        threads = usable_cores()
+    if batch_size is None:
+        batch_size = BATCH_SIZE if can_batch and is_gpu(provider) else 1
+    check_whole_number("threads", threads)
+    check_whole_number("batch_size", batch_size)
+    check_whole_number("batch_tokens", batch_tokens)
+    require(
+        batch_size == 1 or can_batch,
+        f"batch_size must be 1 for {precision} graphs, got {batch_size}: in a batch their vectors "
+        "would depend on each other. Export with --precision fp16 or fp32.",
+    )
+    return Batching(
+        size=batch_size,
+        tokens=batch_tokens,
+        threads=threads,
+        one_device=batch_size > 1 and is_gpu(provider),
+    )
 
 
 def in_batches(
@@ -213,5 +235,5 @@ def _batches(chunks: Iterable[list[Part]], batching: Batching) -> Iterator[list[
 
 def _planned(parts: Sequence[Part], batching: Batching) -> list[list[Part]]:
     lengths = np.array([len(part.tokenized.input_ids) for part in parts], dtype=np.int64)
-    planned = plan(lengths, batching.size, batching.tokens, LEAST)
+    planned = batches_of_like_length(lengths, batching.size, batching.tokens, LEAST_LENGTH)
     return [[parts[number] for number in batch] for batch in planned]

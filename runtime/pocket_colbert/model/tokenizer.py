@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tokenizers
@@ -17,6 +17,8 @@ from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.text_splitting import split, with_title
 from pocket_colbert.types import Token
 from pocket_colbert.vectors.pruning import skiplist_mask
+
+Task = Literal["query", "document"]
 
 _SEGMENT = 100_000
 """Characters of a long text that are tokenised at a time: the library takes about 200 bytes for
@@ -105,35 +107,22 @@ class Tokenizer:
 
     def tokenize_query(self, text: str) -> TokenizedText:
         """Tokenise one query: marker, window, expansion."""
-        config = self._config
-        length = config.query_length
-        ids, overflow = self._encode(
-            text, config.query_prefix, config.query_prefix_id, self.query_limit
-        )
-        attention = np.ones(len(ids), dtype=np.int64)
-        keep = self._keep(ids, "query")
-        padding = length - len(ids)
-        if config.do_query_expansion and padding > 0:
-            mask_token_id = config.mask_token_id
-            assert mask_token_id is not None  # ModelConfig checks it
-            ids = np.concatenate([ids, np.full(padding, mask_token_id, dtype=np.int64)])
-            attend = int(config.attend_to_expansion_tokens)
-            attention = np.concatenate([attention, np.full(padding, attend, dtype=np.int64)])
-            expansion = np.ones(padding, dtype=bool)
-            if "query" in config.skiplist_tasks and mask_token_id in self._skiplist:
-                expansion[:] = False
-            keep = np.concatenate([keep, expansion])
-        return TokenizedText(ids, attention, keep, overflow)
+        return self._query(self._encoding("query", text))
+
+    def query_with_tokens(self, text: str) -> tuple[TokenizedText, list[Token]]:
+        """Tokenise one query, and describe the tokens that it has vectors of."""
+        encoding = self._encoding("query", text)
+        tokenized = self._query(encoding)
+        return tokenized, self._tokens("query", text, encoding, tokenized)
 
     def tokenize_document(self, text: str) -> TokenizedText:
         """Tokenise one document: marker, window, skiplist."""
-        config = self._config
-        ids, overflow = self._encode(
-            text, config.document_prefix, config.document_prefix_id, config.document_length
-        )
-        return TokenizedText(
-            ids, np.ones(len(ids), dtype=np.int64), self._keep(ids, "document"), overflow
-        )
+        return self._document(self._encoding("document", text))
+
+    def document_tokens(self, text: str) -> list[Token]:
+        """Describe the tokens that a document has vectors of, as `tokenize_document` keeps them."""
+        encoding = self._encoding("document", text)
+        return self._tokens("document", text, encoding, self._document(encoding))
 
     def tokenize_passages(
         self, text: str, title: str | None, splitting: Splitting
@@ -191,25 +180,46 @@ class Tokenizer:
         add(0, len(text), offsets, budget)
         return found
 
-    def query_tokens(self, text: str) -> list[Token]:
-        """Describe the tokens that a query has vectors of, as `tokenize_query` keeps them."""
-        config = self._config
-        return self._tokens(
-            text, config.query_prefix, config.query_prefix_id, self.tokenize_query(text)
-        )
+    def _marker(self, task: Task) -> tuple[str, int | None]:
+        """Return the text that goes before a query or document, or the id that goes second."""
+        if task == "query":
+            prefix, prefix_id = self._config.query_prefix, self._config.query_prefix_id
+        else:
+            prefix, prefix_id = self._config.document_prefix, self._config.document_prefix_id
+        return (prefix, None) if prefix_id is None else ("", prefix_id)
 
-    def document_tokens(self, text: str) -> list[Token]:
-        """Describe the tokens that a document has vectors of, as `tokenize_document` keeps them."""
+    def _encoding(self, task: Task, text: str) -> Any:
+        return self._backend_encode(text, self._marker(task)[0])
+
+    def _query(self, encoding: Any) -> TokenizedText:
         config = self._config
-        return self._tokens(
-            text, config.document_prefix, config.document_prefix_id, self.tokenize_document(text)
+        ids, overflow = self._window("query", encoding.ids, self.query_limit)
+        attention = np.ones(len(ids), dtype=np.int64)
+        keep = self._keep(ids, "query")
+        padding = config.query_length - len(ids)
+        if config.do_query_expansion and padding > 0:
+            mask_token_id = config.mask_token_id
+            assert mask_token_id is not None  # ModelConfig checks it
+            ids = np.concatenate([ids, np.full(padding, mask_token_id, dtype=np.int64)])
+            attend = int(config.attend_to_expansion_tokens)
+            attention = np.concatenate([attention, np.full(padding, attend, dtype=np.int64)])
+            expansion = np.ones(padding, dtype=bool)
+            if "query" in config.skiplist_tasks and mask_token_id in self._skiplist:
+                expansion[:] = False
+            keep = np.concatenate([keep, expansion])
+        return TokenizedText(ids, attention, keep, overflow)
+
+    def _document(self, encoding: Any) -> TokenizedText:
+        ids, overflow = self._window("document", encoding.ids, self._config.document_length)
+        return TokenizedText(
+            ids, np.ones(len(ids), dtype=np.int64), self._keep(ids, "document"), overflow
         )
 
     def _tokens(
-        self, text: str, prefix: str, prefix_id: int | None, tokenized: TokenizedText
+        self, task: Task, text: str, encoding: Any, tokenized: TokenizedText
     ) -> list[Token]:
-        before = prefix if prefix_id is None else ""
-        offsets = self._spans(text, self._backend_encode(text, before).offsets, before).tolist()
+        before, prefix_id = self._marker(task)
+        offsets = self._spans(text, encoding.offsets, before).tolist()
         if prefix_id is not None:
             offsets.insert(1, [0, 0])
         end = len(offsets) - self._trail
@@ -271,20 +281,19 @@ class Tokenizer:
         except (TypeError, UnicodeError) as error:  # a lone surrogate has no UTF-8 form
             raise InvalidInputError(f"text must be valid Unicode, got {text[:40]!r}.") from error
 
-    def _encode(
-        self, text: str, prefix: str, prefix_id: int | None, limit: int
-    ) -> tuple[NDArray[np.int64], int]:
-        ids = self._backend_encode(text, prefix if prefix_id is None else "").ids
+    def _window(self, task: Task, ids: list[int], limit: int) -> tuple[NDArray[np.int64], int]:
+        """Put the marker in, and cut what exceeds the window; return how much that was."""
+        _, prefix_id = self._marker(task)
         if prefix_id is not None:
             # Behind [CLS], as PyLate and Stanford ColBERT do. Without a leading special token
-            # PyLate still puts it second; that is a place, not a rule, so it is kept.
+            # PyLate still puts it second; that is a position, not a rule, so it is kept.
             ids = [*ids[:1], prefix_id, *ids[1:]]
         overflow = max(len(ids) - limit, 0)
         if overflow:
             ids = ids[: limit - self._trail] + ids[len(ids) - self._trail :]
         return np.array(ids, dtype=np.int64), overflow
 
-    def _keep(self, ids: NDArray[np.int64], task: str) -> NDArray[np.bool_]:
+    def _keep(self, ids: NDArray[np.int64], task: Task) -> NDArray[np.bool_]:
         keep = np.ones(len(ids), dtype=bool)
         if task in self._config.skiplist_tasks and self._skiplist:
             keep &= skiplist_mask(ids, self._skiplist)

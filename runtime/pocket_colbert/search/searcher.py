@@ -20,7 +20,8 @@ from pocket_colbert.search.segment_search import Scored, SegmentSearch
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.selection import Selection
 from pocket_colbert.types import Hit, PassageHit
-from pocket_colbert.vectors.codec import QueryCodes, check_embedding
+from pocket_colbert.vectors.array_checks import check_embedding
+from pocket_colbert.vectors.codec import QueryCodes
 from pocket_colbert.vectors.query_tokens import merge_duplicate_query_tokens
 from pocket_colbert.vectors.top_k import top_k
 

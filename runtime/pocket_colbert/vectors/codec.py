@@ -40,9 +40,6 @@ _STEP = {4: 0.3352, 2: 0.9957, 1: 1.596}
 _DISTORTION = {8: 0.0, 4: 0.01154, 2: 0.1188, 1: 0.3634}
 """Share of the energy that those levels lose (Max 1960, table I; 8 bits lose next to nothing)."""
 
-_LENGTH_TOLERANCE = 1e-2
-"""An encoder's rows are off by 1e-6, float16's and decoded ones by 1e-3."""
-
 _LARGEST_SCALE = 65504.0
 """The largest float16: scales of vectors of length 1 are below 1."""
 
@@ -286,50 +283,3 @@ def _rotation(dim: int) -> NDArray[np.float32]:
     matrix = ((cosine * signs[0]) @ (cosine * signs[1])).T.astype(np.float32)
     matrix.setflags(write=False)
     return np.asarray(matrix)
-
-
-def check_embedding(embedding: object, dim: int, name: str) -> NDArray[np.float32]:
-    """Check one text's token vectors before they are stored or searched for.
-
-    Args:
-        embedding: What was given for (num_tokens, dim) float.
-        dim: The width it must have.
-        name: What to call it in an error.
-
-    Returns:
-        The same as a float32 array; no copy if it was one.
-
-    Raises:
-        InvalidInputError: It is not a two-dimensional array of finite numbers of that width.
-    """
-    array = np.asarray(embedding)
-    if array.ndim != 2 or array.shape[1] != dim or array.dtype.kind not in "fiu":
-        raise InvalidInputError(
-            f"{name} must be a (num_tokens, {dim}) array of numbers, "
-            f"got shape {array.shape} of {array.dtype}."
-        )
-    values = array.astype(np.float32, copy=False)
-    if not np.isfinite(values).all():
-        raise InvalidInputError(f"{name} must be finite, got NaN or infinity in it.")
-    return values
-
-
-def check_tokens(embedding: object, dim: int, name: str) -> NDArray[np.float32]:
-    """Check a document's token vectors: as `check_embedding` does, and that rows have length 1.
-
-    One that is longer by orders of magnitude would spoil the mean that all codes of a segment are
-    differences from.
-
-    Raises:
-        InvalidInputError: They are not.
-    """
-    values = check_embedding(embedding, dim, name)
-    with np.errstate(over="ignore"):
-        lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
-    wrong = np.flatnonzero(np.abs(lengths - 1) > _LENGTH_TOLERANCE)
-    if len(wrong):
-        raise InvalidInputError(
-            f"{name} must have rows of length 1, got {lengths[wrong[0]]:.4g} in row {wrong[0]}; "
-            "divide each row by its length."
-        )
-    return values

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_whole_number
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.model.pipeline import LEAST, plan
-from pocket_colbert.model.session import Provider, SmallGraph
+from pocket_colbert.vectors.padding import LEAST_LENGTH, batches_of_like_length
+from pocket_colbert.vectors.providers import Provider
+from pocket_colbert.vectors.small_graph import SmallGraph
 
 BLOCK_BYTES = 128 << 20
 """Padded documents that are scored at a time."""
@@ -84,7 +85,9 @@ class DeviceMaxSim:
         self._blocks: list[_Block] = []
         filled = np.flatnonzero(self._lengths)
         tokens = BLOCK_BYTES // max(self._dim * np.dtype(dtype).itemsize, 1)
-        for batch in plan(self._lengths[filled], len(filled), tokens, LEAST):
+        for batch in batches_of_like_length(
+            self._lengths[filled], len(filled), tokens, LEAST_LENGTH
+        ):
             numbers = filled[batch]
             padded = _padded([documents[number] for number in numbers], self._dim, dtype)
             held: Any = padded

@@ -10,13 +10,14 @@ packed int8 product 0.53 ms. Elsewhere, as on arm64, onnxruntime has kernels of 
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from pocket_colbert.hardware import int8_may_overflow
+from pocket_colbert.vectors.providers import load_graph
+from pocket_colbert.vectors.small_graph import small_graph_path
 from pocket_colbert.vectors.thread_buffers import scratch
 
 _EIGHT_BITS = 128
@@ -72,12 +73,4 @@ class Product:
 
 @cache
 def _session(name: str) -> onnxruntime.InferenceSession:
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = 1
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        (Path(__file__).parent / "onnx_graphs" / name).read_bytes(),
-        settings,
-        providers=["CPUExecutionProvider"],
-    )
+    return load_graph(small_graph_path(name), arena=True)

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.vectors.ward import cut_tree, ward_merges
 
 
 def pool_tokens(
@@ -75,11 +74,70 @@ def pool_labels(
         raise InvalidInputError("embedding must be finite, got NaN or infinity in it.")
     rows = others.astype(np.float64)
     # In place: this is the one large array, and a fresh one costs more than the arithmetic on it.
-    squared = rows @ rows.T
-    np.subtract(1.0, squared, out=squared)
-    np.clip(squared, 0.0, 2.0, out=squared)
-    np.square(squared, out=squared)
+    distances = rows @ rows.T
+    np.subtract(1.0, distances, out=distances)
+    np.clip(distances, 0.0, 2.0, out=distances)
     positions[num_protected_tokens:] = num_protected_tokens + cut_tree(
-        ward_merges(squared), clusters
+        ward_tree(distances), clusters
     )
     return positions
+
+
+def ward_tree(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cluster hierarchically with Ward's criterion.
+
+    Args:
+        distances: (n, n) float64, finite, read as Euclidean distances; the upper triangle counts.
+
+    Returns:
+        (n - 1, 4) float64, a merge a row in order of height, as SciPy's `linkage` gives it: the
+        two nodes that meet, lower first, the height, and the number of points below. Nodes 0 to
+        n - 1 are the points, node n + i is merge i.
+    """
+    if len(distances) < 2:
+        return np.empty((0, 4))
+    # Here, as it also imports SciPy where that is installed.
+    import fastcluster
+
+    above = np.tri(len(distances), k=-1, dtype=bool).T
+    return np.asarray(fastcluster.linkage(distances[above], "ward", preserve_input=False))
+
+
+def cut_tree(tree: NDArray[np.float64], clusters: int) -> NDArray[np.int64]:
+    """Cut a tree of merges into a number of clusters.
+
+    Args:
+        tree: (n - 1, 4) float64 from `ward_tree`.
+        clusters: How many are wanted, from 1 to n.
+
+    Returns:
+        (n,) int64, the cluster of each point, numbered as SciPy's `fcluster` numbers them: down
+        the tree from its root, larger groups before single points, so that pooled documents
+        compare with sentence-transformers' row by row. Where heights are equal there are as many
+        clusters as wanted all the same.
+    """
+    n = len(tree) + 1
+    children = tree[:, :2].astype(np.int64).tolist()
+    whole = 2 * n - clusters  # nodes from here on are cut apart
+    labels = [0] * (2 * n - 1)
+    count = 0
+    stack = [2 * n - 2]
+    while stack:
+        node = stack.pop()
+        if node < 0:  # a cut node whose groups have their numbers: now its single points
+            for child in children[~node - n]:
+                if child < n:
+                    labels[child], count = count, count + 1
+        elif node < whole:
+            labels[node], count = count, count + 1
+        else:
+            left, right = children[node - n]
+            stack.append(~node)
+            if right >= n:
+                stack.append(right)
+            if left >= n:
+                stack.append(left)
+    for node in range(whole - 1, n - 1, -1):
+        left, right = children[node - n]
+        labels[left] = labels[right] = labels[node]
+    return np.array(labels[:n], dtype=np.int64)

@@ -1,8 +1,7 @@
 """Fewer token vectors a text: arrays in, arrays out.
 
 Three words for three things: a skiplist masks tokens by their id, pruning drops token vectors,
-pooling merges them. `pool_tokens` and `prune_tokens` make documents smaller, the functions at the
-end make queries cheaper. None of them is trained.
+pooling merges them. `apply_pruning` does all three, as a `Pruning` says. None of them is trained.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from pocket_colbert.config import Pruning
 from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.vectors.pooling import pool_tokens
 
 
 def skiplist_mask(input_ids: NDArray[np.int64], skiplist_ids: Iterable[int]) -> NDArray[np.bool_]:
@@ -153,6 +153,35 @@ def drop_tokens(embedding: NDArray[np.float32], pruning: Pruning) -> NDArray[np.
         num_protected_tokens=pruning.num_protected_tokens,
     )
     return embedding[places]
+
+
+def apply_pruning(
+    embedding: NDArray[np.float32],
+    token_ids: NDArray[np.int64],
+    pruning: Pruning,
+    *,
+    model_pool_factor: float = 1.0,
+    model_protected_tokens: int = 1,
+) -> NDArray[np.float32]:
+    """Prune a document's token vectors: skiplist, the model's own pooling, dropping, pooling.
+
+    Args:
+        embedding: (num_tokens, dim) float32, unit rows, as the model gives them.
+        token_ids: (num_tokens,) int64.
+        pruning: What to do.
+        model_pool_factor: How many token vectors the model's recipe makes one of.
+        model_protected_tokens: First token vectors that the model's own pooling leaves alone.
+
+    Returns:
+        (kept, dim) float32, unit rows; `embedding` itself when all of it stays.
+    """
+    if pruning.skiplist_ids:
+        stays = skiplist_mask(token_ids, pruning.skiplist_ids)
+        stays[: pruning.num_protected_tokens] = True
+        embedding = embedding[stays]
+    embedding = pool_tokens(embedding, model_pool_factor, model_protected_tokens)
+    embedding = drop_tokens(embedding, pruning)
+    return pool_tokens(embedding, pruning.pool_factor, pruning.num_protected_tokens)
 
 
 def _check_pruning(
