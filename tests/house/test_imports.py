@@ -23,7 +23,8 @@ else:
 RUNTIME = Path(pocket_colbert.__file__).parent
 THIRD_PARTY = {
     "click", "fastcluster", "filelock", "grpc", "haystack", "huggingface_hub", "ir_measures",
-    "lance", "lancedb", "langchain_core", "llama_index", "matplotlib", "msgspec", "mteb", "numkong", "numpy",
+    "lance", "lancedb", "langchain_core", "llama_index", "matplotlib", "msgspec", "mteb",
+    "numkong", "numpy",
     "onnxruntime", "pyarrow", "pydantic", "qdrant_client", "ray", "rerankers", "rich", "sqlite3",
     "starlette", "threadpoolctl", "tokenizers", "usearch", "uvicorn",
 }  # fmt: skip
