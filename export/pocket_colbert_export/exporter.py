@@ -52,7 +52,7 @@ def export_model(
     calibration: str | Path | None = None,
     query_length: int | None = None,
     document_length: int | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     about: str | None = None,
     allow_degraded: bool = False,
     overwrite: bool = False,
@@ -72,7 +72,7 @@ def export_model(
             that ship with the exporter.
         query_length: Window of queries instead of the checkpoint's; dense encoders only.
         document_length: Window of documents instead of the checkpoint's; dense encoders only.
-        licence: SPDX expression of the weights, where the checkpoint does not say it.
+        license: SPDX expression of the weights, where the checkpoint does not say it.
         about: Markdown to put into the card: what a reader should know besides.
         allow_degraded: Write an int8 or fp16 folder that fails the gate, and record that in it.
         overwrite: Replace a model folder that is at `output`.
@@ -103,7 +103,7 @@ def export_model(
             "name": checkpoint.name,
             "layout": checkpoint.layout,
             "architecture": type(checkpoint.backbone).__name__,
-            "licence": licence or checkpoint.licence,
+            "license": license or checkpoint.license,
         }
         if checkpoint.distilled:
             report["distilled"] = checkpoint.distilled
@@ -120,7 +120,7 @@ def export_model(
                 "precision": precision,
                 "model_file": GRAPH_FILES[precision],
                 "source": checkpoint.name,
-                "licence": licence or checkpoint.licence,
+                "license": license or checkpoint.license,
                 "quantization": _summary(report),
                 "exporter": report["versions"],
             },

@@ -59,7 +59,7 @@ class Checkpoint:
         heads: The projections, first one first; empty for a dense encoder.
         recipe: Fields of `ModelConfig`, all but embedding_dim.
         notes: What a reader of the model card should know.
-        licence: SPDX expression from the checkpoint's own card, or "unknown".
+        license: SPDX expression from the checkpoint's own card, or "unknown".
         name: Where it comes from, for people.
         distilled: What `distill` wrote about the making of it, None for other checkpoints.
     """
@@ -71,7 +71,7 @@ class Checkpoint:
     heads: list[Head]
     recipe: dict[str, Any]
     notes: list[str] = field(default_factory=list)
-    licence: str = "unknown"
+    license: str = "unknown"
     name: str = ""
     distilled: Mapping[str, Any] | None = None
 
@@ -121,7 +121,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     else:
         checkpoint = read_plain(folder)
     checkpoint.name = str(source) if not Path(source).is_dir() else folder.resolve().name
-    checkpoint.licence = _licence(folder)
+    checkpoint.license = _license(folder)
     checkpoint.distilled = _distilled(folder / DISTILLATION_FILE)
     return checkpoint
 
@@ -379,7 +379,7 @@ def window(checkpoint_config: Any) -> int:
     return int(positions)
 
 
-def _licence(folder: Path) -> str:
+def _license(folder: Path) -> str:
     """Read the licence from the front matter of the checkpoint's README."""
     card = folder / "README.md"
     if card.is_file():

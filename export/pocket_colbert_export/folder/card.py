@@ -32,7 +32,7 @@ def model_card(
         f"# {name}",
         "",
         f"A ColBERT model for pocket-colbert, exported from `{source['name']}` "
-        f"({source['layout']} layout, {source['architecture']}, licence: {source['licence']}).",
+        f"({source['layout']} layout, {source['architecture']}, licence: {source['license']}).",
         "",
         "| | |",
         "|---|---|",
@@ -82,7 +82,7 @@ def notice(name: str, report: Mapping[str, Any]) -> str:
         changes += ", a fitted projection added and the pooling left out"
     return (
         f"{name}\n\nThis folder holds the weights of {whose} (licence: "
-        f"{source['licence']}),\nchanged by pocket-colbert-export: {changes}.\n"
+        f"{source['license']}),\nchanged by pocket-colbert-export: {changes}.\n"
     )
 
 
