@@ -1,19 +1,23 @@
-"""Backbone, projections and normalisation as one ONNX graph."""
+"""Backbone, projections and normalisation as one torch module, and as one ONNX graph."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from optimum.exporters.onnx import export as optimum_export
 from optimum.exporters.onnx.config import TextEncoderOnnxConfig
 from optimum.exporters.tasks import TasksManager
 from optimum.utils import NormalizedTextConfig
 
-from pocket_colbert_export.checkpoints.checkpoint import Checkpoint, Head
-from pocket_colbert_export.errors import ExportError
-from pocket_colbert_export.quiet import quiet
+from pocket_colbert_export.checkpoints.loading import Checkpoint
+from pocket_colbert_export.checkpoints.transformer import Head
+from pocket_colbert_export.errors import GraphError
+from pocket_colbert_export.proof.parity import Batch
 
 OPSET = 17
 """LayerNormalization is one operator from 17 on; newer ones bring nothing to these graphs."""
@@ -35,6 +39,14 @@ class ColBERTForONNX(torch.nn.Module):
         for head in self.heads:
             vectors = head(vectors)
         return torch.nn.functional.normalize(vectors, p=2.0, dim=-1)
+
+    @torch.no_grad()
+    def encode(self, batches: Sequence[Batch]) -> list[NDArray[np.float32]]:
+        """Return the (n, length, dim) float32 unit rows of each batch, padding included."""
+        return [
+            self(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask)).numpy()
+            for batch in batches
+        ]
 
 
 class _DenseLayer(torch.nn.Module):
@@ -65,15 +77,16 @@ def export_graph(module: ColBERTForONNX, path: Path) -> None:
         path: The ONNX file to write.
 
     Raises:
-        ExportError: torch or optimum cannot trace this architecture.
+        GraphError: torch or optimum cannot trace this architecture.
     """
-    config = _onnx_config(module.config)
     module.eval()
     try:
-        with quiet(), torch.no_grad():
-            optimum_export(module, config, path, opset=OPSET)
+        with torch.no_grad():
+            optimum_export(module, _onnx_config(module.config), path, opset=OPSET)
+    except MemoryError:
+        raise
     except Exception as error:  # tracing fails in as many ways as there are architectures
-        raise ExportError(
+        raise GraphError(
             f"the graph of {type(module.backbone).__name__} cannot be exported: {error}"
         ) from error
 
@@ -91,7 +104,7 @@ def _onnx_config(config: Any) -> Any:
             library_name="transformers",
         )  # fmt: skip
         base = type(constructor(config))
-    except Exception:  # optimum raises KeyError and ValueError for the unknown
+    except (KeyError, ValueError):  # what optimum raises for an unknown architecture or task
         base = _PlainConfig
 
     class Config(base):

@@ -27,7 +27,7 @@ import transformers
 
 from pocket_colbert_export import ParityError, export_model
 from pocket_colbert_export.cli import main
-from pocket_colbert_export.graph import half
+from pocket_colbert_export.graph import float16
 from pocket_colbert_export.proof import parity
 from pocket_colbert_export.proof.fidelity import Fidelity
 
@@ -127,7 +127,7 @@ def test_what_was_measured_is_recorded(tmp_path: Path) -> None:
 
 def test_masks_that_leak_fail_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def leaky(origin: Path, target: Path) -> None:
-        half.halve_graph(origin, target)
+        float16.write_float16_graph(origin, target)
         model = onnx.load(str(target))
         softmax = [node.input[0] for node in model.graph.node if node.op_type == "Softmax"]
         for node in model.graph.node:
@@ -137,7 +137,7 @@ def test_masks_that_leak_fail_the_gate(tmp_path: Path, monkeypatch: pytest.Monke
                 del node.input[1]  # the mask
         onnx.save(model, str(target))
 
-    monkeypatch.setattr("pocket_colbert_export.exporter.halve_graph", leaky)
+    monkeypatch.setattr("pocket_colbert_export.reduced_precision.write_float16_graph", leaky)
     source = DATA / "checkpoints" / "pylate"
     with pytest.raises(ParityError, match=r"fp16 is .* a batch differs from its texts alone by"):
         export_model(source, tmp_path / "model", precision="fp16")

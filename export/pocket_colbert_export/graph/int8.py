@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -22,117 +22,95 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from pocket_colbert_export.errors import ExportError
-from pocket_colbert_export.proof.fidelity import Fidelity
-from pocket_colbert_export.quiet import quiet
+from pocket_colbert_export.errors import GraphError
+from pocket_colbert_export.proof.fidelity import FidelityMeter
+from pocket_colbert_export.proof.report import Fidelity, Int8Recipe, QuantizationTrial
 
 Feeds = Mapping[str, NDArray[np.int64]]
 
 _MIN_TABLE_ROWS = 64
+"""Smaller embedding tables, as those of token types, stay in float."""
+
 _FLOAT_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One way to quantise.
-
-    Attributes:
-        smoothing: Share of the activations' range that moves into the weights, 0 for none.
-        reduce_range: 7 instead of 8 bits for weights: x86 CPUs without VNNI add pairs of
-            products in 16 bits, which 8-bit weights can overflow. The runtime asks onnxruntime
-            for the slower exact addition there (`session.x64quantprecision`), so 7 bits are
-            chosen only where they happen to be nearer.
-        keep_sensitive: Whether the tenth of the products with the largest error stays in float.
-    """
-
-    smoothing: float
-    reduce_range: bool
-    keep_sensitive: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name for people."""
-        parts = ["per channel", "7-bit weights" if self.reduce_range else "8-bit weights"]
-        if self.smoothing:
-            parts.append(f"smoothed {self.smoothing:g}")
-        if self.keep_sensitive:
-            parts.append("sensitive products in float")
-        return ", ".join(parts)
+"""Share of the products that `Int8Recipe.keep_sensitive` leaves in float."""
 
 
 SMOOTHINGS = (0.0, 0.6, 0.7, 0.75, 0.8)
+"""Strengths that are tried."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quantized:
     """What was chosen.
 
     Attributes:
         recipe: The recipe.
         fidelity: How near the chosen graph is to the float32 one.
-        tried: All recipes by name, with their mean cosine, 1 % cosine, overlap and size.
+        tried: All recipes that were tried, in their order.
     """
 
-    recipe: Recipe
+    recipe: Int8Recipe
     fidelity: Fidelity
-    tried: Sequence[Mapping[str, Any]]
+    tried: tuple[QuantizationTrial, ...]
 
 
-def quantize_graph(
+def write_int8_graph(
     source: Path,
     target: Path,
     calibration: Sequence[Feeds],
-    measure: Callable[[Path], Fidelity],
-    good_enough: Callable[[Fidelity], bool],
+    meter: FidelityMeter,
+    passes: Callable[[Fidelity], bool],
 ) -> Quantized:
     """Quantise a graph by the recipe that changes its vectors least.
 
     Recipes that keep everything in int8 are tried first; leaving products in float costs speed
-    and size, so it is tried only when none of them is good enough.
+    and size, so it is tried only when none of them passes.
 
     Args:
         source: The float32 graph.
         target: Where the int8 graph goes.
         calibration: Inputs to observe activations on.
-        measure: Compares a graph with the float32 one.
-        good_enough: Whether what was measured passes.
+        meter: Measures how near a graph is to the float32 one.
+        passes: Says whether what was measured is good enough.
 
     Returns:
         What was chosen and all that was tried. `target` holds the chosen graph.
 
     Raises:
-        ExportError: The graph cannot be quantised.
+        GraphError: The graph cannot be quantised.
     """
     ranges = _observe(source, calibration)
-    tried: list[Mapping[str, Any]] = []
-    best: tuple[Recipe, Fidelity] | None = None
-    work = target.with_name("candidate.onnx")
+    attempts: list[_Attempt] = []
+    candidate = target.with_name("candidate.onnx")
 
-    def attempt(recipe: Recipe) -> None:
-        nonlocal best
-        _quantize(source, work, recipe, ranges)
-        found = measure(work)
-        tried.append(
-            {
-                "recipe": recipe.name,
-                "mean_cosine": round(found.mean_cosine, 6),
-                "low_cosine": round(found.low_cosine, 6),
-                "top_overlap": round(found.top_overlap, 6),
-                "bytes": work.stat().st_size,
-            }
-        )
-        if best is None or found.mean_cosine > best[1].mean_cosine:
-            best = (recipe, found)
-            work.replace(target)
+    def attempt(recipe: Int8Recipe, best: _Attempt | None) -> _Attempt:
+        """Try a recipe; return the better one of it and the best so far."""
+        _quantize(source, candidate, recipe, ranges)
+        made = _Attempt(recipe, meter.measure(candidate), candidate.stat().st_size)
+        attempts.append(made)
+        if best is not None and not made.fidelity.mean_cosine > best.fidelity.mean_cosine:
+            return best
+        candidate.replace(target)
+        return made
 
-    for smoothing in SMOOTHINGS:
-        attempt(Recipe(smoothing, reduce_range=False))
-    assert best is not None
-    attempt(Recipe(best[0].smoothing, reduce_range=True))
-    if not good_enough(best[1]):
-        attempt(dataclasses.replace(best[0], keep_sensitive=True))
-    work.unlink(missing_ok=True)
-    return Quantized(best[0], best[1], tried)
+    best = attempt(Int8Recipe(smoothing=SMOOTHINGS[0], reduce_range=False), None)
+    for smoothing in SMOOTHINGS[1:]:
+        best = attempt(Int8Recipe(smoothing=smoothing, reduce_range=False), best)
+    best = attempt(dataclasses.replace(best.recipe, reduce_range=True), best)
+    if not passes(best.fidelity):
+        best = attempt(dataclasses.replace(best.recipe, keep_sensitive=True), best)
+    candidate.unlink(missing_ok=True)
+    return Quantized(
+        recipe=best.recipe,
+        fidelity=best.fidelity,
+        tried=QuantizationTrial.all_of(attempts),
+    )
+
+
+class _Attempt(NamedTuple):
+    recipe: Int8Recipe
+    fidelity: Fidelity
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -167,8 +145,10 @@ def _observe(source: Path, calibration: Sequence[Feeds]) -> Mapping[str, _Range]
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:
-        raise ExportError(f"the graph cannot be observed for int8: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # onnxruntime's errors share no base
+        raise GraphError(f"the graph cannot be observed for int8: {error}") from error
     largest: dict[str, NDArray[np.float32]] = {}
     errors: dict[str, list[float]] = {node.name: [] for node in products}
     for number, feeds in enumerate(calibration):
@@ -200,7 +180,7 @@ def _rounding_error(rows: NDArray[np.float32], weight: NDArray[np.float32]) -> f
     return float(np.linalg.norm(rounded - exact)) / size
 
 
-def _quantize(source: Path, target: Path, recipe: Recipe, ranges: Mapping[str, _Range]) -> None:
+def _quantize(source: Path, target: Path, recipe: Int8Recipe, ranges: Mapping[str, _Range]) -> None:
     model = onnx.load(str(source))
     if recipe.smoothing:
         _smooth(model, recipe.smoothing, ranges)
@@ -210,24 +190,25 @@ def _quantize(source: Path, target: Path, recipe: Recipe, ranges: Mapping[str, _
         errors = {name: error for item in ranges.values() for name, error in item.errors.items()}
         ordered = sorted(errors, key=lambda name: -errors[name])
         keep += ordered[: max(1, round(_FLOAT_SHARE * len(ordered)))]
-    work = target.with_name("smoothed.onnx")
-    onnx.save(model, str(work))
+    smoothed = target.with_name("smoothed.onnx")
+    onnx.save(model, str(smoothed))
     try:
-        with quiet():  # it advises a preprocessing that these graphs do not need
-            quantize_dynamic(
-                str(work),
-                str(target),
-                per_channel=True,
-                reduce_range=recipe.reduce_range,
-                weight_type=QuantType.QInt8,
-                op_types_to_quantize=["MatMul"],
-                nodes_to_exclude=keep,
-                extra_options={"MatMulConstBOnly": True},
-            )
-    except Exception as error:
-        raise ExportError(f"onnxruntime cannot quantise the graph: {error}") from error
+        quantize_dynamic(
+            str(smoothed),
+            str(target),
+            per_channel=True,
+            reduce_range=recipe.reduce_range,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=keep,
+            extra_options={"MatMulConstBOnly": True},
+        )
+    except MemoryError:
+        raise
+    except Exception as error:  # the quantiser raises many kinds for operators it lacks
+        raise GraphError(f"onnxruntime cannot quantise the graph: {error}") from error
     finally:
-        work.unlink(missing_ok=True)
+        smoothed.unlink(missing_ok=True)
 
 
 def _smooth(model: onnx.ModelProto, strength: float, ranges: Mapping[str, _Range]) -> None:

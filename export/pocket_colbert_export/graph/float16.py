@@ -15,16 +15,15 @@ import onnx
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from pocket_colbert_export.errors import ExportError
-from pocket_colbert_export.quiet import quiet
+from pocket_colbert_export.errors import GraphError
 
 FLOAT32 = ("layer norms", "masks and softmax", "rotary angles", "what follows the last product")
-"""What stays float32, for people."""
+"""What stays float32, in words for the report."""
 
 _PRODUCTS = ("MatMul", "Gemm")
 
 
-def halve_graph(source: Path, target: Path) -> None:
+def write_float16_graph(source: Path, target: Path) -> None:
     """Write a graph with float16 weights; inputs and outputs stay what they are.
 
     Args:
@@ -32,47 +31,51 @@ def halve_graph(source: Path, target: Path) -> None:
         target: Where the float16 graph goes.
 
     Raises:
-        ExportError: The graph cannot be converted.
+        GraphError: The graph cannot be converted.
     """
     model = onnx.load(str(source))
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{number}"  # nodes are kept float32 by name
     try:
-        with quiet():  # it warns of every weight below float16's smallest number
-            model = convert_float_to_float16(
-                model,
-                keep_io_types=True,
-                op_block_list=[*DEFAULT_OP_BLOCK_LIST, "LayerNormalization"],
-                node_block_list=sorted(
-                    _behind_products(model.graph)
-                    | _before(model.graph, ("Softmax",), stop=_PRODUCTS)
-                    | _before(model.graph, ("Cos", "Sin"))
-                ),
-            )
+        model = convert_float_to_float16(
+            model,
+            keep_io_types=True,
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, "LayerNormalization"],
+            node_block_list=sorted(
+                _after_products(model.graph)
+                | _before(model.graph, ("Softmax",), stop=_PRODUCTS)
+                | _before(model.graph, ("Cos", "Sin"))
+            ),
+        )
         _drop_round_trips(model.graph)
         OnnxModel.graph_topological_sort(model.graph)  # the converter puts its casts at the end
         onnx.save(model, str(target))
-    except Exception as error:
-        raise ExportError(f"onnxruntime cannot convert the graph to float16: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # the converter raises many kinds for operators it lacks
+        raise GraphError(f"onnxruntime cannot convert the graph to float16: {error}") from error
 
 
-def _behind_products(graph: onnx.GraphProto) -> set[str]:
-    """Name the nodes behind the last product; nodes are in the order they run in."""
+def _after_products(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of the nodes after the last product; nodes are in the order they run."""
     products = [n for n, node in enumerate(graph.node) if node.op_type in _PRODUCTS]
     return {node.name for node in graph.node[max(products, default=-1) + 1 :]}
 
 
 def _before(graph: onnx.GraphProto, operators: Sequence[str], stop: Sequence[str] = ()) -> set[str]:
-    """Name the nodes of some operators and all that they come from, up to those of others."""
+    """Return the names of the nodes of some operators and of all that feeds them.
+
+    The walk back ends at nodes of the operators in `stop`.
+    """
     maker = {name: node for node in graph.node for name in node.output}
     waiting = [node for node in graph.node if node.op_type in operators]
-    found: set[str] = set()
+    names: set[str] = set()
     while waiting:
         node = waiting.pop()
-        if node.name not in found and node.op_type not in stop:
-            found.add(node.name)
+        if node.name not in names and node.op_type not in stop:
+            names.add(node.name)
             waiting += [maker[name] for name in node.input if name in maker]
-    return found
+    return names
 
 
 def _drop_round_trips(graph: onnx.GraphProto) -> None:
@@ -88,9 +91,9 @@ def _drop_round_trips(graph: onnx.GraphProto) -> None:
     renamed = {origin: name for name, origin in exact.items() if name in outputs}
     for node in graph.node:
         for names in (node.input, node.output):
-            for place, name in enumerate(names):
+            for position, name in enumerate(names):
                 name = exact.get(name, name)
-                names[place] = renamed.get(name, name)
+                names[position] = renamed.get(name, name)
     used = {name for node in graph.node for name in node.input} | outputs
     for node in list(graph.node):
         if _is_cast(node, half) and node.output[0] not in used:
