@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness.ours import peak
+from benchmarks.harness.process import THREAD_VARIABLES, take_peak
 from benchmarks.harness.synthetic import read_collection
-from benchmarks.systems.rivals import THREAD_VARIABLES
+from benchmarks.harness.timing import each_ms
 from pocket_colbert import Index, IndexConfig, MultiIndex, SearchParameters
 from pocket_colbert.ingest.incremental import Pace
 
@@ -72,7 +72,7 @@ class Order:
         """Carry it out in a new process, on that many threads and cores."""
         text = json.dumps(dataclasses.asdict(self))
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.studies.capacity_worker", text],
+            [sys.executable, "-m", "benchmarks.harness.capacity_worker", text],
             env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(self.threads)),
             capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -135,7 +135,7 @@ def address_of(order: Order, *, new: bool) -> Iterator[tuple[str, Any]]:
 def build(order: Order) -> dict[str, Any]:
     """Build what is searched; returns seconds and bytes."""
     place = Path(order.place)
-    peak()
+    take_peak()
     started = time.perf_counter()
     if order.family == "index":
         fill(place, order, order.first, order.last)
@@ -158,7 +158,7 @@ def build(order: Order) -> dict[str, Any]:
             if server is not None:
                 server.shards["papers"].optimize()
                 server.shards["papers"].flush()
-    return {"build_seconds": time.perf_counter() - started, "build_peak_bytes": peak()}
+    return {"build_seconds": time.perf_counter() - started, "build_peak_bytes": take_peak()}
 
 
 @contextmanager
@@ -207,16 +207,9 @@ def search(order: Order) -> dict[str, Any]:
     with np.load(order.queries) as file:
         queries = [file[name] for name in file.files]
     with opened(order) as (ask, found):
-        for query in queries[:WARM_UP]:
-            ask(query)
-        times: list[float] = []
-        hits = []
-        for query in queries:
-            if len(times) >= LEAST_QUERIES and sum(times) > 1000 * order.seconds:
-                break
-            started = time.perf_counter()
-            hits.append(ask(query))
-            times.append(1000 * (time.perf_counter() - started))
+        times, hits = each_ms(
+            ask, queries, warm_up=WARM_UP, least=LEAST_QUERIES, seconds=order.seconds
+        )
         return found | memory() | {"ms": statistics.median(times), "hits": hits}
 
 
