@@ -7,6 +7,7 @@ import pytest
 
 from pocket_colbert import (
     Document,
+    DocumentNotFoundError,
     Encoder,
     Hit,
     Index,
@@ -81,7 +82,7 @@ def test_rerank_ids_scores_what_is_stored(encoder: Encoder, retriever: Retriever
     assert retriever.retrieve([question], k=9, subset=["bees"])[0] == [
         hit for hit in hits if hit.document_id == "bees"
     ]
-    with pytest.raises(InvalidInputError, match="'stone'"):
+    with pytest.raises(DocumentNotFoundError, match="'stone'"):
         retriever.rerank_ids(question, ["bees", "stone"])
     with pytest.raises(InvalidInputError, match="one string"):
         retriever.rerank_ids(question, "bees")

@@ -107,11 +107,9 @@ def fill(folder: Path, order: Order, first: int, last: int) -> None:
             waiting += batch.num_tokens
             if waiting >= Pace().tokens:
                 index.commit()
-                index.compact(only_small=8)
                 waiting = 0
         if index is not None:
-            index.commit()
-            index.compact(only_small=2)
+            index.commit(last=True)
 
 
 @contextmanager

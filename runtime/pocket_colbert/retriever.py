@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from pocket_colbert.backend import Backend
 from pocket_colbert.checks import check_text, check_texts, check_whole_number
 from pocket_colbert.config import Pruning, SearchParameters
-from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.errors import DocumentNotFoundError, InvalidInputError
 from pocket_colbert.index.index import Index
-from pocket_colbert.index.write_buffer import columns_of
 from pocket_colbert.model.encoder import Encoder, Progress
 from pocket_colbert.search.explanation import Explanation, explain_match
 from pocket_colbert.search.snippets import best_window, snippet_weights
 from pocket_colbert.text_splitting import with_title
-from pocket_colbert.types import Document, Hit, Passage, PassageHit, Token
+from pocket_colbert.types import Document, EncodedDocument, Hit, PassageHit, Token
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from pocket_colbert.vectors.top_k import top_k
 
@@ -92,20 +91,13 @@ class Retriever:
             encoded, k, parameters=parameters, where=where, subset=subset, texts=queries
         )
 
-    def add(
-        self,
-        documents: Sequence[Document],
-        *,
-        passages: Sequence[Sequence[Passage]] | None = None,
-        progress: Progress | None = None,
-    ) -> int:
+    def add(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
         """Encode documents of any length, as the index's settings say, and add them to it.
 
         An index in a folder shows them after its `commit`.
 
         Args:
             documents: The documents; one without a text is found by its title.
-            passages: What `encode` has made of them, by default made now.
             progress: Called with the number of documents done and of all.
 
         Returns:
@@ -116,21 +108,21 @@ class Retriever:
             DuplicateIdError: See `Index.add`; `upsert` replaces.
             IndexConflictError: See `Index.add`.
         """
-        return self._write("add", _checked(documents), passages, progress)
+        index = self._writable("add")
+        encoded = self.encode(documents, progress=progress)
+        index.add_documents(encoded)
+        return _num_tokens(encoded)
 
-    def upsert(
-        self,
-        documents: Sequence[Document],
-        *,
-        passages: Sequence[Sequence[Passage]] | None = None,
-        progress: Progress | None = None,
-    ) -> int:
-        """Encode documents and put them in the place of those that have their ids; see `add`."""
-        return self._write("upsert", _checked(documents), passages, progress)
+    def upsert(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
+        """Encode documents, and add them in place of those that have their ids; see `add`."""
+        index = self._writable("upsert")
+        encoded = self.encode(documents, progress=progress)
+        index.upsert_documents(encoded)
+        return _num_tokens(encoded)
 
     def encode(
         self, documents: Sequence[Document], *, progress: Progress | None = None
-    ) -> list[list[Passage]]:
+    ) -> list[EncodedDocument]:
         """Encode documents as `add` does, and leave the index as it is.
 
         Another thread can store some documents while these are encoded.
@@ -140,42 +132,26 @@ class Retriever:
             progress: Called with the number of documents done and of all.
 
         Returns:
-            The passages of each document.
+            What `Index.add_documents` and `Index.upsert_documents` take.
 
         Raises:
             InvalidInputError: There is no index to write to.
         """
         config = self._writable("encode").config
         documents = _checked(documents)
-        return self.encoder.encode_passages(
+        passages = self.encoder.encode_passages(
             [document.text or "" for document in documents],
             titles=[document.title for document in documents],
             splitting=config.splitting,
             pruning=config.pruning,
             progress=progress,
         )
+        return list(map(EncodedDocument, documents, passages))
 
     def _writable(self, method: str) -> Index:
         if not isinstance(self.index, Index):
             raise InvalidInputError(f"{method} needs an Index to write to, got {self.index!r}.")
         return self.index
-
-    def _write(
-        self,
-        method: str,
-        documents: Sequence[Document],
-        passages: Sequence[Sequence[Passage]] | None,
-        progress: Progress | None,
-    ) -> int:
-        index = self._writable(method)
-        if passages is None:
-            passages = self.encode(documents, progress=progress)
-        getattr(index, method)(
-            [document.document_id for document in documents],
-            passages,
-            **columns_of(documents),
-        )
-        return sum(len(item.embedding) for parts in passages for item in parts)
 
     def rerank(
         self,
@@ -346,13 +322,17 @@ class Retriever:
         if self.index is not None and self.index.config.pruning == Pruning():
             try:
                 stored = self.index.passages(hit.document_id, part.start)
-            except InvalidInputError:  # a text that was reranked, or one deleted since
+            except DocumentNotFoundError:  # a text that was reranked, or one deleted since
                 stored = []
             for item in stored:
                 same = (item.start, item.end) == (part.start, part.end)
                 if same and len(item.embedding) == len(tokens):
                     return part, tokens, item.embedding
         return part, tokens, self.encoder.encode_document([with_title(text, hit.title)])[0]
+
+
+def _num_tokens(encoded: Sequence[EncodedDocument]) -> int:
+    return sum(len(item.embedding) for _, passages in encoded for item in passages)
 
 
 def _checked(documents: object) -> list[Document]:

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from pocket_colbert import (
     BackendError,
     BackendNotFoundError,
+    ClosedError,
     Document,
+    DocumentNotFoundError,
     Encoder,
     Index,
     IndexConfig,
@@ -223,9 +225,9 @@ def test_documents_come_back_as_they_were(address: str, rng: np.random.Generator
         for other in ("other", "\ud800"):
             assert other not in store
             for method in (store.get, store.passages):
-                with pytest.raises(InvalidInputError, match="no document"):
+                with pytest.raises(DocumentNotFoundError, match="no document"):
                     method(other)
-            with pytest.raises(InvalidInputError, match="must be in the store"):
+            with pytest.raises(DocumentNotFoundError, match="must be in the store"):
                 store.search([embeddings[0]], subset=["plain", other])
         found = store.search([embeddings[0]], 9)[0]
         assert [hit.document_id for hit in found] == ["plain", "all ' \x00 \""]
@@ -254,7 +256,7 @@ def test_one_passage_is_fetched_without_the_others(
                     assert part.embedding.tolist() == wanted.embedding.tolist()
         assert store.passages("d0", 7) == index.passages("d0", 7) == []
         for place in (store, index):
-            with pytest.raises(InvalidInputError, match="no document"):
+            with pytest.raises(DocumentNotFoundError, match="no document"):
                 place.passages("other", 0)
 
 
@@ -393,7 +395,7 @@ def test_a_subset_is_searched_whole_and_must_be_there(
         both = store.search(query, 60, subset=some, where={"number": {"$lt": 20}})[0]
         assert {hit.document_id for hit in both} == {"d0", "d7", "d14"}
         assert store.search(query, subset=[]) == [[]]
-        with pytest.raises(InvalidInputError, match="'nobody' and 0 others"):
+        with pytest.raises(DocumentNotFoundError, match="'nobody' and 0 others"):
             store.search(query, subset=["d1", "nobody"])
 
 
@@ -463,7 +465,7 @@ def test_a_closed_store_says_so(address: str, index: Index) -> None:
         lambda: "d1" in store, store.refresh,
     ]  # fmt: skip
     for call in calls:
-        with pytest.raises(InvalidInputError, match="the store is closed"):
+        with pytest.raises(ClosedError, match="the store is closed"):
             call()
 
 

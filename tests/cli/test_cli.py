@@ -301,22 +301,21 @@ def test_interrupted_indexing_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: Encoder
 ) -> None:
     """Ctrl-C keeps what was encoded; the next call encodes the rest only."""
-    from pocket_colbert import retriever
     from pocket_colbert.ingest import incremental as sync
 
     rows = [{"_id": str(n), "text": f"Text number {n}."} for n in range(40)]
     path, folder = tmp_path / "rows.jsonl", tmp_path / "index"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     monkeypatch.setattr(sync, "Pace", partial(sync.Pace, documents=10))
-    upsert, calls = retriever.Retriever.upsert, []
+    upsert, calls = Index.upsert_documents, []
 
-    def interrupted(self: object, documents: list, **named: object) -> int:
+    def interrupted(self: Index, documents: list) -> None:
         calls.append(len(documents))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return upsert(self, documents, **named)  # type: ignore[arg-type]
+        upsert(self, documents)
 
-    monkeypatch.setattr(retriever.Retriever, "upsert", interrupted)
+    monkeypatch.setattr(Index, "upsert_documents", interrupted)
     result = run("index", path, "--into", folder)
     assert result.exit_code == 130 and "Interrupted after 20 documents" in result.stderr
     found = json.loads(run("index", path, "--into", folder, "--json").stdout)

@@ -113,7 +113,7 @@ def test_unexpected_errors_are_told_and_logged(
         raise failure[0]
 
     failure: list[Exception] = [OSError(28, "No space left on device")]
-    monkeypatch.setattr(Retriever, "upsert", broken)
+    monkeypatch.setattr(Index, "upsert_documents", broken)
     with serving(notes, encoder) as client:
         message = until(client, "failed")["indexing"]["message"]
         assert "No space left on device" in message and not caplog.text
@@ -134,16 +134,15 @@ def test_others_write_and_read_while_it_runs(
     (notes / "bees.md").write_text("Bees swarm in June.", "utf-8")
     (notes / "new.txt").write_text("Wasps.", "utf-8")
     pending, go = threading.Event(), threading.Event()
-    upsert = Retriever.upsert
+    upsert = Index.upsert_documents
 
-    def waits(self: Retriever, documents: Any, **named: Any) -> int:
-        tokens = upsert(self, documents, **named)
+    def waits(self: Index, documents: Any) -> None:
+        upsert(self, documents)
         if threading.current_thread().name == "pocket-colbert-indexing" and documents:
             pending.set()
             assert go.wait(60)
-        return tokens
 
-    monkeypatch.setattr(Retriever, "upsert", waits)
+    monkeypatch.setattr(Index, "upsert_documents", waits)
     with serving(notes, encoder) as client:
         assert pending.wait(60)
         asked = {"query": "when do bees swarm", "explain": True, "k": 1}

@@ -16,7 +16,8 @@ from pocket_colbert.config import IndexConfig, SearchParameters
 from pocket_colbert.errors import (
     BackendError,
     BackendNotFoundError,
-    InvalidInputError,
+    ClosedError,
+    DocumentNotFoundError,
     UnsupportedError,
 )
 from pocket_colbert.search.searcher import checked_parameters, checked_queries
@@ -173,12 +174,12 @@ class RemoteBackend:
         """Return a document.
 
         Raises:
-            InvalidInputError: There is no document of that id.
+            DocumentNotFoundError: There is no document of that id.
             BackendError: See `search`.
         """
         found = self.find([document_id])
         if document_id not in found:
-            raise InvalidInputError(f"no document {document_id!r} in {self._engine}.")
+            raise DocumentNotFoundError(f"no document {document_id!r} in {self._engine}.")
         return found[document_id]
 
     def find(self, document_ids: Sequence[str]) -> dict[str, Document]:
@@ -198,14 +199,14 @@ class RemoteBackend:
                 fetched; None for none.
 
         Raises:
-            InvalidInputError: There is no document of that id.
+            DocumentNotFoundError: There is no document of that id.
             BackendError: See `search`.
         """
         found = None
         if is_unicode(document_id):
             found = self._engine.passages(document_id, self.dim, start)
         if found is None:
-            raise InvalidInputError(f"no document {document_id!r} in {self._engine}.")
+            raise DocumentNotFoundError(f"no document {document_id!r} in {self._engine}.")
         return found
 
     def close(self) -> None:
@@ -217,7 +218,7 @@ class RemoteBackend:
     @property
     def _engine(self) -> Engine:
         if self._open is None:
-            raise InvalidInputError("the store is closed; open it again to use it.")
+            raise ClosedError("the store is closed; open it again to use it.")
         return self._open
 
     def _check_parameters(self, parameters: SearchParameters) -> None:

@@ -15,15 +15,13 @@ from pocket_colbert.distributed.corpus_sources import NamedFile, PartSize
 from pocket_colbert.distributed.object_storage import FoundFile
 from pocket_colbert.errors import BackendError, InvalidInputError
 from pocket_colbert.ingest.readers import Fields
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import EncodedDocument
 
 FORMAT = 1
 """Version of the job and of its parts that this release writes and reads."""
 
 _POSITIONS = 1 << 32
 """Documents that a file may have."""
-
-Encoded = tuple[Document, list[Passage]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Counts:
     tokens: int
 
     @classmethod
-    def of(cls, encoded: Sequence[Encoded]) -> Counts:
+    def of(cls, encoded: Sequence[EncodedDocument]) -> Counts:
         """Count."""
         passages = [item for _, parts in encoded for item in parts]
         return cls(len(encoded), len(passages), sum(len(item.embedding) for item in passages))

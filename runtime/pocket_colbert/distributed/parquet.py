@@ -20,12 +20,12 @@ from pocket_colbert.backends.rows import metadata_text
 from pocket_colbert.checks import checked_document
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.distributed.corpus_sources import digest_of_id
-from pocket_colbert.distributed.job import FORMAT, Counts, Encoded, Job, Part
+from pocket_colbert.distributed.job import FORMAT, Counts, Job, Part
 from pocket_colbert.distributed.object_storage import Place
 from pocket_colbert.distributed.target import PARTS, Target
 from pocket_colbert.errors import BackendError, BackendNotFoundError
 from pocket_colbert.metadata import checked_json
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, EncodedDocument, Passage
 
 COMPLETE = "complete.json"
 _KEY = b"pocket_colbert"
@@ -51,7 +51,7 @@ class ParquetTarget(Target):
         if kind == "file" or (kind == "folder" and next(self.folder.all_files(), None)):
             raise BackendError(f"there is something at {self.folder} already; name another place.")
 
-    def write_part(self, job: Job, part: Part, encoded: Sequence[Encoded]) -> Counts:
+    def write_part(self, job: Job, part: Part, encoded: Sequence[EncodedDocument]) -> Counts:
         """See `Target.write_part`."""
         counts = Counts.of(encoded)
         described = {"format": FORMAT, "job": job.id, "part": part.name, **asdict(counts)}
@@ -159,7 +159,7 @@ class EncodedCorpus:
         """Itself, since it does not change."""
         return self
 
-    def encoded(self) -> Iterator[Encoded]:
+    def encoded(self) -> Iterator[EncodedDocument]:
         """Iterate over documents and their passages; a few are held at a time.
 
         Raises:
@@ -243,7 +243,7 @@ def _schema(job: Job) -> Any:
     )  # fmt: skip
 
 
-def _table(encoded: Sequence[Encoded], schema: Any) -> Any:
+def _table(encoded: Sequence[EncodedDocument], schema: Any) -> Any:
     documents = [document for document, _ in encoded]
     columns: dict[str, list[Any]] = {
         name: [getattr(document, name) for document in documents]
@@ -278,7 +278,7 @@ def _described(file: Any, job: Job, name: str, place: Place) -> Counts:
     return counts
 
 
-def _documents(batch: Any, dim: int) -> list[Encoded]:
+def _documents(batch: Any, dim: int) -> list[EncodedDocument]:
     rows = batch.select(["document_id", "title", "text", "metadata", "source", "passages"])
     column = batch.column("vectors")
     starts = column.offsets.to_numpy()
@@ -296,7 +296,7 @@ def _documents(batch: Any, dim: int) -> list[Encoded]:
         metadata = checked_json(row.pop("metadata"))
         parts = row.pop("passages")
         document = checked_document(Document(metadata=metadata, **row))
-        found.append((document, _passages(document, parts, embedding)))
+        found.append(EncodedDocument(document, _passages(document, parts, embedding)))
     return found
 
 

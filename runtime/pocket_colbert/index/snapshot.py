@@ -12,7 +12,7 @@ from pocket_colbert.checks import check_present
 from pocket_colbert.storage.filters import parse_filter
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.selection import Selection
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, EncodedDocument, Passage
 
 Address = tuple[int, int]
 """Number of a segment, and position of a document in it."""
@@ -54,11 +54,11 @@ class Snapshot:
         """Return the passages of the document at an address, see `IndexReader.passages`."""
         return _passages(self.segments[address[0]], address[1], self.document(address), start)
 
-    def encoded(self) -> Iterator[tuple[Document, list[Passage]]]:
+    def encoded(self) -> Iterator[EncodedDocument]:
         """Iterate over documents and their passages, in the order in which they were added."""
         for segment in self.segments:
             for position, document in segment.living_documents():
-                yield document, _passages(segment, position, document)
+                yield EncodedDocument(document, _passages(segment, position, document))
 
     def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
         """Return the number of passages of those ids whose documents are here."""

@@ -17,10 +17,9 @@ from pocket_colbert.index.index import Index
 from pocket_colbert.metadata import same_json
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.source_paths import source_path
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, EncodedDocument
 
 _COMMIT_CHARACTERS = 16_000_000
-_SMALL_SEGMENTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +107,7 @@ def sync(
             run.take(batch)
         run.store()
     deleted = 0 if keep_missing else run.delete_missing(sources)
-    index.compact(only_small=2)
+    index.commit(last=True)
     return SyncReport(run.added, run.changed, run.unchanged, deleted)
 
 
@@ -133,7 +132,7 @@ class _Run:
         self._progress = progress
         self._pool = ThreadPoolExecutor(1)
         self._stopped = threading.Event()
-        self._encoding: tuple[list[Document], Future[list[list[Passage]]]] | None = None
+        self._encoding: tuple[list[Document], Future[list[EncodedDocument]]] | None = None
 
     def __enter__(self) -> _Run:
         return self
@@ -169,26 +168,28 @@ class _Run:
         self.store()
         self._encoding = encoding
 
-    def _encode(self, new: Sequence[Document], done: int) -> list[list[Passage]]:
+    def _encode(self, new: Sequence[Document], done: int) -> list[EncodedDocument]:
         def report(count: int, _: int = 0) -> None:
             if self._stopped.is_set():
                 raise CancelledError
             self._progress(done + count)
 
-        passages = self._retriever.encode(new, progress=report)
+        encoded = self._retriever.encode(new, progress=report)
         report(len(new))
-        return passages
+        return encoded
 
     def store(self) -> None:
         """Store what is being encoded, once it is."""
         if self._encoding is None:
             return
-        new, encoded = self._encoding
-        self._tokens += self._retriever.upsert(new, passages=encoded.result())
+        new, encoding = self._encoding
+        encoded = encoding.result()
+        self._index.upsert_documents(encoded)
+        self._tokens += sum(len(item.embedding) for _, parts in encoded for item in parts)
         self._encoding = None
         self._characters += sum(len(document.text or "") for document in new)
         if self._tokens >= self._commit_tokens or self._characters >= _COMMIT_CHARACTERS:
-            self._index.compact(only_small=_SMALL_SEGMENTS)
+            self._index.commit()
             self._commit_tokens = min(2 * self._commit_tokens, self._pace.tokens)
             self._tokens = self._characters = 0
 

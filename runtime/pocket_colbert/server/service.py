@@ -15,7 +15,7 @@ from msgspec import UNSET
 import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
 from pocket_colbert.config import SearchParameters
-from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.errors import DocumentNotFoundError
 from pocket_colbert.index.facets import FieldValues
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
@@ -95,7 +95,7 @@ class Service:
             generation = self._source.generation
             try:
                 return self._search(request, deadline)
-            except InvalidInputError:
+            except DocumentNotFoundError:
                 # A document that was found may have been deleted before it was explained.
                 if generation == self._source.generation:
                     raise
