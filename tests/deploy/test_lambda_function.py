@@ -98,7 +98,7 @@ def test_filters_and_leaves_texts_out(handler: LambdaHandler) -> None:
         (http("{"), 400, "must be a JSON object"),
         (http("[1]"), 400, "must be a JSON object, got list"),
         (http(""), 400, "must be a JSON object"),
-        (http("{}"), 400, "query must be a text"),
+        (http("{}"), 400, "query must be a string"),
         (http('{"query": " "}'), 400, "not empty"),
         (http('{"query": "a", "k": 0}'), 400, "from 1 to 100, got 0"),
         (http('{"query": "a", "k": true}'), 400, "got True"),
