@@ -31,7 +31,8 @@ from benchmarks.harness.tables import decimals, markdown
 from benchmarks.harness.timing import each_ms, seconds_of
 from pocket_colbert import Backend, Encoder, Hit, Index, SearchParameters, maxsim_pairwise
 from pocket_colbert.backends import open_store, push
-from pocket_colbert.ingest.readers import Fields, read_documents
+from pocket_colbert.ingest.readers import read_documents
+from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.vectors.top_k import top_k
 
 KEY = "benchmark"

@@ -35,7 +35,7 @@ from benchmarks.harness.timing import seconds_of
 from pocket_colbert import Encoder
 from pocket_colbert.distributed import EncodedCorpus, PartSize, Workers, encode_corpus
 from pocket_colbert.distributed.corpus_sources import find_files, read_file
-from pocket_colbert.ingest.readers import Fields
+from pocket_colbert.ingest.rows import Fields
 
 FIELDS = Fields("", "passage", "query")
 PART = PartSize(documents=50, characters=2_000_000)

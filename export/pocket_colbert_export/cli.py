@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import click
 
-from pocket_colbert.cli.common import CommandGroup
+from pocket_colbert.cli.command_group import CommandGroup
 
 
 class _ExportByDefault(CommandGroup):

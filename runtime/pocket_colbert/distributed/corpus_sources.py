@@ -17,7 +17,7 @@ from pocket_colbert.checks import check_whole_number
 from pocket_colbert.distributed.object_storage import FoundFile, Place
 from pocket_colbert.errors import CorpusError
 from pocket_colbert.ingest.json_lines import json_lines
-from pocket_colbert.ingest.readers import Fields, document_of
+from pocket_colbert.ingest.rows import Fields, document_from_row
 from pocket_colbert.types import Document
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -96,7 +96,9 @@ def read_file(source: NamedFile, fields: Fields) -> Iterator[Document]:
     is_table = place.name.lower().endswith(".parquet")
     rows = _table_rows(place) if is_table else _lines(place)
     for number, what, row in rows:
-        document = document_of(row, fields, f"{place}, {what} {number}", f"{source.name}:{number}")
+        document = document_from_row(
+            row, fields, f"{place}, {what} {number}", f"{source.name}:{number}"
+        )
         metadata = document.metadata
         if is_table:
             metadata = {key: value for key, value in metadata.items() if value is not None}

@@ -14,7 +14,7 @@ from pocket_colbert.config import IndexConfig
 from pocket_colbert.distributed.corpus_sources import NamedFile, PartSize
 from pocket_colbert.distributed.object_storage import FoundFile
 from pocket_colbert.errors import BackendError, InvalidInputError
-from pocket_colbert.ingest.readers import Fields
+from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.types import EncodedDocument
 
 FORMAT = 1

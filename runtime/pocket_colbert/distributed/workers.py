@@ -33,7 +33,7 @@ from pocket_colbert.errors import (
     OptionalDependencyError,
     PocketColbertError,
 )
-from pocket_colbert.ingest.readers import Fields
+from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.model.pipeline import BATCH_TOKENS
 from pocket_colbert.types import Document, EncodedDocument
