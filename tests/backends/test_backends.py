@@ -233,7 +233,7 @@ def test_documents_come_back_as_they_were(address: str, rng: np.random.Generator
         assert [hit.document_id for hit in found] == ["plain", "all ' \x00 \""]
 
 
-def test_one_passage_is_fetched_without_the_others(
+def test_some_passages_are_fetched_without_the_others(
     address: str, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors: list[int] = []
@@ -245,19 +245,26 @@ def test_one_passage_is_fetched_without_the_others(
     push(index, address)
     monkeypatch.setattr(f"pocket_colbert.backends.{address.partition(':')[0]}.passage_of", counting)
     with open_store(address) as store:
-        for document in index:
-            name = document.document_id
-            for wanted in index.passages(name):
-                vectors.clear()
-                found = store.passages(name, wanted.start)
-                assert len(vectors) == 1
-                for (part,) in (found, index.passages(name, wanted.start)):
-                    assert (part.start, part.end) == (wanted.start, wanted.end)
-                    assert part.embedding.tolist() == wanted.embedding.tolist()
-        assert store.passages("d0", 7) == index.passages("d0", 7) == []
-        for place in (store, index):
+        every = [
+            (item.document_id, part) for item in index for part in index.passages(item.document_id)
+        ]
+        for wanted in (every, every[:1], every[1:2], every[::2], [*every[:1], *every[:1]]):
+            vectors.clear()
+            spans = [(name, (part.start, part.end)) for name, part in wanted]
+            stored = store.passage_embeddings(spans)
+            assert len(vectors) == len(set(spans))
+            for (_, part), *both in zip(
+                wanted, stored, index.passage_embeddings(spans), strict=True
+            ):
+                for embedding in both:
+                    assert embedding is not None
+                    assert embedding.tolist() == part.embedding.tolist()
+        missing = [("d0", (7, 9)), ("other", (0, 1)), ("\ud800", (0, 1))]
+        for backend in (store, index):
+            assert backend.passage_embeddings(missing) == [None] * 3
+            assert backend.passage_embeddings([]) == []
             with pytest.raises(DocumentNotFoundError, match="no document"):
-                place.passages("other", 0)
+                backend.passages("other")
 
 
 def test_a_client_and_a_collection_of_your_own(index: Index, rng: np.random.Generator) -> None:
@@ -462,7 +469,7 @@ def test_a_closed_store_says_so(address: str, index: Index) -> None:
     query = [unit_rows(np.random.default_rng(0), 2, DIM)]
     calls: list[Callable[[], object]] = [
         lambda: store.search(query), lambda: store.get("d1"), lambda: store.passages("d1"),
-        lambda: "d1" in store, store.refresh,
+        lambda: "d1" in store, store.refresh, lambda: store.passage_embeddings([]),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(ClosedError, match="the store is closed"):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pocket_colbert.backends.rows import NEVER, Row, name_token, text_prefix, value_token
 from pocket_colbert.errors import UnsupportedError
 from pocket_colbert.storage.filters import ID, Condition, Filter
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, Passage, Span
 
 _EXACT_NUMBERS = 2**53
 """From here on float64 does not tell whole numbers apart, up to those of 64 bits."""
@@ -125,13 +125,23 @@ class Engine(ABC):
         """Return those of the documents that are there."""
 
     @abstractmethod
-    def passages(self, document_id: str, dim: int, start: int | None) -> list[Passage] | None:
+    def passages(self, document_id: str, dim: int) -> list[Passage] | None:
         """Return a document's passages in order, None for a document that is not there.
 
         Args:
             document_id: Its id.
             dim: Width of a token vector.
-            start: Leave out passages whose first character is another one; None for none.
+        """
+
+    @abstractmethod
+    def passages_at(
+        self, passages: Sequence[tuple[str, Span]], dim: int
+    ) -> dict[tuple[str, Span], Passage]:
+        """Return those of some passages that are there; token vectors of no others are fetched.
+
+        Args:
+            passages: The id of a document and the span of one of its passages.
+            dim: Width of a token vector.
         """
 
     @abstractmethod

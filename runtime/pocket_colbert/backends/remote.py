@@ -22,7 +22,7 @@ from pocket_colbert.errors import (
 )
 from pocket_colbert.search.searcher import checked_parameters, checked_queries
 from pocket_colbert.storage.filters import is_unicode, parse_filter
-from pocket_colbert.types import Document, Hit, Passage, PassageHit
+from pocket_colbert.types import Document, Hit, Passage, PassageHit, Span
 
 _EMBEDDED_ONLY = ("hybrid", "lookups", "query_tokens", "query_tolerance")
 """Search parameters of the inverted file and of keywords, which stores do not have."""
@@ -190,24 +190,41 @@ class RemoteBackend:
         """
         return self._engine.documents([item for item in document_ids if is_unicode(item)])
 
-    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
+    def passages(self, document_id: str) -> list[Passage]:
         """Return a document's passages with their token vectors as the engine holds them.
 
         Args:
             document_id: Its id.
-            start: Leave out passages whose first character is another one, which are then not
-                fetched; None for none.
 
         Raises:
             DocumentNotFoundError: There is no document of that id.
             BackendError: See `search`.
         """
-        found = None
+        passages = None
         if is_unicode(document_id):
-            found = self._engine.passages(document_id, self.dim, start)
-        if found is None:
+            passages = self._engine.passages(document_id, self.dim)
+        if passages is None:
             raise DocumentNotFoundError(f"no document {document_id!r} in {self._engine}.")
-        return found
+        return passages
+
+    def passage_embeddings(
+        self, passages: Sequence[tuple[str, Span]]
+    ) -> list[NDArray[np.float32] | None]:
+        """Return the token vectors of some passages, fetched together.
+
+        Args:
+            passages: The id of a document and the span of one of its passages, as in `Hit`.
+
+        Returns:
+            (num_tokens, dim) float32 each, None where there is no such passage.
+
+        Raises:
+            ClosedError: The store is closed.
+            BackendError: See `search`.
+        """
+        valid = [(name, span) for name, span in passages if is_unicode(name)]
+        there = self._engine.passages_at(valid, self.dim)
+        return [there[item].embedding if item in there else None for item in passages]
 
     def close(self) -> None:
         """Close the engine; a second time does nothing. Afterwards nothing can be asked."""

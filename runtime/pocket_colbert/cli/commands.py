@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.retriever import Retriever
     from pocket_colbert.search.explanation import Explanation
-    from pocket_colbert.types import Hit
+    from pocket_colbert.types import Hit, Query, Span
 
 
 @click.command()
@@ -111,8 +111,9 @@ def search(
     parameters = SearchParameters(mode=mode, hybrid=hybrid)
     with _opened(source, also, threads, api_key, incomplete) as opened:
         retriever = Retriever(encoder_for(opened.config, model, threads, provider), opened)
-        hits = retriever.retrieve([query], k, parameters=parameters, where=condition)[0]
-        _print_hits(retriever, query, hits, explain, as_json)
+        asked = retriever.encoder.query(query)
+        hits = retriever.retrieve([asked], k, parameters=parameters, where=condition)[0]
+        _print_hits(retriever, asked, hits, explain, as_json)
 
 
 @click.command()
@@ -157,7 +158,8 @@ def rerank(
     if not documents:
         raise CorpusError(f"{file} has no texts.")
     retriever = Retriever(load_encoder(model, threads, provider))
-    _print_hits(retriever, query, retriever.rerank(query, documents, k), False, as_json)
+    asked = retriever.encoder.query(query)
+    _print_hits(retriever, asked, retriever.rerank(asked, documents, k), False, as_json)
 
 
 @click.command()
@@ -259,9 +261,10 @@ def _lines(content: str) -> list[str]:
 
 
 def _print_hits(
-    retriever: Retriever, query: str, hits: Sequence[Hit], explain: bool, as_json: bool
+    retriever: Retriever, query: Query, hits: Sequence[Hit], explain: bool, as_json: bool
 ) -> None:
-    found = [(hit, *_reasons(retriever, query, hit, explain)) for hit in hits]
+    reasons = _reasons(retriever, query, hits, explain)
+    found = [(hit, *reasons.get(hit.document_id, (None, None))) for hit in hits]
     if as_json:
         print_json([
             asdict(hit) | {"snippet": span} | ({"explanation": asdict(why)} if why else {})
@@ -278,16 +281,23 @@ def _print_hits(
 
 
 def _reasons(
-    retriever: Retriever, query: str, hit: Hit, explain: bool
-) -> tuple[tuple[int, int] | None, Explanation | None]:
-    """Return a hit's snippet and explanation; a document may have been added without its text."""
-    if hit.text is None:
-        return None, None
-    (span,) = retriever.snippets(query, [hit], _SNIPPET)
-    return span, retriever.explain(query, hit) if explain else None
+    retriever: Retriever, query: Query, hits: Sequence[Hit], explain: bool
+) -> dict[str, tuple[Span, Explanation | None]]:
+    """Return the snippet and explanation of each hit whose document was added with its text."""
+    from pocket_colbert.search.explanation import explain_match
+    from pocket_colbert.search.snippets import snippet
+
+    shown = [hit for hit in hits if hit.text is not None]
+    return {
+        passage.document_id: (
+            snippet(query, passage, _SNIPPET),
+            explain_match(query, passage) if explain else None,
+        )
+        for passage in retriever.matched_passages(shown)
+    }
 
 
-def _snippet(hit: Hit, span: tuple[int, int] | None) -> str:
+def _snippet(hit: Hit, span: Span | None) -> str:
     if hit.text is None or span is None:
         return "(no text)"
     start, end = span

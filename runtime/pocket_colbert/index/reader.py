@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_ids, check_whole_number
@@ -21,7 +22,7 @@ from pocket_colbert.search.searcher import (
     checked_queries,
     query_texts_of,
 )
-from pocket_colbert.types import Document, Hit, Passage
+from pocket_colbert.types import Document, Hit, Passage, Span
 
 
 class IndexReader(ABC):
@@ -164,22 +165,39 @@ class IndexReader(ABC):
         """
         return Snapshot.document(*self._address_of(document_id))
 
-    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
+    def passages(self, document_id: str) -> list[Passage]:
         """Return a document's passages with their token vectors as they are stored.
 
         Of what is committed, which is what searches find, whatever was added or deleted since.
 
         Args:
             document_id: Its id.
-            start: Leave out passages whose first character is another one; None for none.
 
         Raises:
             DocumentNotFoundError: There is no committed document of that id.
         """
         snapshot = self._snapshot  # in another thread it may be replaced
         for address in snapshot.addresses([document_id]).values():
-            return snapshot.passages(address, start)
+            return snapshot.passages(address)
         raise DocumentNotFoundError(f"no document {document_id!r} in the index.")
+
+    def passage_embeddings(
+        self, passages: Sequence[tuple[str, Span]]
+    ) -> list[NDArray[np.float32] | None]:
+        """Return the token vectors of some passages as they are stored, read in one go.
+
+        Of what is committed, as in `passages`.
+
+        Args:
+            passages: The id of a document and the span of one of its passages, as in `Hit`.
+
+        Returns:
+            (num_tokens, dim) float32 each, None where there is no such passage.
+
+        Raises:
+            ClosedError: The index is closed.
+        """
+        return self._snapshot.passage_embeddings(passages)
 
     def close(self) -> None:
         """Release files and threads; a second time does nothing. No search may be under way."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.search.explanation import Explanation, TokenMatch
-from pocket_colbert.types import Hit
+from pocket_colbert.types import Hit, Query
 
 _COLOUR = "255, 140, 0"
 """Orange behind the text, more or less of it, is legible on light and on dark pages."""
@@ -31,7 +31,7 @@ class HeatMap:
 
     Attributes:
         query: The query.
-        hits: What was found for it, with their texts.
+        hits: What a search returned for it, with their texts.
         explanations: One a hit, from `Retriever.explain`.
     """
 
@@ -56,19 +56,20 @@ class HeatMap:
                 raise InvalidInputError(f"{hit.document_id!r} has no text to show.")
 
     @classmethod
-    def of(cls, retriever: Retriever, query: str, hits: Iterable[Hit]) -> HeatMap:
+    def of(cls, retriever: Retriever, query: str | Query, hits: Iterable[Hit]) -> HeatMap:
         """Explain hits and hold them for display.
 
         Args:
-            retriever: What found them.
+            retriever: What returned them.
             query: The query.
-            hits: What it found.
+            hits: What it returned for the query.
 
         Raises:
             InvalidInputError: See `Retriever.explain`.
         """
-        found = list(hits)
-        return cls(query, found, [retriever.explain(query, hit) for hit in found])
+        hits = list(hits)
+        text = query.text if isinstance(query, Query) else query
+        return cls(text, hits, retriever.explanations(query, hits))
 
     def __repr__(self) -> str:
         return f"<HeatMap of {len(self.hits)} hits for {self.query!r}>"
@@ -99,11 +100,11 @@ def _hit(query: str, hit: Hit, why: Explanation) -> str:
     )
 
 
-def _heat(text: str, matches: Iterable[TokenMatch], place: str) -> NDArray[np.float64]:
+def _heat(text: str, matches: Iterable[TokenMatch], side: str) -> NDArray[np.float64]:
     """Return (characters,) float64, 1 for those with the largest share."""
     heat = np.zeros(len(text))
     for match in matches:
-        span = getattr(match, place)
+        span = getattr(match, side)
         if span is not None:
             heat[slice(*span)] += match.share
     return heat / heat.max() if heat.any() else heat
@@ -112,9 +113,9 @@ def _heat(text: str, matches: Iterable[TokenMatch], place: str) -> NDArray[np.fl
 def _painted(text: str, heat: NDArray[np.float64], start: int = 0, end: int | None = None) -> str:
     """Return the HTML of a part of a text; only text and numbers enter it."""
     parts = []
-    places = range(start, len(text) if end is None else end)
-    for level, run in groupby(places, lambda place: round(float(heat[place]), 2)):
-        characters = escape("".join(text[place] for place in run))
+    positions = range(start, len(text) if end is None else end)
+    for level, run in groupby(positions, lambda position: round(float(heat[position]), 2)):
+        characters = escape("".join(text[position] for position in run))
         if level > 0:
             colour = f"background: rgba({_COLOUR}, {0.6 * level:.2f})"
             characters = f'<span style="{colour}">{characters}</span>'
