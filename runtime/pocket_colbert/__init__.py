@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from pocket_colbert.model.recipe import ModelConfig
     from pocket_colbert.retriever import Retriever
     from pocket_colbert.search.explanation import Explanation, TokenMatch
-    from pocket_colbert.types import Document, Hit, Passage, PassageHit, Token
+    from pocket_colbert.types import Document, EncodedDocument, Hit, Passage, PassageHit, Token
     from pocket_colbert.vectors.device_maxsim import DeviceMaxSim
     from pocket_colbert.vectors.maxsim_float import maxsim, maxsim_pairwise
 
@@ -72,6 +72,7 @@ __all__ = [
     "Document",
     "DocumentNotFoundError",
     "DuplicateIdError",
+    "EncodedDocument",
     "Encoder",
     "Explanation",
     "Hit",
@@ -125,6 +126,7 @@ _HOMES = {
     "Document": "types",
     "DocumentNotFoundError": "errors",
     "DuplicateIdError": "errors",
+    "EncodedDocument": "types",
     "Encoder": "model.encoder",
     "Explanation": "search.explanation",
     "Hit": "types",

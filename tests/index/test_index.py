@@ -407,7 +407,7 @@ def test_a_writer_of_an_index_that_was_made_anew_is_refused(
     shutil.rmtree(tmp_path / "index")
     make(rng, 3).save(tmp_path / "index")
     assert Manifest.load(tmp_path / "index").generation == stale.generation
-    with pytest.raises(IndexConflictError, match="made anew"):
+    with pytest.raises(IndexConflictError, match="made again"):
         stale.commit()
     stale.close()
     assert not check_index(tmp_path / "index")

@@ -95,20 +95,20 @@ class IndexDirectory:
 
     def _open(self, known: Sequence[Segment], verify: bool | None) -> tuple[Segment, ...]:
         open_segments = {segment.entry.name: segment for segment in known if segment.entry}
-        found = []
+        segments = []
         for entry in self.manifest.segments:
             segment = open_segments.get(entry.name)
             if segment is None:
                 segment = Segment.open(self.path, entry, self.manifest.config, verify)
-            found.append(segment.marked(self.path, entry))
-        return tuple(found)
+            segments.append(segment.marked(self.path, entry))
+        return tuple(segments)
 
     def refreshed(self, known: Sequence[Segment]) -> tuple[Segment, ...] | None:
         """Read the manifest again and open what is new in it; None when it has not changed.
 
         Raises:
             IndexFormatError: What is new is damaged.
-            IndexConflictError: The index was made anew with another model or width.
+            IndexConflictError: The index was made again with another model or width.
         """
         before, self.manifest = self.manifest, Manifest.load(self.path)
         if before == self.manifest:
@@ -117,7 +117,7 @@ class IndexDirectory:
             old, new = before.config, self.manifest.config
             if (old.model, old.dim) != (new.model, new.dim):
                 raise IndexConflictError(
-                    f"{self.path} was made anew with another model or width; open it again."
+                    f"{self.path} was made again with another model or width; open it again."
                 )
             return self.segments(known, None)
         except BaseException:
@@ -129,7 +129,7 @@ class IndexDirectory:
 
         Args:
             segments: The segments.
-            config: Settings in place of those the index has.
+            config: New settings of the index; those it has by default.
 
         Raises:
             IndexConflictError: The index was opened read-only or has been changed by another.
@@ -144,7 +144,7 @@ class IndexDirectory:
             following.save(self.path)
             self.manifest = following
         except BaseException:
-            # It counts when the manifest is in its place, whatever came after.
+            # It counts when the manifest was renamed, whatever failed after that.
             if Manifest.load(self.path) == following:
                 self.manifest = following
             raise
@@ -165,14 +165,14 @@ class IndexDirectory:
         """Raise IndexConflictError unless this process may write the next commit.
 
         Without locks, as on some network file systems, another writer may have written it; and
-        the folder may have been deleted and made anew, with a lock of its own.
+        the folder may have been deleted and made again, with a lock of its own.
         """
         self.check_writable()
-        found = Manifest.load(self.path)
-        if found != self.manifest:  # an index made anew counts its commits anew
+        there = Manifest.load(self.path)
+        if there != self.manifest:  # an index made again counts its commits from 0
             raise IndexConflictError(
-                f"{self.path} was changed by another writer or made anew (it is at commit "
-                f"{found.generation}, this one knows {self.manifest.generation}); open it again "
+                f"{self.path} was changed by another writer or made again (it is at commit "
+                f"{there.generation}, this one knows {self.manifest.generation}); open it again "
                 "and repeat."
             )
 
@@ -194,7 +194,7 @@ def is_index(folder: str | Path) -> bool:
 
 @contextmanager
 def replacement(folder: Path) -> Iterator[Path]:
-    """Lend a place for an index that replaces the one in a folder, in one step, at the end.
+    """Lend a path for an index that replaces the one in a folder, in one step, at the end.
 
     The index there, which may be damaged, stays as it is until then and when an error is raised.
     Nobody else may write to it meanwhile; readers keep what they have open.

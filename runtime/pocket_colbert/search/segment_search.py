@@ -63,9 +63,9 @@ class SegmentSearch:
             search, too, returns k where that many documents are allowed and have token vectors.
         """
         if self.approximates(k):
-            found = self._approximate(query, k)
-            if len(found[0]) >= min(k, len(self.allowed)):
-                return found
+            documents, scores = self._approximate(query, k)
+            if len(documents) >= min(k, len(self.allowed)):
+                return documents, scores
         return self.exact(query, k)
 
     def exact(self, query: QueryCodes, k: int) -> Scored:

@@ -106,24 +106,24 @@ class DocumentStore:
             IndexFormatError: One is missing.
         """
         wanted = [int(position) for position in positions]
-        found: dict[int, Document] = {}
+        documents: dict[int, Document] = {}
         for batch in batches(wanted):
             rows = self._database.select(
                 "SELECT position, document_id, title, source, metadata, text FROM documents "
                 f"WHERE position IN ({marks(batch)})",
                 batch,
             )
-            found.update((row[0], self._document(row)) for row in rows)
-        missing = [position for position in wanted if position not in found]
+            documents.update((row[0], self._document(row)) for row in rows)
+        missing = [position for position in wanted if position not in documents]
         if missing:
             raise IndexFormatError(
                 f"{self._database.path} is damaged: it has no document {missing[0]}."
             )
-        return found
+        return documents
 
     def find(self, document_ids: Iterable[str]) -> dict[str, int]:
         """Return the positions of those ids that are here."""
-        found: dict[str, int] = {}
+        positions: dict[str, int] = {}
         for batch in batches(item for item in document_ids if is_unicode(item)):
             rows = self._database.select(
                 "SELECT position, document_id FROM documents "
@@ -131,8 +131,8 @@ class DocumentStore:
                 batch,
             )
             self._positions(rows)
-            found.update((document_id, position) for position, document_id in rows)
-        return found
+            positions.update((document_id, position) for position, document_id in rows)
+        return positions
 
     def spans(self, ranges: Iterable[tuple[int, int]]) -> dict[int, Span]:
         """Return the spans of passages, those that are whole texts left out.
@@ -175,11 +175,11 @@ class DocumentStore:
                 [condition.field],
             )
         if condition.operator == "$in":
-            found = [
+            matches = [
                 self._database.select(f"{statement} IN ({marks(batch)})", names + batch)
                 for batch in batches(condition.values)
             ]
-            return self._positions([row for rows in found for row in rows])
+            return self._positions([row for rows in matches for row in rows])
         if condition.operator == "$prefix":
             (prefix,) = condition.values
             end = after_prefix(str(prefix))
@@ -218,8 +218,8 @@ class DocumentStore:
     def iterate(self, first: int = 0) -> Iterator[tuple[int, Document]]:
         """Iterate over positions and documents in order."""
         for start in range(first, self.num_documents, BATCH):
-            found = self.get(range(start, min(start + BATCH, self.num_documents)))
-            yield from sorted(found.items())
+            documents = self.get(range(start, min(start + BATCH, self.num_documents)))
+            yield from sorted(documents.items())
 
     def ids(self) -> Iterator[list[tuple[int, str]]]:
         """Iterate over positions and ids in order, in batches."""
@@ -238,11 +238,11 @@ class DocumentStore:
 
     def problems(self) -> list[str]:
         """Read everything and say what is wrong with it."""
-        found = [str(row[0]) for row in self._database.select("PRAGMA integrity_check(20)")]
+        problems = [str(row[0]) for row in self._database.select("PRAGMA integrity_check(20)")]
         count = self._database.select("SELECT COUNT(*) FROM documents")[0][0]
         if count != self.num_documents:
-            found.append(f"it has {count} documents, not {self.num_documents}")
-        return [f"{self._database.path}: {text}" for text in found if text != "ok"]
+            problems.append(f"it has {count} documents, not {self.num_documents}")
+        return [f"{self._database.path}: {text}" for text in problems if text != "ok"]
 
     def close(self) -> None:
         """Close the file; no search may be under way."""
@@ -250,12 +250,12 @@ class DocumentStore:
 
     def _distinct(self, statement: str, given: list[str], least: Value, limit: int) -> list[Any]:
         """Leap through an index from each value to the next; equal ones are not read."""
-        found: list[Value] = []
+        values: list[Value] = []
         value = self._value(self._database.select(f"{statement} >= ?", [*given, least])[0][0])
-        while value is not None and len(found) < limit:
-            found.append(value)
+        while value is not None and len(values) < limit:
+            values.append(value)
             value = self._value(self._database.select(f"{statement} > ?", [*given, value])[0][0])
-        return found
+        return values
 
     def _value(self, value: object) -> Value | None:
         if value is None or isinstance(value, str | int | float):
@@ -265,12 +265,12 @@ class DocumentStore:
     def _positions(self, rows: Sequence[tuple[Any, ...]]) -> NDArray[np.int64]:
         """Return the first column, checked to be positions of documents."""
         try:
-            found = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+            positions = np.fromiter((row[0] for row in rows), np.int64, len(rows))
         except (TypeError, ValueError, OverflowError) as error:
             raise self._database.damaged(f"no position: {error}") from error
-        if not ((found >= 0) & (found < self.num_documents)).all():
+        if not ((positions >= 0) & (positions < self.num_documents)).all():
             raise self._database.damaged("positions of documents that are not there")
-        return found
+        return positions
 
     def _document(self, row: tuple[Any, ...]) -> Document:
         position, document_id, title, source, metadata, text = row
