@@ -416,15 +416,18 @@ class Encoder:
     def _run(self, batch: Sequence[Part]) -> list[NDArray[np.float32]]:
         """Return the token vectors of each part of a batch, without those of the skiplist."""
         items = [part.tokenized for part in batch]
+        if len(items) == 1:
+            (item,) = items
+            return [
+                self._session.run(item.input_ids[None], item.attention_mask[None])[0][item.keep]
+            ]
         input_ids = pad([item.input_ids for item in items], 0)
         attention_mask = pad([item.attention_mask for item in items], 0)
-        if len(items) == 1:
-            return [self._session.run(input_ids, attention_mask)[0][items[0].keep]]
         length = input_ids.shape[1]
         kept = [np.flatnonzero(item.keep) for item in items]
         rows = np.concatenate([positions + n * length for n, positions in enumerate(kept)])
-        vectors = self._session.run_rows(input_ids, attention_mask, rows)
-        return np.split(vectors, np.cumsum([len(positions) for positions in kept])[:-1])
+        picked = self._session.run_rows(input_ids, attention_mask, rows)
+        return np.split(picked, np.cumsum([len(positions) for positions in kept])[:-1])
 
     def _encode(
         self,

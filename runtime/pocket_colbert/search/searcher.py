@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +24,8 @@ from pocket_colbert.vectors.array_checks import check_embedding
 from pocket_colbert.vectors.codec import QueryCodes
 from pocket_colbert.vectors.query_tokens import merge_duplicate_query_tokens
 from pocket_colbert.vectors.top_k import top_k
+
+_DEFAULT_PARAMETERS = SearchParameters()
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +180,9 @@ class Searcher:
                 scored = [np.empty(0, np.float32) for _ in positions]
             for position, each in zip(positions, scored, strict=True):
                 document = documents[position]
-                best = top_k(each, self.parameters.passages)
+                best: Iterable[int] = range(len(each))  # of most documents one
+                if len(each) > 1:
+                    best = top_k(each, self.parameters.passages)
                 hits[number, position] = Hit(
                     document.document_id,
                     known[number, position],
@@ -231,7 +235,7 @@ def checked_parameters(parameters: SearchParameters | None) -> SearchParameters:
         raise InvalidInputError(
             f"parameters must be SearchParameters(...), got {type(parameters).__name__}."
         )
-    return parameters or SearchParameters()
+    return parameters or _DEFAULT_PARAMETERS
 
 
 def query_texts_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,13 @@ class PassageRanges:
         if self.first is None:
             return document, document + 1
         return int(self.first[document]), int(self.first[document + 1])
+
+    def bounds_of(self, documents: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Return `bounds` of some documents, by document."""
+        first = self.first
+        if first is None:
+            return {n: (n, n + 1) for n in documents}
+        return {n: (int(first[n]), int(first[n + 1])) for n in documents}
 
     def counts(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many passages each of some documents has."""

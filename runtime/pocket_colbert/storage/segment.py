@@ -257,7 +257,7 @@ class Segment:
 
     def spans(self, documents: Mapping[int, Document]) -> dict[int, list[Span]]:
         """Return the spans of the passages of some documents, given by their positions."""
-        bounds = {position: self.passages.bounds(position) for position in documents}
+        bounds = self.passages.bounds_of(documents)
         spans = self.documents.spans(bounds.values())
         return {
             position: [

@@ -3,7 +3,7 @@
 Khattab & Zaharia 2020 (arXiv 2004.12832), section 3.3, equation 3. Two forms: `maxsim*` on
 float32 vectors, and `maxsim_codes` on codes, which is what an index holds.
 
-`maxsim_codes` multiplies whole numbers, by onnxruntime (`product.py`) or, as the reference, by
+`maxsim_codes` multiplies whole numbers, by onnxruntime (`int8_matmul.py`) or, as the reference, by
 NumPy (`ReferenceKernel`). Products of whole numbers are exact either way, and both give the same
 bits.
 """
@@ -53,7 +53,7 @@ def maxsim_codes(
         rows: (total_rows, dim) uint8, C-contiguous; may be memory-mapped.
         scales: (total_rows, planes) float16 or float32.
         offsets: (num_documents + 1,) int64, the first row of each document, and the total.
-        kernel: `product.Product`, or `ReferenceKernel`.
+        kernel: `int8_matmul.Product`, or `ReferenceKernel`.
         documents: Numbers of the documents to score, all by default.
         executor: Scores parts in parallel when given.
         threads: How many of its threads to keep busy.
@@ -62,6 +62,7 @@ def maxsim_codes(
         (len(documents),) float32; -inf for a document without tokens. A document's score does
         not depend on what else is scored.
     """
+    dim, planes, zero_point = codec.dim, codec.planes, codec.zero_point
     if documents is not None:
         lengths = offsets[documents + 1] - offsets[documents]
         inner = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
@@ -70,7 +71,7 @@ def maxsim_codes(
     scores = np.full(len(inner) - 1, -np.inf, dtype=np.float32)
 
     def score(parts: Sequence[tuple[int, int]]) -> None:
-        multiply = kernel(query.codes, codec.zero_point)
+        multiply = kernel(query.codes, zero_point)
         for first, last in parts:
             nonempty, starts = filled(inner[first : last + 1])
             if not len(starts):
@@ -80,21 +81,21 @@ def maxsim_codes(
                 block_scales = scales[int(inner[first]) : int(inner[last])]
             else:
                 place = rows_of(documents[first:last], offsets)
-                block = scratch("gathered", len(place) * codec.dim, np.uint8)
-                block = block.reshape(len(place), codec.dim)
+                block = scratch("gathered", len(place) * dim, np.uint8)
+                block = block.reshape(len(place), dim)
                 # "clip" only because it lets NumPy write to `block` without another copy.
                 np.take(rows, place, axis=0, out=block, mode="clip")
                 block_scales = np.take(scales, place, axis=0)
-            if codec.planes > 1:
-                out = scratch("unpacked", block.size * codec.planes, np.uint8)
+            if planes > 1:
+                out = scratch("unpacked", block.size * planes, np.uint8)
                 block = codec.unpack(block, out)
             products = multiply(block, block_scales.T.astype(np.float32).reshape(-1))
-            maxima = _maxima(products, starts, codec.planes)
+            maxima = _maxima(products, starts, planes)
             # A row a document: NumPy adds up a lone column in another order than several.
             terms = np.ascontiguousarray(maxima.T) * query.scales + query.constants
             scores[first:last][nonempty] = terms.sum(axis=1, dtype=np.float32)
 
-    parts = blocks(inner, max(BLOCK_TOKENS // codec.planes, 1))
+    parts = blocks(inner, max(BLOCK_TOKENS // planes, 1))
     if executor is None or threads < 2 or len(parts) < 2:
         score(parts)
     else:
