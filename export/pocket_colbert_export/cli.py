@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import click
 
 from pocket_colbert.cli.command_group import CommandGroup
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 
 class _ExportByDefault(CommandGroup):
-    """A group whose commands other than `export` have to be named."""
+    """A group that takes its arguments for those of `export` unless they name a command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, "-h", "--help"):
@@ -33,42 +36,44 @@ def main() -> None:
     """
 
 
-@main.command()
+_path = click.Path(path_type=Path)
+
+
+@main.command(context_settings={"show_default": True})
 @click.argument("source")
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write."
-)
+@click.option("-o", "--output", required=True, type=_path, help="Folder to write.")
 @click.option(
     "--precision", type=click.Choice(["int8", "fp16", "fp32"]), default="int8",
-    show_default=True, help="int8 is a quarter the size and twice as fast on CPUs; fp16, half the "
-    "size, is for GPUs; fp32 is exact.",
+    help="int8 for CPUs, fp16 for GPUs.",
 )  # fmt: skip
 @click.option(
-    "--fit-projection", "fit_dim", type=click.IntRange(min=1), metavar="DIM",
-    help="Width of the projection fitted to a dense encoder.  [default: 96]",
+    "--fit-projection", "fit_dim", type=int, metavar="DIM",
+    help="Width of the projection.  [default: 96]",
 )  # fmt: skip
-@click.option(
-    "--calibration", type=click.Path(path_type=Path), metavar="FILE",
-    help="Text to fit the projection on: .txt, a text a line, or .jsonl with text, passage, query "
-    "or title; may be gzipped.  [default: texts that ship with the exporter]",
-)  # fmt: skip
-@click.option("--query-length", type=int, help="Window of queries in tokens (dense encoders).")
-@click.option("--document-length", type=int, help="Window of documents in tokens (dense encoders).")
-@click.option("--license", help="SPDX licence of the weights, where the checkpoint does not say.")
+@click.option("--calibration", type=_path, metavar="FILE", help="Text to fit the projection on.")
+@click.option("--query-length", type=int, metavar="N", help="Most tokens of a query.")
+@click.option("--document-length", type=int, metavar="N", help="Most tokens of a document.")
+@click.option("--license", metavar="SPDX", help="Licence of the weights.")
 @click.option(
     "--about", type=click.File(encoding="utf-8"), metavar="FILE",
-    help="Markdown to put into the model card.",
+    help="Markdown to add to the model card.",
 )  # fmt: skip
-@click.option(
-    "--allow-degraded", is_flag=True, help="Write int8 or fp16 that fails the gate; recorded in it."
-)
-@click.option("--overwrite", is_flag=True, help="Replace a model folder at OUTPUT.")
+@click.option("--allow-degraded", is_flag=True, help="Write a graph that fails its gate.")
+@click.option("--overwrite", is_flag=True, help="Replace the model folder at OUTPUT.")
 def export(source: str, output: Path, about: TextIO | None, **options: Any) -> None:
     """Turn the ColBERT checkpoint SOURCE into a model folder.
 
     SOURCE is a folder or a hub id (owner/name): PyLate, sentence-transformers, Stanford ColBERT,
     or a dense encoder. The export proves that the graph computes and ranks as the checkpoint
     does, and writes nothing when it does not.
+
+    int8 is a quarter of the size and twice as fast on CPUs; fp16, half the size, is for GPUs;
+    fp32 is exact. --allow-degraded writes an int8 or fp16 graph that fails its gate, and records
+    that in the folder. --license is an SPDX expression, for a SOURCE that does not name its own.
+
+    For dense encoders only: --fit-projection, --calibration, --query-length, --document-length.
+    Calibration text is .txt with a text a line, or .jsonl with text, passage, query or title; it
+    may be gzipped. Without it the projection is fitted on texts that ship with the exporter.
     """
     from pocket_colbert_export import export_model
 
@@ -80,10 +85,10 @@ def export(source: str, output: Path, about: TextIO | None, **options: Any) -> N
         f"{output}: {files.card.precision}, {files.config.embedding_dim} dimensions, {size:.1f} MB"
     )
     if files.card.quantization:
-        found = files.card.quantization["fidelity"]
+        fidelity = files.card.quantization["fidelity"]
         click.echo(
-            f"{files.card.quantization['chosen']}: token cosine {found['mean_cosine']:.4f}, "
-            f"first 10 {100 * found['top_overlap']:.1f} % the same as float32's"
+            f"{files.card.quantization['chosen']}: token cosine {fidelity['mean_cosine']:.4f}, "
+            f"first 10 {100 * fidelity['top_overlap']:.1f} % the same as float32's"
         )
 
 
@@ -99,60 +104,56 @@ def _numbers(
         raise click.BadParameter(f"expected whole numbers and commas, got {value!r}.") from error
 
 
+def _weight(name: str, default: float, help_text: str) -> Callable[[Command], Command]:
+    """Return an option that weighs a part of the loss or of the ensemble."""
+    return click.option(name, type=float, metavar="WEIGHT", default=default, help=help_text)
+
+
 @main.command(context_settings={"show_default": True})
-@click.option("--teacher", required=True, help="Checkpoint, hub id or model folder to learn from.")
-@click.option("--student", required=True, help="Checkpoint or hub id to start from.")
+@click.option("--teacher", required=True, metavar="MODEL", help="Model to learn from.")
+@click.option("--student", required=True, metavar="MODEL", help="Checkpoint to start from.")
+@click.option("--guide", metavar="MODEL", help="Second teacher.  [default: the student]")
 @click.option(
-    "--guide",
-    help="Second model, whose MaxSim and one-vector scores join the teacher's.  "
-    "[default: the student before training]",
-)  # fmt: skip
-@click.option(
-    "--text", "texts", required=True, multiple=True,
+    "--text", "texts", required=True, multiple=True, metavar="FILE",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help=".jsonl of query and passage (or title and text), may be gzipped; repeatable.",
+    help=".jsonl of pairs; repeatable.",
 )  # fmt: skip
+@click.option("-o", "--output", required=True, type=_path, help="Checkpoint to write.")
+@click.option("--work", type=_path, help="State of training.  [default: OUTPUT.work]")
+@click.option("--pairs", type=int, metavar="N", default=30_000, help="Training pairs.")
+@click.option("--steps", type=int, metavar="N", default=2_000, help="Optimizer steps.")
+@click.option("--batch-size", type=int, metavar="N", default=32, help="Pairs per step.")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Checkpoint to write."
+    "--learning-rate", type=float, metavar="RATE", default=3e-4, help="Highest learning rate."
 )
-@click.option(
-    "--work", type=click.Path(path_type=Path),
-    help="Folder for the teacher's vectors and the state of training; the same call with the same "
-    "folder goes on where it stopped.  [default: OUTPUT with .work behind it]",
-)  # fmt: skip
-@click.option("--pairs", type=int, default=30_000, help="Training pairs, evenly from all texts.")
-@click.option("--steps", type=int, default=2_000, help="Optimizer steps.")
-@click.option("--batch-size", type=int, default=32, help="Pairs a step.")
-@click.option("--learning-rate", type=float, default=3e-4, help="The highest.")
-@click.option("--dim", type=int, help="Width of a token vector.  [default: the teacher's]")
+@click.option("--dim", type=int, metavar="N", help="Vector width.  [default: the teacher's]")
 @click.option(
     "--prefixes", callback=_numbers, default="64,48,32", metavar="N,N,...",
-    help="Widths below it that are to serve on their own.",
+    help="Widths that serve too.",
 )  # fmt: skip
 @click.option(
-    "--layers", callback=_numbers, metavar="N,N,...",
-    help="Layers of the student to keep, from 0.  [default: all]",
-)  # fmt: skip
-@click.option("--embedding-dim", type=int, help="Width of a factorised embedding table.")
-@click.option("--token-weight", type=float, default=3.0, help="Of the token loss; it falls.")
-@click.option("--score-weight", type=float, default=1.0, help="Of the ranking loss.")
-@click.option("--contrastive-weight", type=float, default=0.0, help="Of each pair being right.")
-@click.option("--guide-weight", type=float, default=0.5, help="The teacher's MaxSim weighs 1.")
-@click.option("--vector-weight", type=float, default=0.5, help="Of the guide's one-vector score.")
-@click.option("--keyword-weight", type=float, default=0.3, help="Of BM25.")
-@click.option("--query-max-length", type=int, default=300, help="Longest query in tokens.")
-@click.option("--quantize-from", type=float, default=0.85, help="Share of steps before int8.")
+    "--layers", callback=_numbers, metavar="N,N,...", help="Layers to keep.  [default: all]"
+)
+@click.option("--embedding-dim", type=int, metavar="N", help="Factorise the embedding table.")
+@_weight("--token-weight", 3.0, "Loss of token vectors.")
+@_weight("--score-weight", 1.0, "Loss of the ranking.")
+@_weight("--contrastive-weight", 0.0, "Loss of right pairs.")
+@_weight("--guide-weight", 0.5, "The guide's MaxSim.")
+@_weight("--vector-weight", 0.5, "The guide's mean vectors.")
+@_weight("--keyword-weight", 0.3, "BM25.")
 @click.option(
-    "--keep-start", type=float, default=0.0,
-    help="Share of the weights before training in those after it.",
-)  # fmt: skip
-@click.option("--seed", type=int, default=0)
-@click.option("--device", help="torch's name.  [default: the GPU where there is one]")
+    "--query-max-length", type=int, metavar="N", default=300, help="Most tokens of a query."
+)
 @click.option(
-    "--mixed-precision/--no-mixed-precision", default=None,
-    help="Multiply in bfloat16.  [default: where the hardware does]",
-)  # fmt: skip
-@click.option("--minutes", type=float, help="Stop training after so long; call again to go on.")
+    "--quantize-from", type=float, metavar="SHARE", default=0.85, help="Share of steps before int8."
+)
+@click.option(
+    "--keep-start", type=float, metavar="SHARE", default=0.0, help="Share of the start to keep."
+)
+@click.option("--seed", type=int, metavar="N", default=0, help="Seed of all random choices.")
+@click.option("--device", metavar="NAME", help="torch device.  [default: a GPU if any]")
+@click.option("--mixed-precision/--no-mixed-precision", default=None, help="Multiply in bfloat16.")
+@click.option("--minutes", type=float, metavar="N", help="Stop after N minutes; call again.")
 def distill(
     teacher: str,
     student: str,
@@ -167,9 +168,21 @@ def distill(
 ) -> None:
     """Teach a small student what a ColBERT knows.
 
-    Learns from text alone: the teacher's vector of every token, and the ranking of an ensemble of
-    teacher, guide and keywords. Writes a checkpoint for the export command. Can be interrupted at
-    any time; the same call goes on.
+    It learns from text alone: the teacher's vector of every token, and the ranking of an ensemble
+    of teacher, guide and keywords. It writes a checkpoint for the export command.
+
+    A MODEL is a checkpoint folder or a hub id; teacher and guide may be model folders too. Text is
+    .jsonl of query and passage, or of title and text, and may be gzipped; each file gives the same
+    number of pairs, as far as it goes.
+
+    Training can be interrupted at any time, and --minutes stops it: the same call with the same
+    --work continues. bfloat16 is used where the hardware has it.
+
+    The first three weights are those of losses; the others are those of the ensemble, in which
+    the teacher's MaxSim weighs 1. From the share --quantize-from of the steps on, int8's rounding
+    is part of training. --keep-start averages the result with the weights before training.
+    --prefixes are widths below --dim that serve on their own: the first components of a vector,
+    normalised again.
     """
     from pocket_colbert_export import Distillation, distill
 
@@ -180,6 +193,6 @@ def distill(
             device=device, mixed_precision=mixed_precision, minutes=minutes, step=_say,
         )  # fmt: skip
     except KeyboardInterrupt:
-        raise click.ClickException("interrupted; the same call goes on.") from None
+        raise click.ClickException("interrupted; the same call continues.") from None
     if done:
         click.echo(f"{output}: export it with pocket-colbert-export {output} -o MODEL")

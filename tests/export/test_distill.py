@@ -37,9 +37,9 @@ from pocket_colbert_export import (
 from pocket_colbert_export.checkpoints.loading import load_checkpoint
 from pocket_colbert_export.cli import main
 from pocket_colbert_export.distillation import fake_quant, losses, training
+from pocket_colbert_export.distillation.batches import neighbour_batches
 from pocket_colbert_export.distillation.pairs import read_pairs, sample_pairs
 from pocket_colbert_export.distillation.student import factorise_embeddings
-from pocket_colbert_export.distillation.training import neighbour_batches
 from pocket_colbert_export.graph.torch_graph import ColBERTForONNX
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]

@@ -6,7 +6,11 @@ import os
 import subprocess
 import sys
 
+import click
 import pytest
+from click.testing import CliRunner
+
+from pocket_colbert_export.cli import main
 
 SCRIPT = """
 import sys
@@ -34,6 +38,18 @@ def test_help_needs_no_extra(command: list[str]) -> None:
     done = run(*command, "--help")
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"Usage:" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["export", "distill"])
+def test_every_option_is_one_line_of_help(name: str) -> None:
+    text = CliRunner().invoke(main, [name, "--help"], env={"COLUMNS": "80"}).output
+    options = text.partition("Options:\n")[2].splitlines()
+    names = [line for line in options if line.startswith("  -")]
+    options_of = [item for item in main.commands[name].params if isinstance(item, click.Option)]
+    assert len(names) == len(options_of) + 1  # --help
+    # An option whose names fill the column has its help below it.
+    rest = [line.strip() for line in options if not line.startswith("  -")]
+    assert rest == (["Multiply in bfloat16."] if name == "distill" else [])
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from pocket_colbert_export import ParityError, export_model
 from pocket_colbert_export.cli import main
 from pocket_colbert_export.graph import float16
 from pocket_colbert_export.proof import parity
-from pocket_colbert_export.proof.fidelity import Fidelity
+from pocket_colbert_export.proof.report import Fidelity
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
@@ -148,7 +148,10 @@ def test_masks_that_leak_fail_the_gate(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_is_not_a_number_fails_a_gate() -> None:
-    good = Fidelity(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1, 1, 1)
+    good = Fidelity(
+        mean_cosine=1.0, low_cosine=1.0, worst_cosine=1.0, rank_correlation=1.0, top_overlap=1.0,
+        same_first=1.0, tokens=1, queries=1, documents=1,
+    )  # fmt: skip
     assert not parity.failures(good, parity.FP16_GATE)
     bad = replace(good, mean_cosine=float("nan"))
     assert parity.failures(bad, parity.FP16_GATE) and not parity.passes(bad)

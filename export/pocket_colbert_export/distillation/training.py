@@ -21,6 +21,7 @@ from pocket_colbert.vectors.pooling import pool_labels
 from pocket_colbert_export.checkpoints.loading import Checkpoint
 from pocket_colbert_export.checkpoints.transformer import Head
 from pocket_colbert_export.distillation import fake_quant, losses
+from pocket_colbert_export.distillation.batches import chunks, neighbour_batches, padded
 from pocket_colbert_export.distillation.student import fit_head
 from pocket_colbert_export.distillation.targets import Targets
 from pocket_colbert_export.errors import DistillationError
@@ -31,7 +32,6 @@ HELD_OUT = 256
 """Pairs that are never trained on; their losses are reported."""
 FIT_PAIRS = 500
 """Pairs that the first head, the rotation and the spread are fitted on."""
-_CHUNK_TOKENS = 1024
 _SAVE_EVERY = 200
 _REPORT_EVERY = 20
 _WARM_UP = 0.05
@@ -119,35 +119,6 @@ class TrainingText:
 
     def __post_init__(self) -> None:
         self.trained = len(self.queries) - HELD_OUT
-
-
-def neighbour_batches(
-    vectors: NDArray[np.float32], size: int, generator: np.random.Generator
-) -> list[list[int]]:
-    """Divide pairs into batches of neighbours, all of the same size; a remainder is left out.
-
-    Cells of a random projection tree (Dasgupta & Freund 2008), cut at the median so that they
-    are of one size, hold half a batch each. Every epoch has a tree of its own.
-
-    Args:
-        vectors: (pairs, dim), one a passage.
-        size: Pairs a batch.
-        generator: Where chance comes from.
-    """
-    half = max(size // 2, 1)
-    cells: list[NDArray[np.int64]] = []
-    open_cells = [generator.permutation(len(vectors))]
-    while open_cells:
-        cell = open_cells.pop()
-        if len(cell) <= half:
-            cells.append(cell)
-            continue
-        first, second = vectors[generator.choice(cell, 2, replace=False)]
-        cell = cell[np.argsort(vectors[cell] @ (first - second), kind="stable")]
-        middle = half * max(round(len(cell) / half / 2), 1)
-        open_cells += [cell[:middle], cell[middle:]]
-    order = np.concatenate([cells[int(n)] for n in generator.permutation(len(cells))])
-    return [order[start : start + size].tolist() for start in range(0, len(order) - size + 1, size)]
 
 
 class Trainer:
@@ -300,8 +271,8 @@ class Trainer:
         text = self._text
         items = [text.queries[n] for n in numbers] + [text.passages[n] for n in numbers]
         vectors: list[torch.Tensor] = [torch.empty(0)] * len(items)
-        for chosen in _chunks([len(item.input_ids) for item in items]):
-            ids, mask = _padded([items[n] for n in chosen], self._device)
+        for chosen in chunks([len(item.input_ids) for item in items]):
+            ids, mask = padded([items[n] for n in chosen], self._device)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._mixed):
                 rows = self.module(ids, mask).float()
             for number, row in zip(chosen, rows, strict=True):
@@ -352,7 +323,7 @@ class Trainer:
         with torch.no_grad():
             for number in range(FIT_PAIRS):
                 for item in (text.queries[number], text.passages[number]):
-                    ids, mask = _padded([item], torch.device("cpu"))
+                    ids, mask = padded([item], torch.device("cpu"))
                     states = checkpoint.backbone(input_ids=ids, attention_mask=mask)
                     hidden.append(states.last_hidden_state[0][torch.from_numpy(item.keep)])
         rows = [
@@ -371,7 +342,7 @@ class Trainer:
             *(self._text.queries[n] for n in numbers),
             *(self._text.passages[n] for n in numbers),
         ]
-        fake_quant.fake_quantize(self.module, [_padded([item], self._device) for item in items])
+        fake_quant.fake_quantize(self.module, [padded([item], self._device) for item in items])
         self._quantized = True
 
     def _save(self) -> None:
@@ -404,28 +375,6 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported())  # torch has no public name for it
-
-
-def _chunks(lengths: Sequence[int]) -> list[list[int]]:
-    """Divide texts into runs of similar length, so that little is padding and all stays cached."""
-    chunks: list[list[int]] = [[]]
-    for number in sorted(range(len(lengths)), key=lambda n: lengths[n]):
-        if chunks[-1] and (len(chunks[-1]) + 1) * lengths[number] > _CHUNK_TOKENS:
-            chunks.append([])
-        chunks[-1].append(number)
-    return chunks
-
-
-def _padded(
-    items: Sequence[TokenizedText], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    length = max(len(item.input_ids) for item in items)
-    ids = np.zeros((len(items), length), dtype=np.int64)
-    mask = np.zeros((len(items), length), dtype=np.int64)
-    for row, item in enumerate(items):
-        ids[row, : len(item.input_ids)] = item.input_ids
-        mask[row, : len(item.input_ids)] = item.attention_mask
-    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
 
 def _words(query: TokenizedText) -> NDArray[np.int64]:

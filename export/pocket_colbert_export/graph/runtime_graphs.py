@@ -1,6 +1,6 @@
-"""The little graphs that the runtime multiplies and scores with.
+"""The small graphs that the runtime multiplies and scores with.
 
-    python -m pocket_colbert_export.graph.runtime_graphs runtime/pocket_colbert
+    python -m pocket_colbert_export.graph.runtime_graphs runtime/pocket_colbert/vectors/onnx_graphs
 
 The runtime has no `onnx`, so the graphs are files in it; the tests compare them with this.
 """
