@@ -29,7 +29,7 @@ from tests.support.qdrant_server import Server
 from tests.support.servers import listening
 
 from pocket_colbert import Backend, Encoder, Hit, Index, SearchParameters, maxsim_pairwise
-from pocket_colbert.backends import open_store, push
+from pocket_colbert.backends import open_backend, push
 from pocket_colbert.ingest.readers import Fields, read_documents
 from pocket_colbert.vectors.top_k import top_k
 
@@ -103,7 +103,7 @@ def measured(
     again = push(index, address, api_key=KEY)
     assert again.written == 0 and again.documents == report.documents
     resumed = time.perf_counter() - started
-    with open_store(address, api_key=KEY) as store:
+    with open_backend(address, api_key=KEY) as store:
         found, milliseconds = searched(store, queries)
     return {
         "push_seconds": seconds, "push_again_seconds": resumed, "query_ms": milliseconds,

@@ -22,7 +22,7 @@ from pocket_colbert import (
 )
 from pocket_colbert.evaluation.beir import BeirFolder, read_beir
 from pocket_colbert.evaluation.tuning import (
-    Measured,
+    Measurement,
     Tuning,
     _sample,
     frequent_ids,
@@ -120,8 +120,8 @@ def test_prunings_of_passages_are_the_encoders(encoder: Encoder) -> None:
         assert (ours.embedding == theirs.embedding).all()
 
 
-def item(size: float, quality: float) -> Measured:
-    return Measured("int4", f"{size}", Pruning(), size, 1.0, {}, 1.0, quality)
+def item(size: float, quality: float) -> Measurement:
+    return Measurement("int4", f"{size}", Pruning(), size, 1.0, {}, 1.0, quality)
 
 
 def test_recommendations_keep_within_the_budget() -> None:

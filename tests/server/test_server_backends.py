@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from pocket_colbert import BackendError, Document, Encoder, Index, MultiIndex, Retriever
-from pocket_colbert.backends import RemoteBackend, open_store, push
+from pocket_colbert.backends import RemoteBackend, open_backend, push
 from pocket_colbert.backends.engine import Engine
 from pocket_colbert.cli.commands import main
 from pocket_colbert.server.app import Limits, create_app
@@ -72,14 +72,14 @@ class Place:
     @property
     def engine(self) -> type[Engine]:
         """The class of its engine."""
-        with open_store(self.addresses[self.kind], api_key=QDRANT_KEY) as store:
+        with open_backend(self.addresses[self.kind], api_key=QDRANT_KEY) as store:
             return type(store._engine)
 
     def open(self) -> Source:
         """Open it as the command does."""
         if self.kind == "joined":
             return JoinedSource(MultiIndex.load(self.parts))
-        return StoreSource(open_store(self.addresses[self.kind], api_key=QDRANT_KEY))
+        return StoreSource(open_backend(self.addresses[self.kind], api_key=QDRANT_KEY))
 
     def push(self) -> None:
         """Bring the store up to date."""

@@ -60,7 +60,7 @@ def push(
 
     Again, only what has changed.
     """
-    from pocket_colbert.backends.open_backend import engine_at
+    from pocket_colbert.backends.connect import engine_at
     from pocket_colbert.backends.pushing import push as push_index
 
     with _opened(source, also) as index, progress_bar("Pushing", None, as_json) as advance:

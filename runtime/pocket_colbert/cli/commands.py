@@ -227,9 +227,9 @@ def _opened(
     if is_address(source):
         if also:
             raise click.UsageError("--also is for index folders; push them to one store.")
-        from pocket_colbert.backends.open_backend import open_store
+        from pocket_colbert.backends.connect import open_backend
 
-        return open_store(source, api_key=api_key, incomplete=incomplete)
+        return open_backend(source, api_key=api_key, incomplete=incomplete)
     return open_indexes(source, also, threads)
 
 

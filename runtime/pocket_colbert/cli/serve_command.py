@@ -219,14 +219,14 @@ def _read_only_source(
     seconds: int,
 ) -> Source:
     """Open what nothing is written to; one request to an engine may take so many seconds."""
-    from pocket_colbert.backends.open_backend import open_store
+    from pocket_colbert.backends.connect import open_backend
     from pocket_colbert.index.index import Index
     from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.server.index_sources import IndexSource, JoinedSource, StoreSource
 
     if kind == _STORE:
         return StoreSource(
-            open_store(source, api_key=api_key, timeout=seconds, incomplete=incomplete)
+            open_backend(source, api_key=api_key, timeout=seconds, incomplete=incomplete)
         )
     if also:
         return JoinedSource(MultiIndex.load([source, *also], threads=threads))
