@@ -714,7 +714,7 @@ def test_addresses_say_where_and_hide_keys() -> None:
         ("lance+s3://bucket/prefix/x", "s3://bucket/prefix", "x"),
     ):
         found = parse_address(text)
-        assert (found.place, found.name) == (place, name)
+        assert (found.location, found.name) == (place, name)
         assert "QDRANT_KEY" not in f"{found} {found!r}"
         assert ("QDRANT_KEY" in text) == (found.key == "QDRANT_KEY")
 
@@ -859,14 +859,14 @@ def test_the_commands(
     hits = json.loads(run(main, query).stdout)
     assert {hit["document_id"] for hit in hits} == {"paris", "berlin"}
     done = run(main, ["search", address, "bees", "--hybrid", "rrf"])
-    assert done.exit_code == 1 and "hybrid is for an index in this process" in done.stderr
+    assert done.exit_code == 1 and "hybrid works only for an index in this process" in done.stderr
     done = run(main, ["search", address, "bees", "--also", str(library_folder)])
-    assert done.exit_code == 2 and "push them to one backend" in done.stderr
+    assert done.exit_code == 2 and "push them to one" in done.stderr
     monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
     done = run(main, ["search", "qdrant://127.0.0.1:9/papers", "bees"])
     if kind == "qdrant":
         assert done.exit_code == 1 and "s3cret" not in done.output
-        assert "qdrant://127.0.0.1:9/papers does not answer" in done.stderr
+        assert "qdrant://127.0.0.1:9/papers did not answer" in done.stderr
 
 
 def test_a_missing_extra_names_the_pip_line(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:

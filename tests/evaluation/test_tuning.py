@@ -132,9 +132,9 @@ def test_recommendations_keep_within_the_budget() -> None:
     assert [item.bytes_per_document for item in found.frontier()] == [10, 20, 30]
     with pytest.raises(InvalidInputError, match=r"keeps 99\.5%.*keeps 99\.0%"):
         found.recommend(min_quality=0.995)
-    with pytest.raises(InvalidInputError, match="9 bytes a document; the smallest"):
+    with pytest.raises(InvalidInputError, match="9 bytes per document; the smallest"):
         found.recommend(max_bytes_per_document=9)
-    with pytest.raises(InvalidInputError, match="give one"):
+    with pytest.raises(InvalidInputError, match="exactly one of"):
         found.recommend()
 
 

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from pocket_colbert import Encoder, IndexConfig, InvalidInputError, Retriever, SearchParameters
+from pocket_colbert import (
+    ClosedError,
+    Encoder,
+    IndexConfig,
+    InvalidInputError,
+    Retriever,
+    SearchParameters,
+)
 from pocket_colbert.evaluation.metrics import to_run
 from tests.support.library import LIBRARY
 
@@ -186,7 +193,7 @@ def test_instructions_follow_the_query(make: Callable[..., PocketColbertSearch])
     assert folder.is_dir()
     model.close()
     assert not folder.exists()
-    with pytest.raises(InvalidInputError, match="is closed"):
+    with pytest.raises(ClosedError, match="is closed"):
         model.index(rows, **options)
 
 
