@@ -23,7 +23,7 @@ from pocket_colbert.config import CODES
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
-PROBE = ROOT / "export" / "pocket_colbert_export" / "data" / "probe.jsonl"
+PROBE = ROOT / "export" / "pocket_colbert_export" / "proof" / "data" / "probe.jsonl"
 
 QUERY = "When do bees swarm?"
 MARKERS = {"[unused0]": "[Q]", "[unused1]": "[D]"}

@@ -122,7 +122,7 @@ def test_wrong_settings_fail_where_they_are_made(library_folder: Path) -> None:
     with pytest.raises(InvalidInputError, match="hybrid must be"):
         PocketColbertRetriever(library_folder, hybrid="both")  # type: ignore[arg-type]
     with pytest.raises(
-        InvalidInputError, match="a filter's field must be id or meta.NAME, got 'content'"
+        InvalidInputError, match="must be id or meta.NAME, got 'content'"
     ):
         PocketColbertRetriever(
             library_folder, filters={"field": "content", "operator": "==", "value": "x"}
