@@ -13,7 +13,9 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[2]
 
 COPIED = (
+    "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "benchmarks/README.md",
     "benchmarks/results/*.svg",
     "models/*/README.md",
@@ -68,8 +70,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _repository_path(name: str) -> str:
     """Return the repository path of a file of the site."""
-    outside = name.split("/")[0] in ("CHANGELOG.md", "benchmarks", "models", "examples")
-    return name if outside else f"docs/{name}"
+    outside = {pattern.split("/")[0] for pattern in COPIED} | {"examples"}
+    return name if name.split("/")[0] in outside else f"docs/{name}"
 
 
 def _site_path(name: str) -> str:

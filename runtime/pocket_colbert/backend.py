@@ -1,4 +1,4 @@
-"""What a search needs of the place that documents are kept in."""
+"""The protocol of what `Retriever` searches: an index, or a copy of one on another engine."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pocket_colbert.types import Document, Hit, Passage
 
 
 class Backend(Protocol):
-    """Documents with their token vectors: what `Retriever` searches.
+    """Documents with their token vectors, ready to be searched.
 
-    `Index` and `MultiIndex` are stores in this process, `pocket_colbert.backends` has those on
-    other engines. They rank alike, and answer alike but for what raises `UnsupportedError`.
+    `Index` and `MultiIndex` are backends in this process; `pocket_colbert.backends` has backends
+    on other engines. All rank alike and behave alike, except for what raises `UnsupportedError`.
 
     Attributes:
         config: How the documents were encoded.
@@ -45,12 +45,13 @@ class Backend(Protocol):
         """Find the best documents for each query; see `Index.search`."""
 
     def get(self, document_id: str) -> Document:
-        """Return a document; InvalidInputError if there is none of that id."""
+        """Return a document; raise DocumentNotFoundError if there is none with that id."""
 
     def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
-        """Return a document's passages with their token vectors as they are stored.
+        """Return a document's passages with their stored token vectors.
 
-        With `start` only those whose first character is that one: others need not be fetched.
+        With `start`, return only passages that start at that character, which saves fetching the
+        others.
         """
 
     def close(self) -> None:

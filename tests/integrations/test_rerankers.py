@@ -83,9 +83,7 @@ def test_what_cannot_be_ranked_is_an_error(ranker: PocketColbertRanker) -> None:
         ranker.rank(QUESTION, [Document("a"), image])
     with pytest.raises(InvalidInputError, match="got int at position 0"):
         ranker.rank(QUESTION, [3])  # type: ignore[list-item]
-    with pytest.raises(
-        InvalidInputError, match="doc_ids must have one item for each of 2"
-    ):
+    with pytest.raises(InvalidInputError, match="doc_ids must have one item for each of 2"):
         ranker.rank(QUESTION, ["a", "b"], doc_ids=["x"])
     with pytest.raises(InvalidInputError, match="query must be a string"):
         ranker.rank(3, ["a"])  # type: ignore[arg-type]
