@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pocket_colbert.backend import Backend
 from pocket_colbert.checks import check_text, check_texts, check_whole_number
 from pocket_colbert.config import Pruning, SearchParameters
-from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.errors import DocumentNotFoundError, InvalidInputError
 from pocket_colbert.index.index import Index
 from pocket_colbert.index.write_buffer import columns_of
 from pocket_colbert.model.encoder import Encoder, Progress
@@ -346,7 +346,8 @@ class Retriever:
         if self.index is not None and self.index.config.pruning == Pruning():
             try:
                 stored = self.index.passages(hit.document_id, part.start)
-            except InvalidInputError:  # a text that was reranked, or one deleted since
+            except (DocumentNotFoundError, InvalidInputError):
+                # a text that was reranked, or one deleted since
                 stored = []
             for item in stored:
                 same = (item.start, item.end) == (part.start, part.end)
