@@ -433,7 +433,7 @@ def test_a_table_ranks_as_the_index_does(corpus: Path, tiny_model: Path, tmp_pat
                     assert hit.score == pytest.approx(best[hit.document_id], abs=1e-4)
             (hits,) = there.retrieve(["bees"], where={"year": {"$lt": 1905}})
             assert {hit.metadata["year"] for hit in hits} == set(range(1900, 1905))
-        # The same documents, pushed: those that decode to other vectors are written anew.
+        # The same documents, pushed: those that decode to other vectors are written again.
         report = push(here, address)
         assert (report.documents, report.deleted) == (68, 0)
         with open_backend(address) as backend:
@@ -609,7 +609,7 @@ def encoded(finished: Path, tmp_path: Path) -> Path:
 
 
 def rewritten(path: Path, change: Any) -> None:
-    """Write a part anew with other contents and the same description."""
+    """Rewrite a part with other contents and the same description."""
     table = pq.read_table(path)
     rows = change(table.to_pylist())
     pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
