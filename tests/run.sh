@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
-# Installs everything the tests, lint and types need into the active environment and runs the
-# whole suite, the torch side too. torch comes first and pinned, so that on machines where PyPI
-# offers a CPU build no CUDA packages are pulled in by a later requirement.
+# Installs everything the tests need into the active environment and runs the whole suite, the
+# torch side too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python -m pip install --quiet torch==2.13.0
-python -m pip install --quiet --constraint tests/constraints.txt -e '.[dev,export]'
+bash tests/install.sh
 python -m pytest "$@"

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from pocket_colbert import (
+    ClosedError,
     Document,
+    DocumentNotFoundError,
     Encoder,
     Hit,
     Index,
@@ -81,7 +83,7 @@ def test_rerank_ids_scores_what_is_stored(encoder: Encoder, retriever: Retriever
     assert retriever.retrieve([question], k=9, subset=["bees"])[0] == [
         hit for hit in hits if hit.document_id == "bees"
     ]
-    with pytest.raises(InvalidInputError, match="'stone'"):
+    with pytest.raises(DocumentNotFoundError, match="'stone'"):
         retriever.rerank_ids(question, ["bees", "stone"])
     with pytest.raises(InvalidInputError, match="one string"):
         retriever.rerank_ids(question, "bees")
@@ -162,6 +164,46 @@ def test_explanations_add_up(long: Retriever) -> None:
     assert question[slice(*(notice.query_span or ()))] == "notice"
     with pytest.raises(InvalidInputError, match="no text"):
         long.explain(question, Hit("contract", 1.0))
+
+
+def test_a_page_of_hits_is_explained_as_each_hit_is(long: Retriever) -> None:
+    question = "who keeps bees on the roof?"
+    query = long.encoder.query(question)
+    hits = long.retrieve([query], k=4)[0]
+    assert hits == long.retrieve([question], k=4)[0]
+    assert [hits, hits] == long.retrieve([question, query], k=4)
+    assert long.explanations(query, hits) == [long.explain(question, hit) for hit in hits]
+    alone = [long.snippets(question, [hit])[0] for hit in hits]
+    assert long.snippets(query, hits) == alone
+    assert long.explanations(query, []) == long.snippets(query, []) == []
+    texts = [hit.text or "" for hit in hits]
+    assert long.rerank(query, texts) == long.rerank(question, texts)
+    ids = [hit.document_id for hit in hits]
+    assert long.rerank_ids(query, ids) == long.rerank_ids(question, ids)
+
+
+def test_hits_of_no_index_are_explained_too(encoder: Encoder, retriever: Retriever) -> None:
+    bare = Retriever(encoder)
+    hits = bare.rerank("how do I make bread?", DOCUMENTS, 2)
+    for why, hit in zip(bare.explanations("how do I make bread?", hits), hits, strict=True):
+        assert why.score == pytest.approx(hit.score, rel=1e-5)
+    with_index = retriever.explanations("how do I make bread?", hits)  # of the index's vectors
+    assert [why.score for why in with_index] == pytest.approx([hit.score for hit in hits], rel=0.02)
+
+
+@pytest.mark.parametrize("pruning", [Pruning(), Pruning(pool_factor=2)])
+def test_a_closed_index_explains_nothing(encoder: Encoder, pruning: Pruning) -> None:
+    index = Index(encoder.dim, config=IndexConfig(dim=encoder.dim, pruning=pruning))
+    retriever = Retriever(encoder, index)
+    retriever.add([Document("a", DOCUMENTS["bees"])])
+    (hit,) = retriever.retrieve(["bees"])[0]
+    index.close()
+    for call in (
+        lambda: retriever.retrieve(["bees"]), lambda: retriever.explain("bees", hit),
+        lambda: retriever.snippets("bees", [hit]), lambda: retriever.rerank_ids("bees", ["a"]),
+    ):  # fmt: skip
+        with pytest.raises(ClosedError, match="closed"):
+            call()
 
 
 def test_add_and_upsert_replace(encoder: Encoder) -> None:

@@ -7,11 +7,16 @@ python -m benchmarks.studies.approximate scifact.index DATA/scifact/queries.json
 from __future__ import annotations
 
 import argparse
-import time
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.results import Run
+from benchmarks.harness.tables import decimals, markdown
+from benchmarks.harness.timing import each_ms
 from pocket_colbert import Encoder, Hit, Index, SearchParameters
 from pocket_colbert.ingest.readers import read_documents
 
@@ -31,35 +36,47 @@ def main() -> None:
     parser.add_argument("queries", type=Path)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--model", default=None)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    run = Run.begin("approximate", options)
     texts = [document.text or "" for document in read_documents([options.queries])]
     with Index.load(options.index) as index:
         encoder = Encoder.load(options.model) if options.model else Encoder.load()
         queries = encoder.encode_query(texts[: options.count])
 
-        def run(parameters: SearchParameters) -> tuple[float, list[list[Hit]]]:
-            times, hits = [], []
-            for query in queries:
-                started = time.perf_counter()
-                hits += index.search([query], 10, parameters=parameters)
-                times.append(1000 * (time.perf_counter() - started))
-            return float(np.median(times)), hits
+        def searched(parameters: SearchParameters) -> tuple[float, list[list[Hit]]]:
+            times, hits = each_ms(
+                lambda query: index.search([query], 10, parameters=parameters)[0], queries
+            )
+            return statistics.median(times), hits
 
-        milliseconds, exact = run(SearchParameters(mode="exact"))
-        print(
-            f"{len(queries)} queries, {index.info().tokens} token vectors, {index.threads} threads"
-        )
-        print("| setting | ms, median | recall@10 |\n|---|---|---|")
-        print(f"| exact | {milliseconds:.1f} | 1 |")
+        milliseconds, exact = searched(SearchParameters(mode="exact"))
+        rows: list[dict[str, Any]] = [{"setting": "exact", "ms": milliseconds, "recall": 1.0}]
         for setting in SETTINGS:
-            milliseconds, found = run(SearchParameters(mode="approximate", **setting))
+            milliseconds, hits = searched(SearchParameters(mode="approximate", **setting))
             shares = [
                 len({hit.document_id for hit in a} & {hit.document_id for hit in b}) / len(a)
-                for a, b in zip(exact, found, strict=True)
+                for a, b in zip(exact, hits, strict=True)
                 if a
             ]
             name = ", ".join(f"{key} {value:g}" for key, value in setting.items())
-            print(f"| {name} | {milliseconds:.1f} | {np.mean(shares):.3f} |")
+            rows.append({"setting": name, "ms": milliseconds, "recall": float(np.mean(shares))})
+        results = {
+            "queries": len(queries), "tokens": index.info().tokens, "threads": index.threads,
+            "rows": rows,
+        }  # fmt: skip
+    print(table(results))
+    run.save(options.json, results)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Return the table of settings."""
+    rows: Sequence[Mapping[str, Any]] = results["rows"]
+    head = "{queries} queries, {tokens} token vectors, {threads} threads\n\n"
+    return head.format_map(results) + markdown(
+        ("setting", "ms, median", "recall@10"),
+        [(row["setting"], decimals(row["ms"], 1), decimals(row["recall"], 3)) for row in rows],
+    )
 
 
 if __name__ == "__main__":

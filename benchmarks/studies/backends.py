@@ -14,12 +14,10 @@ of a score. Systems run one after the other.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,9 +26,13 @@ import numpy as np
 from tests.support.qdrant_server import Server
 from tests.support.servers import listening
 
+from benchmarks.harness.results import Run
+from benchmarks.harness.tables import decimals, markdown
+from benchmarks.harness.timing import each_ms, seconds_of
 from pocket_colbert import Backend, Encoder, Hit, Index, SearchParameters, maxsim_pairwise
 from pocket_colbert.backends import open_backend, push
-from pocket_colbert.ingest.readers import Fields, read_documents
+from pocket_colbert.ingest.readers import read_documents
+from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.vectors.top_k import top_k
 
 KEY = "benchmark"
@@ -59,13 +61,8 @@ def brute_force(index: Index, queries: Sequence[Any]) -> list[list[Hit]]:
 
 def searched(store: Backend, queries: Sequence[Any]) -> tuple[list[list[Hit]], float]:
     """Search one query at a time; returns hits and the median of the milliseconds."""
-    store.search(queries[:1], 10, parameters=EXACT)
-    found, times = [], []
-    for query in queries:
-        started = time.perf_counter()
-        found.extend(store.search([query], 10, parameters=EXACT))
-        times.append(1000 * (time.perf_counter() - started))
-    return found, statistics.median(times)
+    times, hits = each_ms(lambda query: store.search([query], 10, parameters=EXACT)[0], queries)
+    return hits, statistics.median(times)
 
 
 def compared(expected: list[list[Hit]], found: list[list[Hit]]) -> dict[str, float]:
@@ -95,14 +92,13 @@ def qdrant(folder: Path) -> Iterator[tuple[str, Server]]:
 def measured(
     index: Index, address: str, datatype: str, queries: Sequence[Any], expected: list[list[Hit]]
 ) -> dict[str, Any]:
-    """Push and search; the bytes are for the caller to find."""
-    started = time.perf_counter()
-    report = push(index, address, datatype=datatype, api_key=KEY)
-    seconds = time.perf_counter() - started
-    started = time.perf_counter()
-    again = push(index, address, api_key=KEY)
-    assert again.written == 0 and again.documents == report.documents
-    resumed = time.perf_counter() - started
+    """Push and search; the caller adds the bytes."""
+    reports = []
+    seconds = seconds_of(
+        lambda: reports.append(push(index, address, datatype=datatype, api_key=KEY))
+    )
+    resumed = seconds_of(lambda: reports.append(push(index, address, api_key=KEY)))
+    assert reports[1].written == 0 and reports[1].documents == reports[0].documents
     with open_backend(address, api_key=KEY) as store:
         found, milliseconds = searched(store, queries)
     return {
@@ -113,12 +109,13 @@ def measured(
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("index", type=Path)
     parser.add_argument("queries", type=Path)
     parser.add_argument("--queries", type=int, default=50, dest="count")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    run = Run.begin("backends", options)
     results: dict[str, Any] = {}
     with (
         Index.load(options.index, threads=len(os.sched_getaffinity(0))) as index,
@@ -151,13 +148,31 @@ def main() -> None:
                 server.shards["papers"].flush()
                 results[name]["bytes"] = size_of(folder)
                 server.shards["papers"].close()
-    for name, values in results.items():
+    for values in results.values():
         if "bytes" in values:
             values["bytes_per_document"] = values["bytes"] / info.documents
             values["bytes_per_token"] = values["bytes"] / info.tokens
-        print(name, json.dumps(values))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
+    run.save(options.json, results)
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a row for each place that the documents lie in."""
+    heads = (
+        "", "MB", "bytes a token vector", "push s", "push again s", "query ms",
+        "first 10 as NumPy float32", "same order",
+    )  # fmt: skip
+    rows = [
+        (
+            name, decimals(values["bytes"] / 1e6, 0), decimals(values["bytes_per_token"], 0),
+            decimals(values.get("push_seconds"), 1), decimals(values.get("push_again_seconds"), 1),
+            decimals(values["query_ms"], 0), decimals(values["first_10_in_common"], 3),
+            decimals(values["same_order"], 2),
+        )
+        for name, values in results.items()
+        if "bytes" in values
+    ]  # fmt: skip
+    return markdown(heads, rows)
 
 
 if __name__ == "__main__":

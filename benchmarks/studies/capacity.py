@@ -28,8 +28,6 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import json
-import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -41,11 +39,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.capacity_fit import BLOCKS, with_blocks
+from benchmarks.harness.capacity_worker import Order
+from benchmarks.harness.results import Run, memory_bytes, processor, read_results, versions
 from benchmarks.harness.synthetic import Real, write_collection
 from benchmarks.studies.backends import size_of
-from benchmarks.studies.capacity_fit import BLOCKS, with_blocks
-from benchmarks.studies.capacity_worker import Order
-from benchmarks.studies.gpu import card
 from pocket_colbert import Encoder
 from pocket_colbert.evaluation.beir import read_beir
 from pocket_colbert.hardware import usable_cores
@@ -222,7 +220,7 @@ def available(group: Group) -> bool:
     return False
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
+def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Measure everything."""
     cores = usable_cores()
     wanted = [group for group in groups(options.scale) if available(group)]
@@ -240,14 +238,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         measuring = Measuring(place, options, cores)
         for group in wanted:
             measuring.measure(group)
-    packages = ["numpy", "onnxruntime", "usearch", "lancedb", "qdrant-edge-py", "qdrant-client"]
-    present = {item.metadata["Name"] for item in importlib.metadata.distributions()}
     return {
-        "machine": card("CPUExecutionProvider"), "cores": cores,
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "versions": {"Python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages if name in present},
-        "collection": found, "encoding": speeds, "paths": measuring.paths,
+        "machine": processor(), "cores": cores, "memory_bytes": memory_bytes(),
+        "versions": versions(), "collection": found, "encoding": speeds,
+        "paths": measuring.paths,
     }  # fmt: skip
 
 
@@ -264,14 +258,19 @@ def main() -> None:
     options = parser.parse_args()
     if (options.dataset is None) == (options.earlier is None):
         parser.error("give a dataset or --from, and not both.")
-    results = json.loads(options.earlier.read_text()) if options.earlier else run(options)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
-    for name, block in BLOCKS.items():
-        print(f"\n{name}\n\n{block(results)}")
+    run = Run.begin("capacity", options)
+    earlier = options.earlier
+    results = read_results(earlier)["results"] if earlier else measured(options)
+    print(table(results))
+    run.save(options.json, results)
     for page in options.docs:
         text = page.read_text(encoding="utf-8")
         page.write_text(with_blocks(text, results), encoding="utf-8")
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return all blocks of the pages, under their names."""
+    return "\n\n".join(f"{name}\n\n{block(results)}" for name, block in BLOCKS.items())
 
 
 if __name__ == "__main__":

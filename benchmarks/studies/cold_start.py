@@ -28,9 +28,14 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from benchmarks.systems.cold_rivals import PREPARE, SEARCH
+from benchmarks.harness.results import Run
+from benchmarks.harness.tables import decimals, markdown
+from benchmarks.harness.timing import in_turns
+from benchmarks.systems.encoders import SEARCH, STORE
 
 QUERY = "How long does it take to open an index?"
 
@@ -137,37 +142,38 @@ def rival(name: str, python: str, model: str, folder: Path) -> list[str]:
     store = str(folder / name)
     corpus_file = str(folder / "corpus.jsonl")
     subprocess.run(
-        [python, "-W", "ignore", "-c", PREPARE[name], model, store, corpus_file], check=True
+        [python, "-W", "ignore", "-c", STORE[name], model, store, corpus_file], check=True
     )
     script = SEARCH[name] + THREADS + "answer(search)"
     return [python, "-W", "ignore", "-c", script, model, store, QUERY]
 
 
-def report(rows: dict[str, list[dict[str, float]]], path: Path | None) -> None:
-    """Print medians as a table, ratios to the floor, and write everything down."""
+def table(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Return medians as a table, with ratios to the floor."""
     floor = rows["the floor: encode one query"]
-    print(
-        "| | first answer, ms | of the floor | CPU, ms | of the floor | warm, ms | peak MB "
-        "| threads |\n|---|---|---|---|---|---|---|---|"
-    )
-    for name, found in rows.items():
 
-        def median(key: str, found: list[dict[str, float]] = found) -> float:
-            return statistics.median(item[key] for item in found) if key in found[0] else 0.0
+    def cells(name: str, turns: Sequence[Mapping[str, float]]) -> list[str]:
+        def median(key: str) -> float | None:
+            return statistics.median(turn[key] for turn in turns) if key in turns[0] else None
 
-        def ratio(key: str, found: list[dict[str, float]] = found) -> float:
+        def ratio(key: str) -> float:
             # Of each turn, as the machine's load changes between turns.
-            pairs = zip(found, floor, strict=True)
+            pairs = zip(turns, floor, strict=True)
             return statistics.median(ours[key] / plain[key] for ours, plain in pairs)
 
-        warm, threads = median("warm_ms"), median("threads")
-        print(
-            f"| {name} | {median('ms'):.0f} | {ratio('ms'):.2f} | {median('cpu_ms'):.0f} "
-            f"| {ratio('cpu_ms'):.2f} | {f'{warm:.1f}' if warm > 0.01 else ''} "
-            f"| {median('peak_mb'):.0f} | {f'{threads:.0f}' if threads else ''} |"
-        )
-    if path:
-        path.write_text(json.dumps(rows, indent=1) + "\n")
+        warm = median("warm_ms")
+        return [
+            name, decimals(median("ms"), 0), decimals(ratio("ms"), 2),
+            decimals(median("cpu_ms"), 0), decimals(ratio("cpu_ms"), 2),
+            decimals(warm if warm and warm > 0.01 else None, 1),
+            decimals(median("peak_mb"), 0), decimals(median("threads"), 0),
+        ]  # fmt: skip
+
+    heads = (
+        "", "first answer, ms", "of the floor", "CPU, ms", "of the floor", "warm, ms", "peak MB",
+        "threads",
+    )  # fmt: skip
+    return markdown(heads, [cells(name, turns) for name, turns in rows.items()])
 
 
 def main() -> None:
@@ -180,6 +186,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", nargs=2, default=None, metavar=("PYTHON", "MODEL"))
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
+    run = Run.begin("cold_start", options)
 
     model = subprocess.run(
         [sys.executable, "-c", "from pocket_colbert.model.folder import *; "
@@ -209,13 +216,12 @@ def main() -> None:
         for name in SEARCH:
             if chosen := getattr(options, name.replace("-", "_")):
                 commands[name] = rival(name, *chosen, folder)
-        rows: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
-        for turn in range(options.rounds + 1):
-            for name, command in commands.items():
-                found = measure(command)
-                if turn:  # the first fills the system's cache
-                    rows[name].append(found)
-    report(rows, options.json)
+        rows = in_turns(
+            {name: partial(measure, command) for name, command in commands.items()},
+            options.rounds, warm_up=1,  # which fills the system's cache
+        )  # fmt: skip
+    print(table(rows))
+    run.save(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import os
 import signal
 import tempfile
@@ -30,10 +29,13 @@ from typing import Any
 
 from tests.support.ray_workers import workers_of_ray
 
+from benchmarks.harness.results import Run
+from benchmarks.harness.tables import decimals, markdown
+from benchmarks.harness.timing import seconds_of
 from pocket_colbert import Encoder
 from pocket_colbert.distributed import EncodedCorpus, PartSize, Workers, encode_corpus
 from pocket_colbert.distributed.corpus_sources import find_files, read_file
-from pocket_colbert.ingest.readers import Fields
+from pocket_colbert.ingest.rows import Fields
 
 FIELDS = Fields("", "passage", "query")
 PART = PartSize(documents=50, characters=2_000_000)
@@ -53,11 +55,10 @@ def here(path: Path, model: str, threads: int) -> dict[str, Any]:
     documents = list(read_file(find_files([str(path)])[0], FIELDS))
     texts, titles = [d.text or "" for d in documents], [d.title for d in documents]
     encoder.encode_passages(texts[:20], titles=titles[:20])
-    start = time.perf_counter()
-    encoder.encode_passages(texts, titles=titles)
+    seconds = seconds_of(lambda: encoder.encode_passages(texts, titles=titles))
     return {
         "how": f"this process, {threads} threads",
-        "texts_a_second": len(texts) / (time.perf_counter() - start),
+        "texts_a_second": len(texts) / seconds,
     }
 
 
@@ -117,6 +118,7 @@ def survive(paths: list[Path], model: str, every: int, into: Path) -> dict[str, 
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--texts", type=int, default=2000)
@@ -126,28 +128,36 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="keep what is encoded, and go on with it")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    run = Run.begin("distributed", arguments)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.kill_every:
             into = arguments.into or Path(folder) / "encoded"
             found: Any = survive(arguments.files, arguments.model, arguments.kill_every, into)
-            print(json.dumps(found, indent=1))
         else:
             path = sample(arguments.files, arguments.texts, Path(folder))
             cores = os.cpu_count() or 1
             found = [here(path, arguments.model, threads) for threads in sorted({1, cores})]
             found += [with_workers(path, arguments.model, n) for n in arguments.workers]
-            print(f"| {arguments.texts} texts, {arguments.model} | texts/s | x one thread | "
-                  "before the first part | bytes a token vector |")  # fmt: skip
-            print("|---|---|---|---|---|")
-            for row in found:
-                speed, wait = row["texts_a_second"], row.get("seconds_before_the_first_part")
-                print(
-                    f"| {row['how']} | {speed:.1f} | {speed / found[0]['texts_a_second']:.2f} | "
-                    f"{'' if wait is None else f'{wait:.1f} s'} | "
-                    f"{row.get('bytes_a_token_vector', 0) or '':.4} |"
-                )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    print(table(found))
+    run.save(arguments.json, found)
+
+
+def table(results: Any) -> str:
+    """Return a row for each way to encode, or what came of killing workers."""
+    if isinstance(results, dict):
+        return markdown(("", ""), [(key, str(value)) for key, value in results.items()])
+    first = results[0]["texts_a_second"]
+    heads = ("", "texts/s", "x one thread", "before the first part, s", "bytes a token vector")
+    rows = [
+        (
+            row["how"], decimals(row["texts_a_second"], 1),
+            decimals(row["texts_a_second"] / first, 2),
+            decimals(row.get("seconds_before_the_first_part"), 1),
+            decimals(row.get("bytes_a_token_vector"), 0),
+        )
+        for row in results
+    ]  # fmt: skip
+    return markdown(heads, rows)
 
 
 if __name__ == "__main__":

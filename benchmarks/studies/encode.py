@@ -20,54 +20,19 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-WORKERS = {
-    "pocket-colbert": """
-from pocket_colbert import Encoder
-encoder = Encoder.load(model, threads=threads)
-def encode(texts): return encoder.encode_document(texts)
-""",
-    "fastembed": """
-from fastembed import LateInteractionTextEmbedding
-encoder = LateInteractionTextEmbedding(
-    "answerdotai/answerai-colbert-small-v1", specific_model_path=model, threads=threads
-)
-def encode(texts): return list(encoder.embed(texts))
-""",
-    "sentence-transformers": """
-import torch
-torch.set_num_threads(threads)
-# optimum-onnx 0.1.0 is written for transformers 4 and sentence-transformers 6 needs 5; loading
-# works once names that transformers 5 moved are put back.
-import huggingface_hub, transformers, transformers.modeling_utils as mu, transformers.utils as u
-import transformers.utils.generic as g
-for owner, name, value in (
-    (mu, "get_parameter_dtype", lambda p: next(p.parameters()).dtype),
-    (g, "_CAN_RECORD_REGISTRY", {}), (g, "OutputRecorder", type("OutputRecorder", (), {})),
-    (g, "check_model_inputs", lambda f=None, **k: f), (u, "is_offline_mode", lambda: True),
-    (transformers.PretrainedConfig, "_get_non_default_generation_parameters", lambda self: {}),
-):
-    if not hasattr(owner, name):
-        setattr(owner, name, value)
-from sentence_transformers import MultiVectorEncoder
-settings = {"backend": backend, "device": "cpu"}
-if backend == "onnx":
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    settings["model_kwargs"] = {
-        "file_name": "onnx/model_qint8_avx512_vnni.onnx", "session_options": options
-    }
-else:
-    settings["model_kwargs"] = {"dtype": "float32"}
-encoder = MultiVectorEncoder(model, **settings)
-def encode(texts): return encoder.encode_document(texts, convert_to_numpy=True)
-""",
-}
+from benchmarks.harness.results import Run
+from benchmarks.harness.tables import decimals, markdown
+from benchmarks.harness.timing import in_turns
+from benchmarks.systems.encoders import ENCODE
+
 LOOP = """
 import json, sys, time, warnings
 import numpy as np
@@ -97,7 +62,7 @@ class Worker:
         }  # fmt: skip
         environment.pop("PYTHONPATH", None)
         self.process = subprocess.Popen(
-            [python, "-c", head + WORKERS[system] + LOOP],
+            [python, "-c", head + ENCODE[system] + LOOP],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, env=environment,
         )  # fmt: skip
@@ -134,8 +99,9 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/encode.json"))
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    run = Run.begin("encode", options)
     path = options.dataset / "corpus.jsonl.gz"
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         rows = [json.loads(line) for line in stream][: options.documents]
@@ -150,29 +116,25 @@ def main() -> None:
         ("sentence-transformers torch fp32", reference, "sentence-transformers",
          options.reference_model, "torch"),
     ]  # fmt: skip
-    work = options.output.parent
-    work.mkdir(parents=True, exist_ok=True)
-    texts_file = (work / ".texts.json").resolve()
-    texts_file.write_text(json.dumps(texts), encoding="utf-8")
-    workers = {}
-    for name, python, system, model, backend in wanted:
-        if python and model:
-            output = str((work / f".{name.replace(' ', '-')}.npz").resolve())
-            workers[name] = Worker(python, system, {
-                "model": str(Path(model).resolve()), "threads": options.threads,
-                "texts_file": str(texts_file), "backend": backend, "output": output,
-            })  # fmt: skip
-    seconds: dict[str, list[float]] = {name: [] for name in workers}
-    for worker in workers.values():
-        worker.run("save")
-    for _ in range(options.rounds):
-        for name, worker in workers.items():
-            seconds[name].append(worker.run("go"))
-    result = {
-        "documents": len(texts),
-        "threads": options.threads,
-        "rounds": options.rounds,
-        "systems": {
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        texts_file = work / "texts.json"
+        texts_file.write_text(json.dumps(texts), encoding="utf-8")
+        workers = {}
+        for name, python, system, model, backend in wanted:
+            if python and model:
+                workers[name] = Worker(python, system, {
+                    "model": str(Path(model).resolve()), "threads": options.threads,
+                    "texts_file": str(texts_file), "backend": backend,
+                    "output": str(vectors_of(work, name)),
+                })  # fmt: skip
+        for worker in workers.values():
+            worker.run("save")
+        seconds = in_turns(
+            {name: partial(worker.run, "go") for name, worker in workers.items()},
+            options.rounds, warm_up=0,  # they have encoded everything once
+        )  # fmt: skip
+        results = {
             name: {
                 "documents_per_second": len(texts) / statistics.median(times),
                 "fastest": len(texts) / min(times),
@@ -182,26 +144,34 @@ def main() -> None:
                 ),
             }
             for name, times in seconds.items()
-        },
-    }
-    for path in work.glob(".*"):
-        path.unlink()
-    options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        }
     print(f"{len(texts)} documents, {options.threads} threads, {options.rounds} rounds, medians\n")
-    print(
-        "| system | documents/s (slowest to fastest) | token cosine to torch fp32 |\n|---|---|---|"
-    )
-    for name, row in result["systems"].items():
-        near = row["token_cosine_to_torch_fp32"]
-        print(
-            f"| {name} | {row['documents_per_second']:.1f} ({row['slowest']:.1f} to "
-            f"{row['fastest']:.1f}) | {'' if near is None else f'{near:.4f}'} |"
+    print(table(results))
+    run.save(options.json, results)
+
+
+def table(results: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Return a row for each system."""
+    heads = ("system", "documents/s (slowest to fastest)", "token cosine to torch fp32")
+    rows = [
+        (
+            name,
+            f"{row['documents_per_second']:.1f} ({row['slowest']:.1f} to {row['fastest']:.1f})",
+            decimals(row["token_cosine_to_torch_fp32"], 4),
         )
+        for name, row in results.items()
+    ]
+    return markdown(heads, rows)
+
+
+def vectors_of(work: Path, name: str) -> Path:
+    """Return the file that a system's vectors are saved to."""
+    return work / f"{name.replace(' ', '-')}.npz"
 
 
 def cosine(work: Path, name: str, reference: str) -> float | None:
     """Return the mean token cosine of two systems, None where their tokens differ."""
-    paths = [work / f".{item.replace(' ', '-')}.npz" for item in (name, reference)]
+    paths = [vectors_of(work, item) for item in (name, reference)]
     if not all(path.is_file() for path in paths):
         return None
     with np.load(paths[0]) as ours, np.load(paths[1]) as theirs:

@@ -10,12 +10,16 @@ VECTORS come from `benchmarks.harness.vectors`.
 from __future__ import annotations
 
 import argparse
-import json
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.results import Run
+from benchmarks.harness.tables import markdown
 from benchmarks.harness.vectors import Vectors
 from pocket_colbert import Document, Passage, Pruning
 from pocket_colbert.config import CODES
@@ -61,13 +65,7 @@ def measure(
         for name in codes:
             item = judge.measure(name, label, pruning, kept, 2)
             found.append((item, item.bytes_per_document / full))
-            ndcg = item.metrics["nDCG@10"]
-            print(
-                f"| {data.name} | {name} | {label} | {found[-1][1]:.1%} "
-                f"| {ndcg:.4f} ({ndcg / judge.baseline['nDCG@10']:.1%}) "
-                f"| {item.metrics['Recall@100']:.4f} | {item.overlap:.3f} |",
-                flush=True,
-            )
+            print(data.name, name, label, file=sys.stderr, flush=True)
     return dict(judge.baseline), found
 
 
@@ -79,22 +77,39 @@ def main() -> None:
     parser.add_argument("--prunings", nargs="+", default=[*PRUNINGS, "drop frequent"])
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
-    print("| set | codes | pruning | bytes | nDCG@10 | Recall@100 | first 10 the same |")
-    print("|---|---|---|---|---|---|---|")
-    everything = {}
+    run = Run.begin("frontier", options)
+    results = {}
     for folder in options.vectors:
         baseline, found = measure(folder, options.codes, options.prunings)
-        print(f"| {folder.name} | float32 | all | 200% | {baseline['nDCG@10']:.4f} "
-              f"| {baseline['Recall@100']:.4f} | 1 |")  # fmt: skip
-        everything[folder.name] = {
+        results[folder.name] = {
             "baseline": baseline,
             "settings": [asdict(item) | {"share_of_float16": share} for item, share in found],
         }
-    if options.json:
-        for values in everything.values():
-            for setting in values["settings"]:
-                setting["pruning"]["skiplist_ids"] = len(setting["pruning"]["skiplist_ids"])
-        options.json.write_text(json.dumps(everything, indent=1) + "\n")
+    for values in results.values():
+        for setting in values["settings"]:
+            setting["pruning"]["skiplist_ids"] = len(setting["pruning"]["skiplist_ids"])
+    print(table(results))
+    run.save(options.json, results)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Return a row for each setting on each set."""
+    rows = []
+    for name, values in results.items():
+        exact = values["baseline"]
+        rows.append(
+            (name, "float32", "all", "200%", f"{exact['nDCG@10']:.4f}",
+             f"{exact['Recall@100']:.4f}", "1")
+        )  # fmt: skip
+        for item in values["settings"]:
+            ndcg, overlap = item["metrics"]["nDCG@10"], item["overlap"]
+            rows.append(
+                (name, item["codes"], item["label"], f"{item['share_of_float16']:.1%}",
+                 f"{ndcg:.4f} ({ndcg / exact['nDCG@10']:.1%})",
+                 f"{item['metrics']['Recall@100']:.4f}", f"{overlap:.3f}")
+            )  # fmt: skip
+    heads = ("set", "codes", "pruning", "bytes", "nDCG@10", "Recall@100", "first 10 the same")
+    return markdown(heads, rows)
 
 
 if __name__ == "__main__":

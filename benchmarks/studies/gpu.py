@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import platform
 import shutil
 import subprocess
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.results import Run, processor
+from benchmarks.harness.tables import markdown
+from benchmarks.harness.timing import median_ms
 from pocket_colbert import DeviceMaxSim, Encoder, TruncationWarning, maxsim_pairwise
 from pocket_colbert.evaluation.beir import read_beir
 from pocket_colbert.ingest.readers import text_to_encode
@@ -37,23 +37,9 @@ QUERIES = 8
 def card(provider: str) -> str:
     """Name what computes, as its driver does."""
     if provider == "CPUExecutionProvider" or shutil.which("nvidia-smi") is None:
-        names = Path("/proc/cpuinfo")
-        lines = names.read_text().splitlines() if names.exists() else []
-        found = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        return f"{found[0]}, {len(found)} cores" if found else platform.processor()
+        return processor()
     asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[0]
-
-
-def seconds(work: Callable[[], object], rounds: int) -> float:
-    """Return the median time of `rounds` calls after one to warm up."""
-    work()
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times))
 
 
 def operations(graph: Path, lengths: Sequence[int]) -> float:
@@ -86,8 +72,8 @@ def encoding(
     alone = Encoder.load(
         options.model, provider=options.provider, threads=options.threads, batch_size=1
     )
-    batched = seconds(lambda: encoder.encode_document(texts), options.rounds)
-    one_by_one = seconds(lambda: alone.encode_document(few), options.rounds)
+    batched = median_ms(lambda: encoder.encode_document(texts), options.rounds) / 1000
+    one_by_one = median_ms(lambda: alone.encode_document(few), options.rounds) / 1000
     found: dict[str, Any] = {
         "texts": len(texts),
         "tokens": sum(lengths),
@@ -122,7 +108,7 @@ def reference(
         )
         return found
 
-    took = seconds(encode, options.rounds)
+    took = median_ms(encode, options.rounds) / 1000
     pairs = zip(encoder.encode_document(texts), encode(), strict=True)
     alike = [(a * b).sum(axis=1) for a, b in pairs if a.shape == b.shape]
     return {
@@ -145,7 +131,7 @@ def scoring(
         scorer = DeviceMaxSim(
             documents, provider=options.provider, dtype=dtype, memory=options.memory
         )
-        took = seconds(lambda scorer=scorer: [scorer(q) for q in queries], options.rounds)
+        took = median_ms(lambda scorer=scorer: [scorer(q) for q in queries], options.rounds) / 1000
         rows.append(
             {
                 "what": f"MaxSim, {dtype}",
@@ -164,7 +150,7 @@ def scoring(
             once, provider=options.provider, dtype="float16")(queries[0])),
         ("1000 documents once, NumPy on the CPU", lambda: maxsim_pairwise(queries[0], once)),
     ):  # fmt: skip
-        took = seconds(score, options.rounds)
+        took = median_ms(score, options.rounds) / 1000
         read = sum(document.nbytes for document in once)
         rows.append(
             {"what": name, "documents": len(once), "ms": 1000 * took,
@@ -190,8 +176,9 @@ def main() -> None:
     parser.add_argument("--bandwidth", type=float, help="of the card's memory, in GB/s")
     parser.add_argument("--reference-model", help="checkpoint for sentence-transformers")
     parser.add_argument("--reference-batch", type=int, default=128)
-    parser.add_argument("--output", type=Path, help="file for the figures as JSON")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    run = Run.begin("gpu", options)
     encoder = Encoder.load(
         options.model, provider=options.provider, threads=options.threads,
         batch_size=256, batch_tokens=options.batch_tokens,
@@ -210,14 +197,21 @@ def main() -> None:
         "encoding": encoding(encoder, graph, texts, options),
         "scoring": scoring(encoder, texts, asked, options),
     }
-    print("\n".join(f"{key}: {value}" for key, value in result.items() if key not in (
-        "encoding", "scoring")))  # fmt: skip
-    for part in (result["encoding"], *result["scoring"]):
-        print()
-        for key, value in part.items():
-            print(f"  {key:42} {value:,.4g}" if isinstance(value, float) else f"  {key:42} {value}")
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(table(result))
+    run.save(options.json, result)
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return what computes, and the figures of each part."""
+    parts = {key: value for key, value in results.items() if key in ("encoding", "scoring")}
+    lines = [f"{key}: {value}" for key, value in results.items() if key not in parts]
+    for part in (results["encoding"], *results["scoring"]):
+        rows = [
+            (key, f"{value:,.4g}" if isinstance(value, float) else str(value))
+            for key, value in part.items()
+        ]
+        lines += ["", markdown(("", ""), rows)]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,7 @@ documents that match, and all come back means that k, or all that match, did.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever, SearchParameters
+from benchmarks.harness.results import Run
+from benchmarks.harness.tables import decimals, markdown
+from benchmarks.harness.timing import each_ms
+from pocket_colbert import Document, Encoder, Hit, Index, IndexConfig, Retriever, SearchParameters
 from pocket_colbert.config import DEFAULT_CODES
 from pocket_colbert.evaluation.beir import BeirFolder, read_beir
 from pocket_colbert.evaluation.metrics import compute_metrics, to_run
@@ -98,12 +99,17 @@ def filters(
         row: dict[str, float] = {"share": share, "matching": len(matching)}
         for mode in ("auto", "exact"):
             parameters = SearchParameters(mode=mode)
-            times, recalls, complete = [], [], []
-            index.search([queries[0]], k, parameters=parameters, where=where)
-            for query in queries:
-                started = time.perf_counter()
-                hits = index.search([query], k, parameters=parameters, where=where)[0]
-                times.append(1000 * (time.perf_counter() - started))
+            recalls, complete = [], []
+
+            def search(
+                query: NDArray[np.float32],
+                parameters: SearchParameters = parameters,
+                where: dict[str, Any] = where,
+            ) -> list[Hit]:
+                return index.search([query], k, parameters=parameters, where=where)[0]
+
+            times, answers = each_ms(search, queries)
+            for query, hits in zip(queries, answers, strict=True):
                 scores = np.full(len(documents), -np.inf, np.float32)
                 np.maximum.at(scores, owners, maxsim_ragged(query, tokens, offsets))
                 best = top_k(scores, min(k, len(matching)))
@@ -120,20 +126,6 @@ def filters(
     return rows
 
 
-def report(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-    """Print the table of fusions."""
-    columns = [f"{name}: {measure}" for name in results for measure in ("nDCG@10", "Recall@100")]
-    print("| ranked by | " + " | ".join([*columns, "mean nDCG@10", "mean Recall@100"]) + " |")
-    print("|---" * (len(columns) + 3) + "|")
-    for setting in settings():
-        values = np.array([
-            [found[setting][measure] for measure in ("nDCG@10", "Recall@100")]
-            for found in results.values()
-        ])  # fmt: skip
-        cells = [f"{value:.4f}" for value in (*values.ravel(), *values.mean(axis=0))]
-        print(f"| {setting} | " + " | ".join(cells) + " |", flush=True)
-
-
 def main() -> None:
     """Encode, search, judge; print tables, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -142,6 +134,7 @@ def main() -> None:
     parser.add_argument("--filter-queries", type=int, default=100)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
+    run = Run.begin("hybrid", options)
     encoder = Encoder.load()
     results: dict[str, dict[str, dict[str, float]]] = {}
     rows: list[dict[str, Any]] = []
@@ -158,20 +151,38 @@ def main() -> None:
             if folder == options.datasets[0]:
                 rows = filters(index, queries[: options.filter_queries])
             results[folder.name] = fusions(index, data, chosen, queries)
-    report(results)
-    print(
-        "\n| matching | documents | auto ms | recall@10 | all come back | exact ms | recall@10 "
-        "| all come back |\n|---|---|---|---|---|---|---|---|"
-    )
-    for row in rows:
-        cells = [
-            f"{row[f'{mode} {name}']:.{digits}f}"
-            for mode in ("auto", "exact")
-            for name, digits in (("ms", 1), ("recall", 3), ("all come back", 3))
-        ]
-        print(f"| {row['share']:.1%} | {row['matching']} | " + " | ".join(cells) + " |")
-    if options.json:
-        options.json.write_text(json.dumps({"fusions": results, "filters": rows}, indent=1) + "\n")
+    everything = {"fusions": results, "filters": rows}
+    print(table(everything))
+    run.save(options.json, everything)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Return the tables of fusions and of filters."""
+    fusions: Mapping[str, Mapping[str, Mapping[str, float]]] = results["fusions"]
+    measures = ("nDCG@10", "Recall@100")
+    heads = [f"{name}: {measure}" for name in fusions for measure in measures]
+    rows = []
+    for setting in next(iter(fusions.values())):
+        values = np.array(
+            [[found[setting][measure] for measure in measures] for found in fusions.values()]
+        )
+        cells = [f"{value:.4f}" for value in (*values.ravel(), *values.mean(axis=0))]
+        rows.append((setting, *cells))
+    first = markdown(("ranked by", *heads, "mean nDCG@10", "mean Recall@100"), rows)
+    heads = ["matching", "documents", "auto ms", "recall@10", "all come back", "exact ms",
+             "recall@10", "all come back"]  # fmt: skip
+    rows = [
+        (
+            f"{row['share']:.1%}", str(row["matching"]),
+            *(
+                decimals(row[f"{mode} {name}"], digits)
+                for mode in ("auto", "exact")
+                for name, digits in (("ms", 1), ("recall", 3), ("all come back", 3))
+            ),
+        )
+        for row in results["filters"]
+    ]  # fmt: skip
+    return first + "\n\n" + markdown(heads, rows)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import re
 import signal
 import subprocess
@@ -33,6 +32,8 @@ from typing import Any
 import httpx2 as httpx
 import numpy as np
 
+from benchmarks.harness.results import Run
+from benchmarks.harness.tables import decimals, markdown
 from pocket_colbert import Index
 from pocket_colbert.hardware import usable_cores
 
@@ -216,23 +217,21 @@ def measure(folder: Path, clients: list[int], seconds: float, threads: int) -> d
     }
 
 
-def show(found: dict[str, Any]) -> None:
-    """Print the table of the README."""
-    print(
-        "| clients | answered 200 a second | p50 ms | p99 ms | 200 | 503 | other | p99 ms of 503 |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
-    for row in found["rows"]:
-        refused = row["refused_p99_ms"]
-        print(
-            f"| {row['clients']} | {row['ok_per_second']:.1f} | {row['p50_ms']:.0f} "
-            f"| {row['p99_ms']:.0f} | {row['ok']} | {row['refused']} | {row['other']} "
-            f"| {'' if refused is None else f'{refused:.0f}'} |"
+def table(found: dict[str, Any]) -> str:
+    """Return the table of clients, and what became of memory and of added documents."""
+    heads = ("clients", "200 a second", "p50 ms", "p99 ms", "200", "503", "other", "p99 ms of 503")
+    rows = [
+        (
+            str(row["clients"]), decimals(row["ok_per_second"], 1), decimals(row["p50_ms"], 0),
+            decimals(row["p99_ms"], 0), str(row["ok"]), str(row["refused"]), str(row["other"]),
+            decimals(row["refused_p99_ms"], 0),
         )
+        for row in found["rows"]
+    ]  # fmt: skip
     before, after = found["memory_mb"]
-    print(
-        f"\n{found['documents']} documents, {found['cores']} cores, --threads {found['threads']}. "
-        f"Memory {before:.0f} MB before, {after:.0f} MB after. "
+    return markdown(heads, rows) + (
+        f"\n\n{found['documents']} documents, {found['cores']} cores, "
+        f"--threads {found['threads']}. Memory {before:.0f} MB before, {after:.0f} MB after. "
         f"{found['added_under_load']} documents added under load, all there after a kill."
     )
 
@@ -245,13 +244,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    run = Run.begin("load", arguments)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "docs.index"
         make_index(folder)
         found = measure(folder, arguments.clients, arguments.seconds, arguments.threads)
-    show(found)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(table(found))
+    run.save(arguments.json, found)
 
 
 if __name__ == "__main__":

@@ -19,17 +19,19 @@ measured again.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.studies.legal import Contracts
+from benchmarks.harness.contracts import Contracts
+from benchmarks.harness.results import Run, read_results
+from benchmarks.harness.tables import markdown
+from benchmarks.harness.timing import in_turns, seconds_of
 from pocket_colbert import Document, Encoder, Index, IndexConfig, SearchParameters
 from pocket_colbert.evaluation.beir import BeirFolder, read_beir
 from pocket_colbert.evaluation.evaluate import DEPTH, evaluate
@@ -125,13 +127,12 @@ def speeds(encoders: dict[str, Encoder], data: BeirFolder) -> dict[str, float]:
     """Return the documents a second of each model, medians of rounds in which they take turns."""
     every = np.linspace(0, len(data.documents) - 1, SPEED_DOCUMENTS)
     texts = [text_to_encode(data.documents[int(n)]) for n in every]
-    found: dict[str, list[float]] = {name: [] for name in encoders}
-    for _ in range(ROUNDS):
-        for name, encoder in encoders.items():
-            started = time.perf_counter()
-            encoder.encode_document(texts)
-            found[name].append(len(texts) / (time.perf_counter() - started))
-    return {name: statistics.median(values) for name, values in found.items()}
+    calls = {
+        name: partial(seconds_of, partial(encoder.encode_document, texts))
+        for name, encoder in encoders.items()
+    }
+    turns = in_turns(calls, ROUNDS)
+    return {name: len(texts) / statistics.median(seconds) for name, seconds in turns.items()}
 
 
 def main() -> None:
@@ -144,17 +145,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
+    run = Run.begin("models", options)
     encoders = {
         name: Encoder.load(folder, threads=options.threads)
         for name, _, folder in (item.partition("=") for item in options.model)
     }
     rows: dict[str, dict[str, Any]] = {}
     if options.json.is_file():
-        rows = json.loads(options.json.read_text())
+        rows = read_results(options.json)["results"]
 
     def keep(row: str, column: str, values: Any) -> None:
         rows.setdefault(row, {})[column] = values
-        options.json.write_text(json.dumps(rows, indent=1))
+        run.save(options.json, rows)
         print(row, column, values, flush=True)
 
     for folder in options.datasets:
@@ -171,7 +173,7 @@ def main() -> None:
         if options.one_vector and folder.name not in rows.get("one vector", {}):
             encoder = Encoder.load(options.one_vector, threads=options.threads)
             keep("one vector", folder.name, one_vector(encoder, data))
-    print(table(rows, [folder.name for folder in options.datasets]))
+    print(table(rows))
 
 
 def encoder_files(name: str, models: Sequence[str]) -> list[Path]:
@@ -182,12 +184,10 @@ def encoder_files(name: str, models: Sequence[str]) -> list[Path]:
     return [path for path in find_model(folder).iterdir() if path.is_file()]
 
 
-def table(rows: dict[str, dict[str, Any]], names: Sequence[str]) -> str:
+def table(rows: dict[str, dict[str, Any]]) -> str:
     """Return nDCG@10 / Recall@100 of every row on every set, their means, size and speed."""
-    lines = [
-        "| | " + " | ".join(names) + " | mean | docs/s | query ms | bytes/doc | MB |",
-        "|---" * (len(names) + 6) + "|",
-    ]
+    names = [name for name, values in next(iter(rows.values())).items() if "nDCG@10" in values]
+    lines = []
     for row, values in rows.items():
         if not all(name in values for name in names):
             continue
@@ -201,8 +201,8 @@ def table(rows: dict[str, dict[str, Any]], names: Sequence[str]) -> str:
             f"{first['bytes a document']:.0f}" if "bytes a document" in first else "",
             f"{speed['MB']:.1f}" if speed else "",
         ]
-        lines.append(f"| {row} | " + " | ".join([*cells, f"**{mean:.4f}**", *ends]) + " |")
-    return "\n".join(lines)
+        lines.append((row, *cells, f"**{mean:.4f}**", *ends))
+    return markdown(("", *names, "mean", "docs/s", "query ms", "bytes/doc", "MB"), lines)
 
 
 if __name__ == "__main__":

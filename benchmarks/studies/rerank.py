@@ -9,12 +9,15 @@ documents; from ids it is encoding the query and scoring the stored codes. Media
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.harness.results import Run
+from benchmarks.harness.tables import decimals, markdown
+from benchmarks.harness.timing import each_ms
 from pocket_colbert import Encoder, Index, Retriever, maxsim_pairwise
 from pocket_colbert.evaluation.beir import read_beir
 from pocket_colbert.ingest.readers import text_to_encode
@@ -25,20 +28,17 @@ QUERIES = 20
 
 def milliseconds(work: Callable[[int], object], count: int = QUERIES) -> float:
     """Return the median time of work(0), work(1), ... after one to warm up."""
-    work(0)
-    times = []
-    for n in range(count):
-        started = time.perf_counter()
-        work(n)
-        times.append(1000 * (time.perf_counter() - started))
-    return float(np.median(times))
+    times, _ = each_ms(work, range(count))
+    return statistics.median(times)
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    run = Run.begin("rerank", options)
     data = read_beir(options.dataset)
     texts = {item.document_id: text_to_encode(item) for item in data.documents[:2000]}
     queries = list(data.queries.values())[:QUERIES]
@@ -64,12 +64,24 @@ def main() -> None:
         floats_ms = milliseconds(lambda n: maxsim_pairwise(vectors[n], documents[n]))
         from_ids = milliseconds(lambda n: retriever.rerank_ids(queries[n], names[n]))
         from_texts = milliseconds(lambda n: retriever.rerank(queries[n], some[n]), 5)
-    print("| rerank 100 | ms | floor ms | ratio |\n|---|---|---|---|")
-    for name, found, floor in (
-        ("from ids", from_ids, query_ms + codes_ms),
-        ("from texts", from_texts, query_ms + texts_ms + floats_ms),
-    ):
-        print(f"| {name} | {found:.1f} | {floor:.1f} | {found / floor:.2f} |")
+    results = {
+        "from ids": {"ms": from_ids, "floor_ms": query_ms + codes_ms},
+        "from texts": {"ms": from_texts, "floor_ms": query_ms + texts_ms + floats_ms},
+    }
+    print(table(results))
+    run.save(options.json, results)
+
+
+def table(results: Mapping[str, Mapping[str, float]]) -> str:
+    """Return times beside their floors."""
+    rows = [
+        (
+            name, decimals(row["ms"], 1), decimals(row["floor_ms"], 1),
+            decimals(row["ms"] / row["floor_ms"], 2),
+        )
+        for name, row in results.items()
+    ]  # fmt: skip
+    return markdown(("rerank 100", "ms", "floor ms", "ratio"), rows)
 
 
 if __name__ == "__main__":

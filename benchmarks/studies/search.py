@@ -6,8 +6,8 @@
 
 Every system runs in a process of its own, builds its index, and then searches when it is told to:
 systems take turns, one at a time, for --rounds rounds. Two threads each. The first round gives the
-hits, medians are over all rounds. `rivals.py` says what the rivals are and how their environments
-are made; those whose Python is not given are left out.
+hits, medians are over all rounds. `benchmarks/systems/worker.py` says what the rivals are and how
+their environments are made; those whose Python is not given are left out.
 
 recall@10 is against exact MaxSim over unpruned float32 vectors, and for pocket-colbert also against
 its own exact search over the same codes.
@@ -21,15 +21,19 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.harness.process import THREAD_VARIABLES
+from benchmarks.harness.results import ROOT, Run
+from benchmarks.harness.tables import decimals, markdown
+from benchmarks.harness.timing import in_turns
 from benchmarks.harness.vectors import Vectors
-from benchmarks.systems.rivals import THREAD_VARIABLES
 from pocket_colbert.evaluation.metrics import compute_metrics
 from pocket_colbert.vectors.maxsim_float import maxsim_ragged
 from pocket_colbert.vectors.top_k import top_k
@@ -55,23 +59,28 @@ class Worker:
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=_environment(),
+            cwd=ROOT,
         )
         self.built = self._read()
         self.ms: list[float] = []
         self.hits: list[list[int]] = []
         self.peak = 0
 
-    def search(self, first: int, last: int, keep: bool) -> None:
-        """Run some queries; the hits are kept when asked, the times always."""
+    def search(self, first: int, last: int) -> list[list[int]]:
+        """Run some queries; return their hits and keep their times."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"queries": [first, last]}) + "\n")
         self._process.stdin.flush()
         answer = self._read()
         self.peak = max(self.peak, answer["peak_rss_bytes"])
         self.ms += answer["ms"]
-        if keep:
-            self.hits += answer["hits"]
+        hits: list[list[int]] = answer["hits"]
+        return hits
 
     def stop(self) -> None:
         """End the process."""
@@ -120,22 +129,22 @@ def ndcg(data: Vectors, chosen: Sequence[int], hits: Sequence[Sequence[int]]) ->
 
 def start(options: argparse.Namespace, vectors: Path, work: Path) -> list[Worker]:
     """Build all indexes, one after the other."""
-    here = Path(__file__).parents[1] / "systems"
     commands: list[tuple[str, list[str]]] = []
+
+    def add(name: str, python: str, system: str, settings: Mapping[str, str]) -> None:
+        commands.append((name, [
+            python, "-m", "benchmarks.systems.worker", system, str(vectors), str(work / name),
+            "--threads", "2", "--k", str(DEPTH), "--settings", json.dumps(settings),
+        ]))  # fmt: skip
+
     for name in OURS:
         codes, mode = name.split()
-        arguments = ["--codes", codes, "--mode", mode]
-        commands.append((f"pocket-colbert {name}", [
-            sys.executable, "-m", "benchmarks.harness.ours", str(vectors), str(work / name),
-            *arguments,
-        ]))  # fmt: skip
+        add(f"pocket-colbert {name}", sys.executable, "pocket-colbert",
+            {"codes": codes, "mode": mode})  # fmt: skip
     for environment, systems in RIVALS.items():
         python = getattr(options, environment)
         for name in systems if python else ():
-            commands.append((name, [
-                python, str(here / "rivals.py"), name, str(vectors), str(work / name),
-                "--threads", "2", "--k", str(DEPTH),
-            ]))  # fmt: skip
+            add(name, python, name, {})
     workers = []
     for name, command in commands:
         if options.only and not any(part in name for part in options.only):
@@ -160,6 +169,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
+    run = Run.begin("search", options)
     data = Vectors.load(options.vectors)
     chosen = data.sample(options.queries)
     queries = [data.queries[n] for n in chosen]
@@ -174,60 +184,73 @@ def main() -> None:
         reference = exact(data, queries)
         workers = start(options, vectors, work)
         for worker in workers:  # the first queries pay for what is lazily made
-            worker.search(0, min(10, len(queries)), keep=False)
+            worker.search(0, min(10, len(queries)))
             worker.ms = []
-        for turn in range(options.rounds):
-            for worker in workers:
-                worker.search(0, len(queries), keep=turn == 0)
+        calls = {worker.name: partial(worker.search, 0, len(queries)) for worker in workers}
+        hits = in_turns(calls, options.rounds, warm_up=0)
         for worker in workers:
+            worker.hits = hits[worker.name][0]
             worker.stop()
-    report(options, data, chosen, [list(item) for item in reference], workers)
+    results = judged(data, chosen, [list(item) for item in reference], workers)
+    print(
+        f"{data.name}: {len(data.offsets) - 1} documents, {len(data.tokens)} token vectors of "
+        f"{data.tokens.shape[1]}; {len(chosen)} queries x {options.rounds} rounds, 2 threads\n"
+    )
+    print(table(results))
+    run.save(options.json, results)
 
 
-def report(
-    options: argparse.Namespace,
+def judged(
     data: Vectors,
     chosen: Sequence[int],
     reference: Sequence[Sequence[int]],
     workers: Sequence[Worker],
-) -> None:
-    """Print the table and write the JSON."""
+) -> list[dict[str, Any]]:
+    """Return a row for each system, after one for exact float32 MaxSim."""
     own = {worker.name: worker.hits for worker in workers}
-    raw = data.tokens.size * 2
-    print(
-        f"{data.name}: {len(data.offsets) - 1} documents, {len(data.tokens)} token vectors of "
-        f"{data.tokens.shape[1]}; {len(chosen)} queries x {options.rounds} rounds, 2 threads; "
-        f"float32 nDCG@10 {ndcg(data, chosen, reference):.4f}"
-    )
-    print(
-        "| system | ms, median | p95 | recall@10 | of own exact | nDCG@10 | build s | MB on disk "
-        "| of float16 | peak MB |\n|---|---|---|---|---|---|---|---|---|---|"
-    )
-    results = []
+    rows: list[dict[str, Any]] = [
+        {"system": "float32 MaxSim", "ndcg": ndcg(data, chosen, reference), "recall": 1.0}
+    ]
     for worker in workers:
         same = None
         if worker.name.startswith("pocket-colbert"):
             same = own.get(worker.name.replace("approximate", "exact"))
-        row = {
+        rows.append({
+            **worker.built,
             "system": worker.name,
             "ms_p50": float(np.median(worker.ms)),
             "ms_p95": float(np.quantile(worker.ms, 0.95)),
             "recall": recall(worker.hits, reference),
             "recall_of_own_exact": recall(worker.hits, same) if same else None,
             "ndcg": ndcg(data, chosen, worker.hits),
+            "share_of_float16": worker.built["bytes_allocated"] / (data.tokens.size * 2),
+            "build_peak_bytes": worker.built["peak_rss_bytes"],
             "peak_rss_bytes": worker.peak,
-            **worker.built,
-        }
-        results.append(row)
-        own_recall = f"{row['recall_of_own_exact']:.3f}" if same else ""
-        print(
-            f"| {worker.name} | {row['ms_p50']:.1f} | {row['ms_p95']:.1f} | {row['recall']:.3f} "
-            f"| {own_recall} | {row['ndcg']:.4f} | {row['build_seconds']:.1f} "
-            f"| {row['bytes_allocated'] / 1e6:.0f} | {row['bytes_allocated'] / raw:.1%} "
-            f"| {worker.peak / 1e6:.0f} |"
-        )
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+        })  # fmt: skip
+    return rows
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return a row for each system."""
+    heads = (
+        "system", "ms, median", "p95", "recall@10", "of own exact", "nDCG@10", "build s",
+        "MB on disk", "of float16", "peak MB",
+    )  # fmt: skip
+
+    def millions(value: float | None) -> str:
+        return decimals(None if value is None else value / 1e6, 0)
+
+    rows = []
+    for row in results:
+        share = row.get("share_of_float16")
+        rows.append((
+            row["system"], decimals(row.get("ms_p50"), 1), decimals(row.get("ms_p95"), 1),
+            decimals(row["recall"], 3), decimals(row.get("recall_of_own_exact"), 3),
+            decimals(row["ndcg"], 4), decimals(row.get("build_seconds"), 1),
+            millions(row.get("bytes_allocated")), "" if share is None else f"{share:.1%}",
+            millions(row.get("peak_rss_bytes")),
+        ))  # fmt: skip
+    return markdown(heads, rows)
 
 
 if __name__ == "__main__":

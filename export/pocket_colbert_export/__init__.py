@@ -18,7 +18,10 @@ if TYPE_CHECKING:
         CheckpointError,
         DistillationError,
         ExportError,
+        GraphError,
+        OutputError,
         ParityError,
+        TrainingTextError,
     )
     from pocket_colbert_export.exporter import export_model
 
@@ -28,7 +31,10 @@ __all__ = [
     "Distillation",
     "DistillationError",
     "ExportError",
+    "GraphError",
+    "OutputError",
     "ParityError",
+    "TrainingTextError",
     "distill",
     "export_model",
 ]
@@ -40,7 +46,7 @@ _HOMES = {
 }
 """The module that defines each public name; the others are in `errors`."""
 
-_NEEDED = ("torch", "transformers", "onnx", "optimum.exporters.onnx")
+_REQUIRED = ("torch", "transformers", "onnx", "optimum.exporters.onnx")
 """Torch first: without it transformers says so in its own words."""
 
 
@@ -50,7 +56,7 @@ if not TYPE_CHECKING:  # to type checkers it would say that any name exists
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:
-            for package in _NEEDED:
+            for package in _REQUIRED:
                 import_module(package)
         except ImportError as error:
             raise OptionalDependencyError.of("pocket_colbert_export", "export") from error

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import click
 
-from pocket_colbert.cli.common import CommandGroup
+from pocket_colbert.cli.command_group import CommandGroup
 
 
 class _ExportByDefault(CommandGroup):
@@ -54,7 +54,7 @@ def main() -> None:
 )  # fmt: skip
 @click.option("--query-length", type=int, help="Window of queries in tokens (dense encoders).")
 @click.option("--document-length", type=int, help="Window of documents in tokens (dense encoders).")
-@click.option("--licence", help="SPDX licence of the weights, where the checkpoint does not say.")
+@click.option("--license", help="SPDX licence of the weights, where the checkpoint does not say.")
 @click.option(
     "--about", type=click.File(encoding="utf-8"), metavar="FILE",
     help="Markdown to put into the model card.",

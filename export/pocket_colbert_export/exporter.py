@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from pocket_colbert.checks import check_choice, check_whole_number
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.folder import TOKENIZER_FILE, ModelFiles, load_model_files
-from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.model.tokenizer import Tokenizer
-from pocket_colbert_export.checkpoints.checkpoint import Checkpoint, load_checkpoint, window
-from pocket_colbert_export.errors import CheckpointError, ExportError, ParityError
+from pocket_colbert_export.checkpoints.loading import Checkpoint, load_checkpoint
+from pocket_colbert_export.errors import GraphError, OutputError
 from pocket_colbert_export.folder.card import model_card, notice
-from pocket_colbert_export.folder.write_folder import (
-    CARD_FILE,
-    NOTICE_FILE,
-    REPORT_FILE,
-    new_folder,
-    write_json,
-    write_recipe,
-)
-from pocket_colbert_export.graph.export_graph import ColBERTForONNX, export_graph
-from pocket_colbert_export.graph.half import FLOAT32, halve_graph
-from pocket_colbert_export.graph.quantize import quantize_graph
+from pocket_colbert_export.folder.write_folder import new_folder, write_files
+from pocket_colbert_export.graph.torch_graph import ColBERTForONNX, export_graph
 from pocket_colbert_export.projection import DEFAULT_DIM, fit_projection
 from pocket_colbert_export.proof import parity
-from pocket_colbert_export.proof.fidelity import Encoded, compare, encode
 from pocket_colbert_export.proof.probe_texts import parity_texts, probe_pairs, read_calibration
+from pocket_colbert_export.proof.report import PRECISIONS, ExportReport, Precision, Source
+from pocket_colbert_export.quiet import quiet
+from pocket_colbert_export.reduced_precision import Conversion, make_float16, make_int8
 
-Precision = Literal["int8", "fp16", "fp32"]
 Step = Callable[[str], None]
+"""Called with a few words about what is done next."""
 
 GRAPH_FILES: Mapping[str, str] = {
     "int8": "model_int8.onnx",
     "fp16": "model_fp16.onnx",
     "fp32": "model.onnx",
 }
+_PACKAGES = ("pocket-colbert", "torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
+"""Packages whose version is part of the report."""
 
 
 def export_model(
@@ -52,7 +48,7 @@ def export_model(
     calibration: str | Path | None = None,
     query_length: int | None = None,
     document_length: int | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     about: str | None = None,
     allow_degraded: bool = False,
     overwrite: bool = False,
@@ -72,10 +68,10 @@ def export_model(
             that ship with the exporter.
         query_length: Window of queries instead of the checkpoint's; dense encoders only.
         document_length: Window of documents instead of the checkpoint's; dense encoders only.
-        licence: SPDX expression of the weights, where the checkpoint does not say it.
+        license: SPDX expression of the weights, in place of what the checkpoint says.
         about: Markdown to put into the card: what a reader should know besides.
         allow_degraded: Write an int8 or fp16 folder that fails the gate, and record that in it.
-        overwrite: Replace a model folder that is at `output`.
+        overwrite: Replace the model folder at `output`.
         command: The command line to put into the card.
         step: Told what is being done.
 
@@ -83,55 +79,38 @@ def export_model(
         The folder, checked as a user's load checks it.
 
     Raises:
+        InvalidInputError: An option is out of range, or is for dense encoders and the checkpoint
+            is none.
         CheckpointError: The checkpoint is not understood.
         CalibrationError: The calibration text is unusable.
+        GraphError: The graph cannot be made.
         ParityError: The graph does not compute or rank as the checkpoint does.
-        ExportError: The graph cannot be made, or the folder cannot be written.
+        OutputError: `output` must not be replaced or cannot be written.
     """
+    check_choice("precision", precision, PRECISIONS)
     target = Path(output)
-    if precision not in GRAPH_FILES:
-        raise InvalidInputError(f"precision must be 'int8', 'fp16' or 'fp32', got {precision!r}.")
+    step("reading the checkpoint")
     with new_folder(target, overwrite) as folder:
-        step("reading the checkpoint")
         checkpoint = load_checkpoint(source)
-        _prepare(checkpoint, fit_dim, calibration, query_length, document_length, step)
-        config = _config(checkpoint)
-        tokenizer_file = folder / TOKENIZER_FILE
-        _write_tokenizer(checkpoint, tokenizer_file)
-        report = _graphs(checkpoint, config, folder, precision, allow_degraded, step)
-        report["source"] = {
-            "name": checkpoint.name,
-            "layout": checkpoint.layout,
-            "architecture": type(checkpoint.backbone).__name__,
-            "licence": licence or checkpoint.licence,
-        }
-        if checkpoint.distilled:
-            report["distilled"] = checkpoint.distilled
+        checkpoint = _prepare(checkpoint, fit_dim, calibration, query_length, document_length, step)
+        if license:
+            checkpoint = dataclasses.replace(checkpoint, license=license)
+        report = _write_graph(checkpoint, folder, precision, allow_degraded, step)
         command = command or f"pocket-colbert-export {source} -o {target}"
-        (folder / CARD_FILE).write_text(
-            model_card(target.name, config, report, command, about), encoding="utf-8"
-        )
-        (folder / NOTICE_FILE).write_text(notice(target.name, report), encoding="utf-8")
-        write_json(folder / REPORT_FILE, report)
-        write_recipe(
+        write_files(
             folder,
-            config,
-            {
-                "precision": precision,
-                "model_file": GRAPH_FILES[precision],
-                "source": checkpoint.name,
-                "licence": licence or checkpoint.licence,
-                "quantization": _summary(report),
-                "exporter": report["versions"],
-            },
-            {
-                "model_class": type(checkpoint.backbone).__name__,
+            card=model_card(target.name, checkpoint.config, report, command, about),
+            notice=notice(target.name, report),
+            report=report.to_json(),
+            config=checkpoint.config,
+            own=report.card_json(),
+            extra={
+                "model_class": report.source.architecture,
                 "uses_token_type_ids": False,
                 "pad_token_id": checkpoint.tokenizer.pad_token_id or 0,
             },
         )
-        step("checking the folder")
-        load_model_files(folder)
+        load_model_files(folder)  # a folder that would not load does not become the target
     return load_model_files(target)
 
 
@@ -142,7 +121,7 @@ def _prepare(
     query_length: int | None,
     document_length: int | None,
     step: Step,
-) -> None:
+) -> Checkpoint:
     """Fit a projection where there is none; refuse options that would override a checkpoint."""
     if checkpoint.layout != "dense":
         for name, value in (
@@ -152,173 +131,103 @@ def _prepare(
             ("--document-length", document_length),
         ):
             if value is not None:
-                raise CheckpointError(
+                raise InvalidInputError(
                     f"{name} is for dense encoders; {checkpoint.folder} is a {checkpoint.layout} "
-                    "checkpoint that says itself how it is to be used."
+                    "checkpoint that says itself how it is to be used. Leave it out."
                 )
-        if not checkpoint.heads:
-            checkpoint.notes.append("The checkpoint has no projection: vectors are the backbone's.")
-        return
-    longest = window(checkpoint.backbone.config)
+        if checkpoint.heads:
+            return checkpoint
+        note = "The checkpoint has no projection: vectors are the backbone's."
+        return dataclasses.replace(checkpoint, notes=(*checkpoint.notes, note))
     for name, value in (("query_length", query_length), ("document_length", document_length)):
-        if value is not None:
-            if not 4 <= value <= longest:
-                raise InvalidInputError(f"{name} must be 4 to {longest}, got {value}.")
-            checkpoint.recipe[name] = value
+        check_whole_number(name, value, least=4, most=checkpoint.positions, optional=True)
+    config = dataclasses.replace(
+        checkpoint.config,
+        query_length=query_length or checkpoint.config.query_length,
+        document_length=document_length or checkpoint.config.document_length,
+    )
     if calibration is None:
         texts = [text for pair in probe_pairs() for text in pair]
     else:
         texts = read_calibration(Path(calibration))
     step(f"fitting the projection on {len(texts)} texts")
-    fit_projection(checkpoint, DEFAULT_DIM if fit_dim is None else fit_dim, texts)
+    return fit_projection(
+        dataclasses.replace(checkpoint, config=config),
+        DEFAULT_DIM if fit_dim is None else fit_dim,
+        texts,
+    )
 
 
-def _config(checkpoint: Checkpoint) -> ModelConfig:
-    try:
-        return ModelConfig(
-            embedding_dim=checkpoint.dim, model_name=checkpoint.name, **checkpoint.recipe
-        )
-    except InvalidInputError as error:
-        raise CheckpointError(f"{checkpoint.folder}: {error}") from error
-
-
-def _write_tokenizer(checkpoint: Checkpoint, path: Path) -> None:
-    backend = checkpoint.tokenizer.backend_tokenizer
+def _write_tokenizer(tokenizer: Any, path: Path) -> None:
+    backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    path.write_text(backend.to_str(pretty=False), encoding="utf-8")
+    try:
+        path.write_text(backend.to_str(pretty=False), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error}.") from error
 
 
-def _graphs(
+def _write_graph(
     checkpoint: Checkpoint,
-    config: ModelConfig,
     folder: Path,
     precision: Precision,
     allow_degraded: bool,
     step: Step,
-) -> dict[str, Any]:
-    """Write the graph of the wanted precision; return what was measured on the way."""
-    tokenizer_file = folder / TOKENIZER_FILE
-    tokenizer = Tokenizer(tokenizer_file, config)
-    texts = parity_texts()
-    report: dict[str, Any] = {
-        "precision": precision,
-        "model_file": GRAPH_FILES[precision],
-        "tokens": {"texts": parity.check_tokens(checkpoint, tokenizer, texts)},
-    }
+) -> ExportReport:
+    """Write tokenizer and graph, proving each; return what was measured on the way."""
+    config, tokenizer_file = checkpoint.config, folder / TOKENIZER_FILE
+    _write_tokenizer(checkpoint.tokenizer, tokenizer_file)
     step("exporting the float32 graph")
-    module = ColBERTForONNX(checkpoint)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".graph-") as place:
-        graph = Path(place) / "model.onnx"
-        export_graph(module, graph)
+    tokens, inputs = parity.check_tokens(
+        checkpoint.tokenizer, config, Tokenizer(tokenizer_file, config), parity_texts()
+    )
+    int8 = fp16 = None
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".graph-") as work:
+        graph = Path(work) / GRAPH_FILES["fp32"]
+        with quiet():
+            module = ColBERTForONNX(checkpoint)
+            export_graph(module, graph)
+            expected = module.encode(inputs.batches)
         step("comparing it with torch")
-        report["float"] = parity.check_float(module, graph, tokenizer, config, texts)
+        floats = parity.check_float(graph, config.embedding_dim, inputs, expected)
         if precision != "fp32":
-            if (Path(place) / "model.onnx_data").exists():
-                raise ExportError(
+            if (Path(work) / "model.onnx_data").exists():
+                raise GraphError(
                     f"{precision} export is for graphs below 2 GB; use --precision fp32."
                 )
-            step("choosing the int8 recipe" if precision == "int8" else "converting to float16")
-            make = _int8 if precision == "int8" else _fp16
-            target = Path(place) / GRAPH_FILES[precision]
-            report[precision] = make(graph, target, tokenizer_file, config, allow_degraded)
+            conversion = Conversion(
+                graph=graph,
+                target=Path(work) / GRAPH_FILES[precision],
+                tokenizer=tokenizer_file,
+                config=config,
+                allow_degraded=allow_degraded,
+            )
+            if precision == "int8":
+                step("choosing the int8 recipe")
+                int8 = make_int8(conversion)
+            else:
+                step("converting to float16")
+                fp16 = make_float16(conversion)
             graph.unlink()
-        for path in Path(place).iterdir():
+        for path in Path(work).iterdir():
             path.replace(folder / path.name)
-    report["bytes"] = sum(path.stat().st_size for path in folder.glob("*.onnx*"))
-    report["notes"] = checkpoint.notes
-    report["versions"] = {
-        name: version(name)
-        for name in (
-            "pocket-colbert",
-            "torch",
-            "transformers",
-            "optimum-onnx",
-            "onnx",
-            "onnxruntime",
-        )  # fmt: skip
-    } | {"machine": platform.machine()}
-    return report
-
-
-def _int8(
-    graph: Path, target: Path, tokenizer_file: Path, config: ModelConfig, allow_degraded: bool
-) -> dict[str, Any]:
-    """Quantise on every other probe text, measure on the rest, and hold it against the gate."""
-    pairs = probe_pairs()
-    tokenizer = Tokenizer(tokenizer_file, config)
-    calibration = [
-        {"input_ids": item.input_ids[None], "attention_mask": item.attention_mask[None]}
-        for query, passage in pairs[::4]
-        for item in (tokenizer.tokenize_document(passage), tokenizer.tokenize_query(query))
-    ]
-    queries, documents = zip(*pairs[1::2], strict=True)
-
-    def encoded(path: Path) -> Encoded:
-        return encode(path, tokenizer_file, config, queries, documents)
-
-    reference = encoded(graph)
-    chosen = quantize_graph(
-        graph, target, calibration, lambda path: compare(reference, encoded(path)), parity.passes
+    return ExportReport(
+        precision=precision,
+        model_file=GRAPH_FILES[precision],
+        tokens=tokens,
+        float=floats,
+        int8=int8,
+        fp16=fp16,
+        bytes=sum(map(os.path.getsize, folder.glob("*.onnx*"))),
+        notes=checkpoint.notes,
+        versions=dict(zip(_PACKAGES, map(version, _PACKAGES), strict=True))
+        | {"machine": platform.machine()},
+        source=Source(
+            name=checkpoint.config.model_name,
+            layout=checkpoint.layout,
+            architecture=type(checkpoint.backbone).__name__,
+            license=checkpoint.license,
+        ),
+        distilled=checkpoint.distilled,
     )
-    failed = parity.failures(chosen.fidelity, parity.INT8_GATE)
-    _refuse("int8", failed, allow_degraded)
-    return {
-        "chosen": chosen.recipe.name,
-        "recipe": dataclasses.asdict(chosen.recipe),
-        "fidelity": chosen.fidelity.to_json(),
-        "gate": parity.INT8_GATE,
-        "failures": failed,
-        "forced": bool(failed),
-        "tried": list(chosen.tried),
-    }
-
-
-def _fp16(
-    graph: Path, target: Path, tokenizer_file: Path, config: ModelConfig, allow_degraded: bool
-) -> dict[str, Any]:
-    """Convert, measure on all probe texts, alone and in batches, and hold it against the gate."""
-    halve_graph(graph, target)
-    pairs = probe_pairs()
-    queries, documents = zip(*pairs, strict=True)
-    fidelity = compare(
-        encode(graph, tokenizer_file, config, queries, documents),
-        encode(target, tokenizer_file, config, queries, documents),
-    )
-    tokenizer = Tokenizer(tokenizer_file, config)
-    short_and_long = [text for pair in pairs[::4] for text in pair]
-    difference = parity.batch_difference(target, tokenizer, config, short_and_long)
-    failed = parity.failures(fidelity, parity.FP16_GATE)
-    if not difference <= parity.FP16_BATCH_TOLERANCE:
-        failed.append(
-            f"a batch differs from its texts alone by {difference:.1e}, the gate is "
-            f"{parity.FP16_BATCH_TOLERANCE:.0e}"
-        )
-    _refuse("fp16", failed, allow_degraded)
-    return {
-        "chosen": "float16",
-        "recipe": {"float32": list(FLOAT32)},
-        "fidelity": fidelity.to_json(),
-        "gate": parity.FP16_GATE,
-        "batch_max_abs_difference": difference,
-        "batch_tolerance": parity.FP16_BATCH_TOLERANCE,
-        "failures": failed,
-        "forced": bool(failed),
-    }
-
-
-def _refuse(precision: str, failed: Sequence[str], allow_degraded: bool) -> None:
-    """Stop where a graph fails its gate."""
-    if failed and not allow_degraded:
-        raise ParityError(
-            f"{precision} is too far from float32: " + "; ".join(failed) + ". Nothing was written. "
-            "Use --precision fp32, or --allow-degraded to write it all the same."
-        )
-
-
-def _summary(report: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what the recipe file keeps of the report on int8 or float16."""
-    found = report.get(report["precision"])
-    if found is None:
-        return {}
-    return {key: found[key] for key in ("chosen", "recipe", "fidelity", "forced")}

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pocket_colbert_export.checkpoints.checkpoint import Checkpoint, Head
+from pocket_colbert.checks import check_whole_number
+from pocket_colbert_export.checkpoints.loading import Checkpoint
+from pocket_colbert_export.checkpoints.transformer import Head
 from pocket_colbert_export.errors import CalibrationError
 
 DEFAULT_DIM = 96
 _BATCH = 16
 
 
-def fit_projection(checkpoint: Checkpoint, dim: int, texts: Sequence[str]) -> None:
+def fit_projection(checkpoint: Checkpoint, dim: int, texts: Sequence[str]) -> Checkpoint:
     """Give a dense encoder a head that keeps the dot products of its token vectors.
 
     MaxSim reads nothing but dot products of unit vectors; among all projections to `dim`
@@ -24,19 +27,18 @@ def fit_projection(checkpoint: Checkpoint, dim: int, texts: Sequence[str]) -> No
     often it occurs in the calibration text: otherwise stop words and punctuation decide.
 
     Args:
-        checkpoint: A checkpoint without heads; it gets one.
+        checkpoint: A checkpoint without heads.
         dim: Width of the projected vectors.
         texts: Calibration texts.
 
+    Returns:
+        The checkpoint with that head.
+
     Raises:
-        CalibrationError: dim is not below the backbone's width, or the texts have too few
-            different tokens to fit it.
+        InvalidInputError: dim is not from 1 to the backbone's width.
+        CalibrationError: The texts have too few different tokens to fit so many dimensions.
     """
-    width = int(checkpoint.backbone.config.hidden_size)
-    if not 1 <= dim <= width:
-        raise CalibrationError(
-            f"the projection must have 1 to {width} dimensions for this backbone, got {dim}."
-        )
+    check_whole_number("fit_dim", dim, most=int(checkpoint.backbone.config.hidden_size))
     ids, vectors = _token_vectors(checkpoint, texts)
     entries, entry_of, counts = np.unique(ids, return_inverse=True, return_counts=True)
     if len(entries) < 2 * dim:
@@ -51,10 +53,16 @@ def fit_projection(checkpoint: Checkpoint, dim: int, texts: Sequence[str]) -> No
     # An eigenvector's sign is arbitrary: fix it, so that a rebuild gives the same model.
     leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(dim)])
     kept = float(values[::-1][:dim].sum() / values.sum())
-    checkpoint.heads.append(Head(torch.from_numpy(leading.T.astype(np.float32).copy())))
-    checkpoint.notes.append(
+    head = Head(torch.from_numpy(leading.T.astype(np.float32).copy()))
+    note = (
         f"The projection to {dim} dimensions was fitted on {len(texts)} texts ({len(ids)} tokens, "
         f"{len(entries)} different ones); it keeps {100 * kept:.1f} % of the vectors' energy."
+    )
+    return dataclasses.replace(
+        checkpoint,
+        heads=(head,),
+        config=dataclasses.replace(checkpoint.config, embedding_dim=dim),
+        notes=(*checkpoint.notes, note),
     )
 
 
@@ -63,8 +71,7 @@ def _token_vectors(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return ids (tokens,) and unit hidden states (tokens, width) of all texts."""
     tokenizer, backbone = checkpoint.tokenizer, checkpoint.backbone
-    limit = int(checkpoint.recipe["document_length"])
-    prefix = checkpoint.recipe["document_prefix"]
+    limit, prefix = checkpoint.config.document_length, checkpoint.config.document_prefix
     all_ids: list[NDArray[np.int64]] = []
     all_vectors: list[NDArray[np.float32]] = []
     ordered = sorted(texts, key=len)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pocket_colbert.index.index import Index
     from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.index.stats import IndexInfo
+    from pocket_colbert.ingest.indexing import IndexOptions, IndexReport, index_files
     from pocket_colbert.model.encoder import Encoder
     from pocket_colbert.model.folder import bundled_models
     from pocket_colbert.model.recipe import ModelConfig
@@ -83,6 +84,8 @@ __all__ = [
     "IndexInfo",
     "IndexLockedError",
     "IndexNotFoundError",
+    "IndexOptions",
+    "IndexReport",
     "InvalidInputError",
     "ModelConfig",
     "ModelError",
@@ -104,6 +107,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "bundled_models",
+    "index_files",
     "maxsim",
     "maxsim_pairwise",
     "to_run",
@@ -133,6 +137,8 @@ _HOMES = {
     "IndexInfo": "index.stats",
     "IndexLockedError": "errors",
     "IndexNotFoundError": "errors",
+    "IndexOptions": "ingest.indexing",
+    "IndexReport": "ingest.indexing",
     "InvalidInputError": "errors",
     "ModelConfig": "model.recipe",
     "ModelError": "errors",
@@ -153,6 +159,7 @@ _HOMES = {
     "TruncationWarning": "errors",
     "UnsupportedError": "errors",
     "bundled_models": "model.folder",
+    "index_files": "ingest.indexing",
     "maxsim": "vectors.maxsim_float",
     "maxsim_pairwise": "vectors.maxsim_float",
     "to_run": "evaluation.metrics",

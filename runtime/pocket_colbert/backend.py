@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig, SearchParameters
-from pocket_colbert.types import Document, Hit, Passage
+from pocket_colbert.types import Document, Hit, Passage, Span
 
 
 class Backend(Protocol):
@@ -47,11 +48,26 @@ class Backend(Protocol):
     def get(self, document_id: str) -> Document:
         """Return a document; raise DocumentNotFoundError if there is none with that id."""
 
-    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
+    def passages(self, document_id: str) -> list[Passage]:
         """Return a document's passages with their stored token vectors.
 
-        With `start`, return only passages that start at that character, which saves fetching the
-        others.
+        Raises:
+            DocumentNotFoundError: There is no document with that id.
+        """
+
+    def passage_embeddings(
+        self, passages: Sequence[tuple[str, Span]]
+    ) -> list[NDArray[np.float32] | None]:
+        """Return the token vectors of some passages, read or fetched together.
+
+        Args:
+            passages: The id of a document and the span of one of its passages, each, as in `Hit`.
+
+        Returns:
+            One (num_tokens, dim) float32 array per passage, None if there is no such passage.
+
+        Raises:
+            ClosedError: The backend is closed.
         """
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.errors import DocumentNotFoundError, InvalidInputError
 from pocket_colbert.metadata import checked_json
 from pocket_colbert.types import Document
 
@@ -99,12 +99,12 @@ def check_ids(document_ids: Iterable[str], name: str) -> list[str]:
     return ids
 
 
-def check_present(document_ids: Sequence[str], present: Container[str], place: str) -> None:
-    """Raise InvalidInputError unless documents of all ids are present in a place."""
+def check_present(document_ids: Sequence[str], present: Container[str], where: str) -> None:
+    """Raise DocumentNotFoundError unless documents of all ids are present."""
     missing = [item for item in document_ids if item not in present]
     if missing:
-        raise InvalidInputError(
-            f"document ids must be in the {place}, got {missing[0]!r} and {len(missing) - 1} "
+        raise DocumentNotFoundError(
+            f"document ids must be in the {where}, got {missing[0]!r} and {len(missing) - 1} "
             "others that are not."
         )
 

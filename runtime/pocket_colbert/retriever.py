@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.backend import Backend
-from pocket_colbert.checks import check_text, check_texts, check_whole_number
+from pocket_colbert.checks import check_text, check_texts
 from pocket_colbert.config import Pruning, SearchParameters
-from pocket_colbert.errors import DocumentNotFoundError, InvalidInputError
+from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index.index import Index
-from pocket_colbert.index.write_buffer import columns_of
 from pocket_colbert.model.encoder import Encoder, Progress
-from pocket_colbert.search.explanation import Explanation, explain_match
-from pocket_colbert.search.snippets import best_window, snippet_weights
+from pocket_colbert.reranker import rerank
+from pocket_colbert.search.explanation import Explanation, MatchedPassage, explain_match
+from pocket_colbert.search.snippets import snippet
 from pocket_colbert.text_splitting import with_title
-from pocket_colbert.types import Document, Hit, Passage, PassageHit, Token
-from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
-from pocket_colbert.vectors.top_k import top_k
-
-_Passage = tuple[PassageHit, list[Token], NDArray[np.float32]]
+from pocket_colbert.types import Document, EncodedDocument, Hit, Query, Span
 
 
 class Retriever:
@@ -54,11 +49,10 @@ class Retriever:
                 )
         self.encoder = encoder
         self.index = index
-        self._last = threading.local()
 
     def retrieve(
         self,
-        queries: Sequence[str],
+        queries: Sequence[str | Query],
         k: int = 10,
         *,
         parameters: SearchParameters | None = None,
@@ -68,7 +62,8 @@ class Retriever:
         """Find the best documents of the index for each query.
 
         Args:
-            queries: The queries.
+            queries: The queries; with `Encoder.query` one is encoded once for searching, snippets
+                and explanations.
             k: How many documents a query at most.
             parameters: How to search; `SearchParameters(hybrid="rrf")` takes keywords in.
             where: What the metadata of a document must be, see `filters.parse_filter`.
@@ -83,29 +78,26 @@ class Retriever:
         index = self.index
         if index is None:
             raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
-        check_texts(queries)
-        if len(queries) == 1:
-            encoded = [self._encoded_query(queries[0])]
-        else:
-            encoded = self.encoder.encode_query(queries)
+        if isinstance(queries, str | bytes) or not isinstance(queries, Sequence):
+            check_texts(queries)
+        texts = [query.text if isinstance(query, Query) else query for query in queries]
+        check_texts(texts)
+        strings = [query for query in queries if isinstance(query, str)]
+        encoded = iter(self.encoder.encode_query(strings) if strings else [])
+        embeddings = [
+            query.embedding if isinstance(query, Query) else next(encoded) for query in queries
+        ]
         return index.search(
-            encoded, k, parameters=parameters, where=where, subset=subset, texts=queries
+            embeddings, k, parameters=parameters, where=where, subset=subset, texts=texts
         )
 
-    def add(
-        self,
-        documents: Sequence[Document],
-        *,
-        passages: Sequence[Sequence[Passage]] | None = None,
-        progress: Progress | None = None,
-    ) -> int:
+    def add(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
         """Encode documents of any length, as the index's settings say, and add them to it.
 
         An index in a folder shows them after its `commit`.
 
         Args:
             documents: The documents; one without a text is found by its title.
-            passages: What `encode` has made of them, by default made now.
             progress: Called with the number of documents done and of all.
 
         Returns:
@@ -116,21 +108,21 @@ class Retriever:
             DuplicateIdError: See `Index.add`; `upsert` replaces.
             IndexConflictError: See `Index.add`.
         """
-        return self._write("add", _checked(documents), passages, progress)
+        index = self._writable("add")
+        encoded = self.encode(documents, progress=progress)
+        index.add_documents(encoded)
+        return _num_tokens(encoded)
 
-    def upsert(
-        self,
-        documents: Sequence[Document],
-        *,
-        passages: Sequence[Sequence[Passage]] | None = None,
-        progress: Progress | None = None,
-    ) -> int:
-        """Encode documents and put them in the place of those that have their ids; see `add`."""
-        return self._write("upsert", _checked(documents), passages, progress)
+    def upsert(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
+        """Encode documents, and add them in place of those that have their ids; see `add`."""
+        index = self._writable("upsert")
+        encoded = self.encode(documents, progress=progress)
+        index.upsert_documents(encoded)
+        return _num_tokens(encoded)
 
     def encode(
         self, documents: Sequence[Document], *, progress: Progress | None = None
-    ) -> list[list[Passage]]:
+    ) -> list[EncodedDocument]:
         """Encode documents as `add` does, and leave the index as it is.
 
         Another thread can store some documents while these are encoded.
@@ -140,55 +132,36 @@ class Retriever:
             progress: Called with the number of documents done and of all.
 
         Returns:
-            The passages of each document.
+            What `Index.add_documents` and `Index.upsert_documents` take.
 
         Raises:
             InvalidInputError: There is no index to write to.
         """
         config = self._writable("encode").config
         documents = _checked(documents)
-        return self.encoder.encode_passages(
+        passages = self.encoder.encode_passages(
             [document.text or "" for document in documents],
             titles=[document.title for document in documents],
             splitting=config.splitting,
             pruning=config.pruning,
             progress=progress,
         )
+        return list(map(EncodedDocument, documents, passages))
 
     def _writable(self, method: str) -> Index:
         if not isinstance(self.index, Index):
             raise InvalidInputError(f"{method} needs an Index to write to, got {self.index!r}.")
         return self.index
 
-    def _write(
-        self,
-        method: str,
-        documents: Sequence[Document],
-        passages: Sequence[Sequence[Passage]] | None,
-        progress: Progress | None,
-    ) -> int:
-        index = self._writable(method)
-        if passages is None:
-            passages = self.encode(documents, progress=progress)
-        getattr(index, method)(
-            [document.document_id for document in documents],
-            passages,
-            **columns_of(documents),
-        )
-        return sum(len(item.embedding) for parts in passages for item in parts)
-
     def rerank(
         self,
-        query: str,
+        query: str | Query,
         documents: Sequence[str] | Mapping[str, str],
         k: int | None = None,
         *,
         progress: Progress | None = None,
-        encoded: Callable[[int], None] | None = None,
     ) -> list[Hit]:
         """Order texts of any length by their MaxSim with a query; no index is needed.
-
-        A long text has the score of its best passage.
 
         Documents that are in the index need no encoding: see `rerank_ids`.
 
@@ -196,10 +169,8 @@ class Retriever:
             query: The query.
             documents: Texts, whose ids are then "0", "1", ..., or a mapping of ids to texts.
             k: How many to return at most, all by default.
-            progress: Called with the number of texts done and of all. What it raises stops the
-                work.
-            encoded: Called once with the number of token vectors that were made, the query's
-                included.
+            progress: Called with the number of texts done and of all. If it raises, the work
+                stops.
 
         Returns:
             Hits with texts, best first, equal scores in the order given.
@@ -207,31 +178,10 @@ class Retriever:
         Raises:
             InvalidInputError: An argument breaks its rule.
         """
-        check_text("query", query)
-        check_whole_number("k", k, optional=True)
-        if isinstance(documents, Mapping):
-            ids, texts = list(documents), list(documents.values())
-        else:
-            texts = documents if isinstance(documents, str) else list(documents)  # type: ignore[assignment]
-            ids = [str(position) for position in range(len(texts))]
-        asked = self._encoded_query(query)
-        passages = self.encoder.encode_passages(texts, progress=progress)
-        embeddings = [item.embedding for parts in passages for item in parts]
-        if encoded is not None:
-            encoded(len(asked) + sum(map(len, embeddings)))
-        flat = maxsim_pairwise(asked, embeddings)
-        ends = np.cumsum([len(parts) for parts in passages], dtype=np.int64)
-        each = np.split(flat, ends[:-1])[: len(passages)]
-        scores = np.array([part.max() for part in each], dtype=np.float32)
-        hits = []
-        for n in top_k(scores, len(texts) if k is None else k):
-            parts, order = passages[n], top_k(each[n], SearchParameters().passages)
-            found = [PassageHit(parts[p].start, parts[p].end, float(each[n][p])) for p in order]
-            hits.append(Hit(ids[n], float(scores[n]), texts[n], passages=tuple(found)))
-        return hits
+        return rerank(self.encoder, query, documents, k, progress=progress).hits
 
     def rerank_ids(
-        self, query: str, document_ids: Iterable[str], k: int | None = None
+        self, query: str | Query, document_ids: Iterable[str], k: int | None = None
     ) -> list[Hit]:
         """Order documents of the index, as another search found them, by MaxSim with a query.
 
@@ -247,10 +197,11 @@ class Retriever:
             without token vectors are left out.
 
         Raises:
-            InvalidInputError: There is no index, an id is not in it, or an argument breaks its
-                rule.
+            InvalidInputError: There is no index, or an argument breaks its rule.
+            DocumentNotFoundError: An id is not in the index.
         """
-        check_text("query", query)
+        if not isinstance(query, Query):
+            check_text("query", query)
         if isinstance(document_ids, str):
             raise InvalidInputError("document_ids must be a list of strings, got one string.")
         wanted = list(document_ids)
@@ -258,11 +209,10 @@ class Retriever:
             return []
         return self.retrieve([query], k if k is not None else len(wanted), subset=wanted)[0]
 
-    def explain(self, query: str, hit: Hit) -> Explanation:
-        """Say why a document was found: what each query token matched in its best passage.
+    def explain(self, query: str | Query, hit: Hit) -> Explanation:
+        """Say why a document matched: what each query token matched in its best passage.
 
-        Token vectors are those the index holds; where it holds fewer than there are tokens, the
-        passage is encoded again, and similarities are a little other than when it was found.
+        For several hits see `explanations`.
 
         Args:
             query: The query.
@@ -273,20 +223,21 @@ class Retriever:
 
         Raises:
             InvalidInputError: The hit has no text, or the model merges token vectors itself.
+            ClosedError: The index is closed.
         """
-        part, tokens, embedding = self._passage(hit)
-        return explain_match(
-            hit.document_id,
-            self.encoder.query_tokens(query),
-            self._encoded_query(query),
-            tokens,
-            embedding,
-            start=part.start,
-            end=part.end,
-        )
+        return self.explanations(query, [hit])[0]
 
-    def snippets(self, query: str, hits: Sequence[Hit], length: int = 160) -> list[tuple[int, int]]:
-        """Find the part of each document that shows best why it was found.
+    def explanations(self, query: str | Query, hits: Sequence[Hit]) -> list[Explanation]:
+        """Explain several hits at once; see `explain`, and `matched_passages` for its cost.
+
+        Returns:
+            One explanation a hit.
+        """
+        query = self._encoded(query)
+        return [explain_match(query, passage) for passage in self.matched_passages(hits)]
+
+    def snippets(self, query: str | Query, hits: Sequence[Hit], length: int = 160) -> list[Span]:
+        """Find the part of each document that shows best why it matched.
 
         Args:
             query: The query.
@@ -298,62 +249,83 @@ class Retriever:
 
         Raises:
             InvalidInputError: See `explain`.
+            ClosedError: The index is closed.
         """
-        query_tokens = self.encoder.query_tokens(query)
-        encoded = self._encoded_query(query)
-        found = []
-        for hit in hits:
-            part, tokens, embedding = self._passage(hit)
-            weights = snippet_weights(query_tokens, encoded, tokens, embedding)
-            spans = np.array([token.span or (-1, -1) for token in tokens]).reshape(-1, 2)
-            text = (hit.text or "")[part.start : part.end]
-            start, end = best_window(text, spans, weights, length)
-            found.append((part.start + start, part.start + end))
-        return found
+        query = self._encoded(query)
+        return [snippet(query, passage, length) for passage in self.matched_passages(hits)]
 
-    def _encoded_query(self, query: str) -> NDArray[np.float32]:
-        """Return a query's token vectors, (query_tokens, dim) float32.
+    def matched_passages(
+        self, hits: Sequence[Hit], *, progress: Progress | None = None
+    ) -> list[MatchedPassage]:
+        """Return the best passage of each hit, for `snippet` and `explain_match`.
 
-        Who searches then asks for snippets and explanations of each hit, in the same thread.
+        Token vectors are those the index holds, read or fetched together. Where it holds fewer
+        than there are tokens, the passage is encoded again, and similarities differ a little from
+        those of the search.
+
+            >>> query = encoder.query("who pays for the roof?")
+            >>> hits = retriever.retrieve([query])[0]
+            >>> for passage in retriever.matched_passages(hits):
+            ...     print(snippet(query, passage), explain_match(query, passage))
+
+        Args:
+            hits: What `retrieve` or `rerank` returned, with their texts.
+            progress: Called as passages are encoded again. If it raises, the work stops.
+
+        Returns:
+            One passage a hit.
+
+        Raises:
+            InvalidInputError: A hit has no text.
+            ClosedError: The index is closed.
         """
-        known: tuple[Encoder, str, NDArray[np.float32]] | None = getattr(self._last, "query", None)
-        if known is None or known[0] is not self.encoder or known[1] != query:
-            known = self.encoder, query, self.encoder.encode_query([query])[0]
-            known[2].flags.writeable = False
-            self._last.query = known
-        return known[2]
+        spans = [_best_span(hit) for hit in hits]
+        texts = [(hit.text or "")[slice(*span)] for hit, span in zip(hits, spans, strict=True)]
+        tokens = [
+            self.encoder.document_tokens(text, title=hit.title)
+            for hit, text in zip(hits, texts, strict=True)
+        ]
+        embeddings = {
+            n: embedding
+            for n, embedding in enumerate(self._stored_embeddings(hits, spans))
+            if embedding is not None and len(embedding) == len(tokens[n])
+        }
+        again = [n for n in range(len(hits)) if n not in embeddings]
+        if again:
+            titled = [with_title(texts[n], hits[n].title) for n in again]
+            encoded = self.encoder.encode_document(titled, progress=progress)
+            embeddings.update(zip(again, encoded, strict=True))
+        return [
+            MatchedPassage(hit.document_id, spans[n][0], texts[n], tokens[n], embeddings[n])
+            for n, hit in enumerate(hits)
+        ]
 
-    def _passage(self, hit: Hit) -> _Passage:
-        """Return a hit's best passage, its tokens and their vectors.
+    def _stored_embeddings(
+        self, hits: Sequence[Hit], spans: Sequence[Span]
+    ) -> list[NDArray[np.float32] | None]:
+        """Return what the index holds of passages: (num_tokens, dim) float32, or None."""
+        if self.index is None:
+            return [None] * len(hits)
+        pruned = self.index.config.pruning != Pruning()
+        # Pruned vectors explain nothing. The index is asked all the same: it may be closed.
+        wanted = [] if pruned else [(h.document_id, s) for h, s in zip(hits, spans, strict=True)]
+        return self.index.passage_embeddings(wanted) or [None] * len(hits)
 
-        Who asks for a snippet of a hit then asks for an explanation, in the same thread, and a
-        store on another engine is asked over the network.
-        """
-        known: tuple[Encoder, Hit, _Passage] | None = getattr(self._last, "passage", None)
-        if known is None or known[0] is not self.encoder or known[1] is not hit:
-            known = self.encoder, hit, self._passage_of(hit)
-            self._last.passage = known
-        return known[2]
+    def _encoded(self, query: str | Query) -> Query:
+        return query if isinstance(query, Query) else self.encoder.query(query)
 
-    def _passage_of(self, hit: Hit) -> _Passage:
-        if hit.text is None:
-            raise InvalidInputError(
-                f"{hit.document_id!r} has no text to explain; add documents with their texts."
-            )
-        part = hit.passages[0] if hit.passages else PassageHit(0, len(hit.text), hit.score)
-        text = hit.text[part.start : part.end]
-        tokens = self.encoder.document_tokens(text, title=hit.title)
-        if self.index is not None and self.index.config.pruning == Pruning():
-            try:
-                stored = self.index.passages(hit.document_id, part.start)
-            except (DocumentNotFoundError, InvalidInputError):
-                # a text that was reranked, or one deleted since
-                stored = []
-            for item in stored:
-                same = (item.start, item.end) == (part.start, part.end)
-                if same and len(item.embedding) == len(tokens):
-                    return part, tokens, item.embedding
-        return part, tokens, self.encoder.encode_document([with_title(text, hit.title)])[0]
+
+def _best_span(hit: Hit) -> Span:
+    """Return where a hit's best passage is."""
+    if hit.text is None:
+        raise InvalidInputError(
+            f"{hit.document_id!r} has no text to explain; add documents with their texts."
+        )
+    return (hit.passages[0].start, hit.passages[0].end) if hit.passages else (0, len(hit.text))
+
+
+def _num_tokens(encoded: Sequence[EncodedDocument]) -> int:
+    return sum(len(item.embedding) for _, passages in encoded for item in passages)
 
 
 def _checked(documents: object) -> list[Document]:

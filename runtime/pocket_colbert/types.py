@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,6 +85,18 @@ class Passage:
     start: int
     end: int
     embedding: NDArray[np.float32]
+
+
+class EncodedDocument(NamedTuple):
+    """A document and what an encoder made of it: what is added to an index.
+
+    Attributes:
+        document: The document.
+        passages: Its passages, at least one; a short document is one passage.
+    """
+
+    document: Document
+    passages: Sequence[Passage]
 
 
 @dataclass(frozen=True)

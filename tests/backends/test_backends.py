@@ -227,13 +227,13 @@ def test_documents_come_back_as_they_were(address: str, rng: np.random.Generator
             for method in (backend.get, backend.passages):
                 with pytest.raises(DocumentNotFoundError, match="no document"):
                     method(other)
-            with pytest.raises(InvalidInputError, match="must be in the backend"):
+            with pytest.raises(DocumentNotFoundError, match="must be in the backend"):
                 backend.search([embeddings[0]], subset=["plain", other])
         found = backend.search([embeddings[0]], 9)[0]
         assert [hit.document_id for hit in found] == ["plain", "all ' \x00 \""]
 
 
-def test_one_passage_is_fetched_without_the_others(
+def test_some_passages_are_fetched_without_the_others(
     address: str, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors: list[int] = []
@@ -245,18 +245,26 @@ def test_one_passage_is_fetched_without_the_others(
     push(index, address)
     monkeypatch.setattr(f"pocket_colbert.backends.{address.partition(':')[0]}.passage_of", counting)
     with open_backend(address) as backend:
-        for document in index:
-            name = document.document_id
-            for wanted in index.passages(name):
-                vectors.clear()
-                found = backend.passages(name, wanted.start)
-                assert len(vectors) == 1
-                for (part,) in (found, index.passages(name, wanted.start)):
-                    assert (part.start, part.end) == (wanted.start, wanted.end)
-                    assert part.embedding.tolist() == wanted.embedding.tolist()
-        assert backend.passages("d0", 7) == index.passages("d0", 7) == []
-        with pytest.raises(DocumentNotFoundError, match="no document 'other' in"):
-            backend.passages("other", 0)
+        every = [
+            (item.document_id, part) for item in index for part in index.passages(item.document_id)
+        ]
+        for wanted in (every, every[:1], every[1:2], every[::2], [*every[:1], *every[:1]]):
+            vectors.clear()
+            spans = [(name, (part.start, part.end)) for name, part in wanted]
+            stored = backend.passage_embeddings(spans)
+            assert len(vectors) == len(set(spans))
+            for (_, part), *embeddings in zip(
+                wanted, stored, index.passage_embeddings(spans), strict=True
+            ):
+                for embedding in embeddings:
+                    assert embedding is not None
+                    assert embedding.tolist() == part.embedding.tolist()
+        missing = [("d0", (7, 9)), ("other", (0, 1)), ("\ud800", (0, 1))]
+        for source in (backend, index):
+            assert source.passage_embeddings(missing) == [None] * 3
+            assert source.passage_embeddings([]) == []
+            with pytest.raises(DocumentNotFoundError, match="no document"):
+                source.passages("other")
 
 
 def test_a_client_and_a_collection_of_your_own(index: Index, rng: np.random.Generator) -> None:
@@ -394,7 +402,7 @@ def test_a_subset_is_searched_whole_and_must_be_there(
         filtered_hits = backend.search(query, 60, subset=some, where={"number": {"$lt": 20}})[0]
         assert {hit.document_id for hit in filtered_hits} == {"d0", "d7", "d14"}
         assert backend.search(query, subset=[]) == [[]]
-        with pytest.raises(InvalidInputError, match="'nobody' and 0 others"):
+        with pytest.raises(DocumentNotFoundError, match="'nobody' and 0 others"):
             backend.search(query, subset=["d1", "nobody"])
 
 
@@ -461,7 +469,7 @@ def test_a_closed_backend_says_so(address: str, index: Index) -> None:
     query = [unit_rows(np.random.default_rng(0), 2, DIM)]
     calls: list[Callable[[], object]] = [
         lambda: backend.search(query), lambda: backend.get("d1"), lambda: backend.passages("d1"),
-        lambda: "d1" in backend, backend.refresh,
+        lambda: "d1" in backend, backend.refresh, lambda: backend.passage_embeddings([]),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(ClosedError, match="the backend is closed"):

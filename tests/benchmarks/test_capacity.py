@@ -13,9 +13,9 @@ from pocket_colbert import Passage
 from tests.support.arrays import documents_of
 
 ROOT = Path(__file__).parents[2]
-fitting = pytest.importorskip("benchmarks.studies.capacity_fit", reason="needs benchmarks/")
+fitting = pytest.importorskip("benchmarks.harness.capacity_fit", reason="needs benchmarks/")
 synthetic = pytest.importorskip("benchmarks.harness.synthetic", reason="needs benchmarks/")
-worker = pytest.importorskip("benchmarks.studies.capacity_worker", reason="needs benchmarks/")
+worker = pytest.importorskip("benchmarks.harness.capacity_worker", reason="needs benchmarks/")
 
 
 @pytest.mark.parametrize("fixed", [0.5, 120.0, 3e8])
@@ -107,7 +107,8 @@ def test_pages_take_the_tables_between_marks_and_nothing_else_changes() -> None:
 
 @pytest.mark.parametrize("page", ["docs/capacity.md", "benchmarks/README.md"])
 def test_the_tables_of_the_pages_are_those_of_the_results(page: str) -> None:
-    results = json.loads((ROOT / "benchmarks" / "results" / "capacity.json").read_text())
+    path = ROOT / "benchmarks" / "results" / "capacity.json"
+    results = json.loads(path.read_text())["results"]
     text = (ROOT / page).read_text(encoding="utf-8")
     assert "<!-- capacity: " in text
     assert fitting.with_blocks(text, results) == text

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from pocket_colbert import Encoder, Index, IndexConfig
-from pocket_colbert.cli.commands import main
 from pocket_colbert.ingest.readers import read_documents
 from tests.support.cli import fails, run
 
@@ -143,10 +142,16 @@ def test_update_and_overwrite(corpus: Path, tmp_path: Path) -> None:
     hits = json.loads(run("search", folder, "rivers", "-k", 9, "--json").stdout)
     assert sorted(hit["document_id"] for hit in hits) == ["a.txt", "c.txt", "d.txt", "extra.txt"]
     assert hits[0]["document_id"] == "a.txt"
-    fails("index", notes, "--into", folder, "--codes", "int8", message="made with --codes int4")
     fails(
-        "index", notes, "--into", folder, "--drop-frequent", 3, message="--drop-frequent 0, got 3"
+        "index",
+        notes,
+        "--into",
+        folder,
+        "--codes",
+        "int8",
+        message="made with codes=int4, got int8",
     )
+    fails("index", notes, "--into", folder, "--drop-frequent", 3, message="drop_frequent=0, got 3")
     run("index", notes, "--into", folder, "--drop-frequent", 0, "--pool-factor", 2)
     other = tmp_path / "other"
     other.mkdir()
@@ -230,7 +235,7 @@ def test_what_has_moved_is_said_and_not_encoded_again(
     else:
         (tmp_path / "deep" / "er").mkdir(parents=True)
         folder = folder.rename(tmp_path / "deep" / "er" / "index")
-    message = "../../2023, which is not there any more"
+    message = "../../2023, which no longer exists"
     fails("index", docs, "--into", folder, message=message)
     fails("index", docs, "--into", folder, "--moved-from", "x", message="is from 'x'")
     fails("index", docs, other, "--into", folder, "--moved-from", "x", message="PATH", code=2)
@@ -265,10 +270,10 @@ def test_links_are_followed_and_every_folder_is_read_once(tmp_path: Path) -> Non
     shown = run("index", root, "--into", into).stdout
     assert "0 added, 0 changed, 5 unchanged, 0 deleted" in shown
     (tmp_path / "elsewhere").rename(tmp_path / "gone")
-    fails("index", root, "--into", into, message="real is a link that leads nowhere")
+    fails("index", root, "--into", into, message="real is a broken link")
     (root / "real").unlink()
     (root / "real").symlink_to(root / "real")
-    fails("index", root, "--into", into, message="real is a link that leads nowhere")
+    fails("index", root, "--into", into, message="real is a broken link")
 
 
 @pytest.mark.parametrize("value", ["true", "1.0", "[1]", '{"a": 1}', "2"])
@@ -301,22 +306,21 @@ def test_interrupted_indexing_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: Encoder
 ) -> None:
     """Ctrl-C keeps what was encoded; the next call encodes the rest only."""
-    from pocket_colbert import retriever
     from pocket_colbert.ingest import incremental as sync
 
     rows = [{"_id": str(n), "text": f"Text number {n}."} for n in range(40)]
     path, folder = tmp_path / "rows.jsonl", tmp_path / "index"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     monkeypatch.setattr(sync, "Pace", partial(sync.Pace, documents=10))
-    upsert, calls = retriever.Retriever.upsert, []
+    upsert, calls = Index.upsert_documents, []
 
-    def interrupted(self: object, documents: list, **named: object) -> int:
+    def interrupted(self: Index, documents: list) -> None:
         calls.append(len(documents))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return upsert(self, documents, **named)  # type: ignore[arg-type]
+        upsert(self, documents)
 
-    monkeypatch.setattr(retriever.Retriever, "upsert", interrupted)
+    monkeypatch.setattr(Index, "upsert_documents", interrupted)
     result = run("index", path, "--into", folder)
     assert result.exit_code == 130 and "Interrupted after 20 documents" in result.stderr
     found = json.loads(run("index", path, "--into", folder, "--json").stdout)
@@ -372,14 +376,14 @@ def test_json_fields(tmp_path: Path) -> None:
         ("a.jsonl", b'{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n', "'a' twice"),
         ("a.jsonl", b'{"_id": "a", "text": "x"}\n{oops}\n', "line 2: not JSON"),
         ("a.jsonl", b"[1]\n", "line 1: not a JSON object"),
-        ("a.jsonl", b'{"_id": "a", "text": 5}\n', "'text' must be a text"),
+        ("a.jsonl", b'{"_id": "a", "text": 5}\n', "'text' must be a string"),
         ("a.jsonl", b'{"_id": "", "text": "x"}\n', "must not be empty"),
         ("a.jsonl", b'\xff{"_id": "a"}\n', "not UTF-8"),
         ("a.jsonl", b"", "no documents"),
         ("a.jsonl.gz", b"not gzip", "cannot be read"),
         ("a.jsonl.gz", gzip.compress(b"x")[:10] + b"\xff" * 20, "cannot be read: Error -3"),
         ("a.txt", b"caf\xe9", "not UTF-8 (byte 3)"),
-        ("a.pdf", b"%PDF", "unknown kind"),
+        ("a.pdf", b"%PDF", "unknown format"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -392,7 +396,7 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, message:
 def test_missing_things_are_named(tmp_path: Path, index: Path) -> None:
     fails("index", tmp_path / "no", "--into", tmp_path / "i", message="there is no file or folder")
     (tmp_path / "empty").mkdir()
-    fails("index", tmp_path / "empty", "--into", tmp_path / "i", message="holds no documents")
+    fails("index", tmp_path / "empty", "--into", tmp_path / "i", message="has no documents")
     fails("search", tmp_path / "no", "x", message="no index at")
     fails("info", tmp_path / "empty", message="no index at")
     fails("search", index, "x", "--model", "nope", message="no model 'nope'")
@@ -476,7 +480,7 @@ def test_rerank(tmp_path: Path) -> None:
     rows.write_text('{"_id": "x", "text": "Paris is in France."}\n', encoding="utf-8")
     assert run("rerank", "where is Paris?", rows).stdout.splitlines()[0].endswith("x")
     path.write_text("\n", encoding="utf-8")
-    fails("rerank", "x", path, message="holds no texts")
+    fails("rerank", "x", path, message="has no texts")
 
 
 @pytest.mark.parametrize("task", ["query", "document"])
@@ -515,10 +519,3 @@ def test_evaluate_a_beir_folder(tmp_path: Path) -> None:
     fails("evaluate", folder, message="query 'q9'")
     (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1 p 1\n")
     fails("evaluate", folder, message="line 2: expected")
-
-
-def test_help_and_version() -> None:
-    for command in tuple(main.commands):
-        assert run(command, "--help").exit_code == 0
-    assert run("--help").exit_code == 0
-    assert "0.1.0" in run("--version").stdout

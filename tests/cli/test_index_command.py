@@ -20,7 +20,8 @@ from starlette.testclient import TestClient
 from pocket_colbert import Document, Encoder, Index, IndexConfig, InvalidInputError, Retriever
 from pocket_colbert.cli.commands import main
 from pocket_colbert.ingest.incremental import Pace, sync
-from pocket_colbert.ingest.readers import Fields, read_sources
+from pocket_colbert.ingest.readers import read_sources
+from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.server.app import create_app
 from pocket_colbert.server.background_indexing import Indexing
 from pocket_colbert.server.writing import WritingService
@@ -48,8 +49,8 @@ def serving(notes: Path, encoder: Encoder, told: list[str] | None = None) -> Ite
     if not folder.exists():
         config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
         Index.create(folder, config).close()
-    tell = (told if told is not None else []).append
-    indexing = Indexing(notes, folder, Fields(), tell=tell)
+    report = (told if told is not None else []).append
+    indexing = Indexing(notes, folder, Fields(), report=report)
     service = WritingService(encoder, Index.load(folder, writable=True), indexing=indexing)
     with TestClient(create_app(service)) as client:
         yield client
@@ -113,7 +114,7 @@ def test_unexpected_errors_are_told_and_logged(
         raise failure[0]
 
     failure: list[Exception] = [OSError(28, "No space left on device")]
-    monkeypatch.setattr(Retriever, "upsert", broken)
+    monkeypatch.setattr(Index, "upsert_documents", broken)
     with serving(notes, encoder) as client:
         message = until(client, "failed")["indexing"]["message"]
         assert "No space left on device" in message and not caplog.text
@@ -134,16 +135,15 @@ def test_others_write_and_read_while_it_runs(
     (notes / "bees.md").write_text("Bees swarm in June.", "utf-8")
     (notes / "new.txt").write_text("Wasps.", "utf-8")
     pending, go = threading.Event(), threading.Event()
-    upsert = Retriever.upsert
+    upsert = Index.upsert_documents
 
-    def waits(self: Retriever, documents: Any, **named: Any) -> int:
-        tokens = upsert(self, documents, **named)
+    def waits(self: Index, documents: Any) -> None:
+        upsert(self, documents)
         if threading.current_thread().name == "pocket-colbert-indexing" and documents:
             pending.set()
             assert go.wait(60)
-        return tokens
 
-    monkeypatch.setattr(Retriever, "upsert", waits)
+    monkeypatch.setattr(Index, "upsert_documents", waits)
     with serving(notes, encoder) as client:
         assert pending.wait(60)
         asked = {"query": "when do bees swarm", "explain": True, "k": 1}
@@ -228,13 +228,13 @@ def test_what_cannot_be_served(notes: Path, tmp_path: Path, encoder: Encoder) ->
         assert done.exit_code == code, done.output
         return done.output
 
-    assert "no index at" in fails(tmp_path / "nowhere")
+    assert "there is no index, file or folder at" in fails(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    assert "holds no documents" in fails(tmp_path / "empty")
+    assert "has no documents" in fails(tmp_path / "empty")
     (tmp_path / "empty.jsonl").touch()
     assert "there are no documents in" in fails(tmp_path / "empty.jsonl")
     assert "no key 'other'" in fails(notes / "rows.jsonl", "--id-field", "other")
-    assert "--read-only serves an index" in fails(notes, "--read-only", code=2)
+    assert "--read-only needs an index" in fails(notes, "--read-only", code=2)
     assert "is not an empty folder" in fails(notes, "--into", notes)
     made = tmp_path / "made.index"
     Index.create(made, IndexConfig(dim=encoder.dim)).close()

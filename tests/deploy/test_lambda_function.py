@@ -10,17 +10,21 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+import pocket_colbert
 from pocket_colbert import BundleError, Document, Encoder, Index, ModelNotFoundError, Retriever
 from pocket_colbert.cli.commands import main
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.deploy.lambda_handler import LambdaHandler
-from pocket_colbert.deploy.lambda_zip import HANDLER, _verify, make_bundle
+from pocket_colbert.deploy.lambda_zip import HANDLER, make_bundle
+from pocket_colbert.deploy.own_files import own_files
+from pocket_colbert.deploy.verification import verify
 from pocket_colbert.errors import InvalidInputError
 
 TEXTS = {
@@ -94,13 +98,21 @@ def test_filters_and_leaves_texts_out(handler: LambdaHandler) -> None:
         (http("{"), 400, "must be a JSON object"),
         (http("[1]"), 400, "must be a JSON object, got list"),
         (http(""), 400, "must be a JSON object"),
-        (http("{}"), 400, "query must be a text"),
+        (http("{}"), 400, "query must be a string"),
         (http('{"query": " "}'), 400, "not empty"),
         (http('{"query": "a", "k": 0}'), 400, "from 1 to 100, got 0"),
         (http('{"query": "a", "k": true}'), 400, "got True"),
         (http('{"query": "a", "limit": 3}'), 400, "got 'limit'"),
-        (http('{"query": "a", "hybrid": "both"}'), 400, "hybrid must be one of"),
-        (http('{"query": "a", "hybrid": []}'), 400, "hybrid must be one of"),
+        (
+            http('{"query": "a", "hybrid": "both"}'),
+            400,
+            "hybrid must be 'off', 'rrf', 'weighted' or 'keywords'",
+        ),
+        (
+            http('{"query": "a", "hybrid": []}'),
+            400,
+            "hybrid must be 'off', 'rrf', 'weighted' or 'keywords'",
+        ),
         (http('{"query": "a", "where": {"$near": 1}}'), 400, "$near"),
         (http('{"query": "a", "where": 3}'), 400, "where must be a JSON object"),
         (http('{"query": "a", "texts": 1}'), 400, "texts must be true or false"),
@@ -130,6 +142,29 @@ def test_the_example_is_what_bundles_hold() -> None:
     assert example.read_text(encoding="utf-8") == HANDLER
 
 
+HANDLER_ROOMS = {"deploy", "index", "model", "models", "search", "storage", "vectors"}
+"""No cli, server, distributed, evaluation, ingest, backends or integrations."""
+
+
+def _rooms(names: Iterable[str]) -> set[str]:
+    """Return the folders of this package that files of a bundle are in."""
+    parts = [name.split("/") for name in names if name.startswith("pocket_colbert/")]
+    return {part[1] for part in parts if len(part) > 2} - {"__pycache__"}
+
+
+def test_own_files_are_whole_rooms_with_their_data() -> None:
+    files = own_files("pocket_colbert.deploy.lambda_handler")
+    assert _rooms(files) == HANDLER_ROOMS
+    root = Path(pocket_colbert.__file__).parent
+    for room in HANDLER_ROOMS - {"models"}:
+        expected = {path for path in (root / room).rglob("*") if path.suffix in (".py", ".onnx")}
+        assert expected <= set(files.values())
+    assert "pocket_colbert/vectors/onnx_graphs/maxsim.onnx" in files
+    assert "pocket_colbert/__init__.py" in files and "pocket_colbert/errors.py" in files
+    assert not [name for name in files if name.endswith(".pyc")]
+    assert "server" in _rooms(own_files("pocket_colbert.server.app"))  # it follows imports
+
+
 @on_linux
 def test_a_bundle_answers_alone(folder: Path, handler: LambdaHandler, tmp_path: Path) -> None:
     """Made twice, the bytes are the same; unpacked, it needs nothing but Python."""
@@ -150,6 +185,7 @@ def test_a_bundle_answers_alone(folder: Path, handler: LambdaHandler, tmp_path: 
     top = {name.partition("/")[0] for name in names}
     assert {"handler.py", "index", "model", "pocket_colbert", "onnxruntime", "usearch"} <= top
     assert not top & {"huggingface_hub", "click", "rich", "pip", "scipy", "pocket_colbert_export"}
+    assert _rooms(names) == HANDLER_ROOMS
     assert not [name for name in names if "/tests/" in name or name.endswith((".pyi", ".h"))]
     assert [name for name in names if name.startswith("numpy-") and "LICEN" in name]
 
@@ -177,7 +213,7 @@ def test_what_cannot_be_bundled(folder: Path, tiny_model: Path, tmp_path: Path) 
         make_bundle(index, output)
     with pytest.raises(BundleError, match="must look like 2.34, got 'new'"):
         make_bundle(index, output, model=tiny_model, glibc="new")
-    with pytest.raises(BundleError, match=r"needs glibc 2\.\d+, and where .* there is 2.5"):
+    with pytest.raises(BundleError, match=r"needs glibc 2\.\d+, but the bundle will run with 2.5"):
         make_bundle(index, output, model=tiny_model, glibc="2.5")
     with pytest.raises(BundleError, match=r"MB unpacked.* largest parts: \w+ \d+"):
         make_bundle(index, output, model=tiny_model, glibc="2.99", limit=1 << 20)
@@ -191,7 +227,7 @@ def test_what_cannot_be_bundled(folder: Path, tiny_model: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("return {'hits': [1]}", "does not answer as it does here"),
+        ("return {'hits': [1]}", "does not answer 'a' as the installed package does"),
         ("return open(__file__[:-3] + '.log', 'w').close() or {'hits': []}", "its own folder"),
         ("import scipy", "No module named 'scipy'"),
     ],
@@ -204,4 +240,4 @@ def test_a_bundle_that_fails_alone_is_refused(code: str, message: str, tmp_path:
     if "open" in code and hasattr(os, "geteuid") and os.geteuid() != 0:
         message = "Permission denied"  # only root may write to what is read-only
     with pytest.raises(BundleError, match=message):
-        _verify(path, tmp_path / "alone", {"query": "a"}, {"hits": []})
+        verify(path, tmp_path / "alone", {"query": "a"}, {"hits": []})

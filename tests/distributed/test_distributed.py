@@ -36,7 +36,7 @@ from pocket_colbert import (
     Splitting,
 )
 from pocket_colbert.cli.commands import main
-from pocket_colbert.ingest.readers import Fields
+from pocket_colbert.ingest.rows import Fields
 from tests.support.paths import SHARED
 from tests.support.ray_workers import workers_of_ray
 

@@ -25,10 +25,10 @@ from pocket_colbert.evaluation.tuning import (
     Measurement,
     Tuning,
     _sample,
-    frequent_ids,
     prune_passages,
     tune,
 )
+from pocket_colbert.ingest.frequent_tokens import frequent_ids
 from pocket_colbert.vectors.pruning import apply_pruning
 from tests.support.cli import fails, run
 
@@ -210,7 +210,7 @@ def test_the_command_recommends_and_draws(folder: Path, tmp_path: Path) -> None:
     assert found["recommended"]["quality"] == max(item["quality"] for item in found["measured"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frontier.svg", "index"]
     fails("tune", folder, "--max-mb", 0.00001, message="the smallest")
-    fails("tune", folder, "--max-mb", 1, "--min-quality", 1, message="exclude", code=2)
+    fails("tune", folder, "--max-mb", 1, "--min-quality", 1, message="not both", code=2)
     fails("tune", folder, "--plot", "x.pdf", message=".svg or .png", code=2)
 
 

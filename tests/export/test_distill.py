@@ -26,20 +26,21 @@ from click.testing import CliRunner
 from safetensors import safe_open
 
 from pocket_colbert_export import (
-    CalibrationError,
     CheckpointError,
     Distillation,
     DistillationError,
+    OutputError,
+    TrainingTextError,
     distill,
     export_model,
 )
-from pocket_colbert_export.checkpoints.checkpoint import load_checkpoint
+from pocket_colbert_export.checkpoints.loading import load_checkpoint
 from pocket_colbert_export.cli import main
 from pocket_colbert_export.distillation import fake_quant, losses, training
 from pocket_colbert_export.distillation.pairs import read_pairs, sample_pairs
 from pocket_colbert_export.distillation.student import factorise_embeddings
 from pocket_colbert_export.distillation.training import neighbour_batches
-from pocket_colbert_export.graph.export_graph import ColBERTForONNX
+from pocket_colbert_export.graph.torch_graph import ColBERTForONNX
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
@@ -188,9 +189,9 @@ def test_pairs_come_evenly_from_files(tmp_path: Path) -> None:
 def test_unusable_training_text(content: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text(content)
-    with pytest.raises(CalibrationError, match=message):
+    with pytest.raises(TrainingTextError, match=message):
         read_pairs(path)
-    with pytest.raises(CalibrationError, match="no training text"):
+    with pytest.raises(TrainingTextError, match="no file"):
         read_pairs(tmp_path / "missing.jsonl")
 
 
@@ -218,7 +219,7 @@ def test_int8_in_training_is_undone_exactly(rng: np.random.Generator) -> None:
     cosine = torch.nn.functional.cosine_similarity(exact, rounded, dim=-1)
     assert 0.95 < float(cosine.mean()) < 0.999999
     rounded.sum().backward()
-    fake_quant.remove(module)
+    fake_quant.remove_fake_quantization(module)
     for name, value in module.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
     torch.testing.assert_close(module(ids, mask), exact)
@@ -240,7 +241,7 @@ def test_a_narrower_embedding_table_stays_near() -> None:
         hidden = found(input_ids=ids).last_hidden_state
         near.append(float(torch.nn.functional.cosine_similarity(hidden, wanted, dim=-1).mean()))
     assert near[0] < near[1] < near[2] and near[2] > 0.9
-    with pytest.raises(CheckpointError, match="wider"):
+    with pytest.raises(DistillationError, match="wider"):
         factorise_embeddings(bert, 32)
 
 
@@ -403,7 +404,7 @@ def test_other_tokens_are_refused(pairs: Path, small: Distillation, tmp_path: Pa
     with pytest.raises(DistillationError, match="same tokens"):
         distill(TEACHER, student, TEACHER, [pairs], tmp_path / "out", tmp_path / "work", small)
     (tmp_path / "there").mkdir()
-    with pytest.raises(DistillationError, match="exists"):
+    with pytest.raises(OutputError, match="exists"):
         run(pairs, small, tmp_path / "there", tmp_path / "work")
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import product
 from pathlib import Path
 from types import FrameType
@@ -32,8 +33,9 @@ from pocket_colbert import (
     Passage,
     SearchParameters,
 )
-from pocket_colbert.index import merger as merging
+from pocket_colbert.index import writer
 from pocket_colbert.index.directory import replacement
+from pocket_colbert.index.merge_policy import MergePolicy
 from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.storage.manifest import Manifest
 from tests.support.arrays import unit_rows
@@ -264,7 +266,7 @@ def test_a_failure_anywhere_loses_nothing(
     """Before the manifest is renamed all stays pending, after it all is committed."""
     changes, call = step != "compact", "compact" if step == "compact" else "commit"
     if step == "merge":
-        monkeypatch.setattr(merging, "_MOST_SMALL", 2)
+        monkeypatch.setattr(writer, "MergePolicy", partial(MergePolicy, most_small=2))
     for number, fault in enumerate(faults(kind)):
         folder = shutil.copytree(base, disk / str(number))
         index = Index.load(folder, writable=True, threads=1)
@@ -282,10 +284,10 @@ def test_a_failure_anywhere_loses_nothing(
         committed = after if fault.renamed else before
         assert read(folder) == state_of(index.snapshot) == committed, where
         assert list(state_of(index).items()) == list(after.items()), where
-        assert bool(index._pending) == (changes and not fault.renamed), where
+        assert index.uncommitted == (changes and not fault.renamed), where
         assert (len(index.snapshot.segments) == 1) == (step != "commit" and fault.renamed), where
         getattr(index, call)()
-        assert not index._pending
+        assert not index.uncommitted
         assert list(read(folder).items()) == list(after.items()), where
         put(index, 3, "later")
         index.commit()
@@ -323,6 +325,17 @@ def test_a_replacement_that_fails_anywhere_leaves_the_old_or_the_new(
         shutil.rmtree(folder)
 
 
+WATCHED = {
+    "index.py",
+    "writer.py",
+    "write_buffer.py",
+    "merge_policy.py",
+    "merger.py",
+    "directory.py",
+}
+"""Modules of index/ that commit."""
+
+
 def test_an_interruption_at_any_line_of_a_commit_loses_nothing(base: Path, disk: Path) -> None:
     """As Ctrl-C does it; an error in the middle of encoding is like it."""
     interrupted: set[tuple[str, int]] = set()
@@ -330,8 +343,7 @@ def test_an_interruption_at_any_line_of_a_commit_loses_nothing(base: Path, disk:
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         path = Path(frame.f_code.co_filename)
-        watched = path.name in ("index.py", "directory.py", "write_buffer.py")
-        return trace_line if watched and path.parent.name == "index" else None
+        return trace_line if path.parent.name == "index" and path.name in WATCHED else None
 
     def trace_line(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal done

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocket_colbert import (
+    ClosedError,
+    DocumentNotFoundError,
     DuplicateIdError,
     Index,
     IndexConfig,
@@ -232,7 +234,7 @@ def test_subset_is_searched_whole(rng: np.random.Generator, tmp_path: Path) -> N
         assert [(hit.document_id, hit.score) for hit in hits] == wanted
         assert index.search(query, 5, subset=[]) == [[]]
         assert len(index.search(query, 50, subset=chosen + chosen)[0]) == 25
-        with pytest.raises(InvalidInputError, match="'nowhere' and 1 other"):
+        with pytest.raises(DocumentNotFoundError, match="'nowhere' and 1 other"):
             index.search(query, subset=["1", "nowhere", "elsewhere"])
         with pytest.raises(InvalidInputError, match="one string"):
             index.search(query, subset="12")
@@ -260,7 +262,7 @@ def test_one_codec_serves_an_index_until_much_more_comes(
             documents = cone_documents(rng, [40] * count, DIM)
             index.add([f"{name}{n}" for n in range(count)], documents)
             index.commit()
-        first, second, third, fourth = (segment.rows.codec for segment in index._snapshot.segments)
+        first, second, third, fourth = (segment.rows.codec for segment in index.snapshot.segments)
         assert first.same_as(second) and not first.same_as(third) and third.same_as(fourth)
         query = cone_documents(rng, [5], DIM)
         before = index.search(query, 10)[0]
@@ -311,7 +313,7 @@ def test_bad_arguments_change_nothing(rng: np.random.Generator) -> None:
         index.search(good)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=f", {DIM}"):
         index.search([good[:, 1:]])
-    with pytest.raises(InvalidInputError, match="no document 'zzz'"):
+    with pytest.raises(DocumentNotFoundError, match="no document 'zzz'"):
         index.get("zzz")
 
 
@@ -563,9 +565,9 @@ def test_a_closed_index_says_so(kind: str, rng: np.random.Generator, tmp_path: P
         one = ["x"], [unit_rows(rng, 2, DIM)]
         closed = index
         calls += [closed.commit, closed.compact, closed.info, lambda: closed.delete(["d1"]),
-                  lambda: closed.save(tmp_path / "copy")]  # fmt: skip
-        if kind != "folder":
-            calls += [lambda: closed.add(*one), lambda: closed.upsert(*one)]
+                  lambda: closed.save(tmp_path / "copy"), lambda: closed.add(*one),
+                  lambda: closed.upsert(*one), lambda: closed.change_source("a", "b"),
+                  closed.refresh]  # fmt: skip
     for call in calls:
-        with pytest.raises((InvalidInputError, IndexConflictError), match="closed|read-only"):
+        with pytest.raises(ClosedError, match="closed"):
             call()

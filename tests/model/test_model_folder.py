@@ -32,7 +32,7 @@ def test_bundled_models_are_whole() -> None:
     assert DEFAULT_MODEL in bundled_models()
     for name in bundled_models():
         files = load_model_files(name)
-        assert files.card.licence == "Apache-2.0" and len(files.card.fingerprint) == 64
+        assert files.card.license == "Apache-2.0" and len(files.card.fingerprint) == 64
 
 
 def rewrite(folder: Path, name: str, data: bytes) -> None:

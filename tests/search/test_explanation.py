@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocket_colbert import Encoder, InvalidInputError, Token, maxsim
-from pocket_colbert.search.explanation import explain_match
-from pocket_colbert.search.snippets import best_window, snippet_weights
+from pocket_colbert.search.explanation import MatchedPassage, explain_match
+from pocket_colbert.search.snippets import best_window, snippet, snippet_weights
+from pocket_colbert.types import Query
 from tests.support.arrays import unit_rows
 
 FILLER = [
@@ -26,14 +27,12 @@ QUERY = "when was the Eiffel Tower built?"
 def test_explanations_add_up_and_point_at_the_words(encoder: Encoder, place: int) -> None:
     passage = " ".join([*FILLER[:place], ANSWER, *FILLER[place:]])
     text, start = f"Something before. {passage}", len("Something before. ")
-    (query,) = encoder.encode_query([QUERY])
+    query = encoder.query(QUERY)
     (embedding,) = encoder.encode_document([f"Paris {passage}"])
-    found = explain_match(
-        "d1", encoder.query_tokens(QUERY), query,
-        encoder.document_tokens(passage, title="Paris"), embedding, start=start, end=len(text),
-    )  # fmt: skip
+    tokens = encoder.document_tokens(passage, title="Paris")
+    found = explain_match(query, MatchedPassage("d1", start, passage, tokens, embedding))
     assert (found.document_id, found.start, found.end) == ("d1", start, len(text))
-    assert found.score == pytest.approx(maxsim(query, embedding), abs=1e-5)
+    assert found.score == pytest.approx(maxsim(query.embedding, embedding), abs=1e-5)
     assert sum(match.similarity for match in found.matches) == pytest.approx(found.score, abs=1e-4)
     words = [match for match in found.matches if match.query_span is not None]
     assert len(words) < len(found.matches)
@@ -55,19 +54,16 @@ def test_explanations_add_up_and_point_at_the_words(encoder: Encoder, place: int
 @pytest.mark.parametrize("length", [60, 100, 180])
 def test_snippets_show_the_sentence(encoder: Encoder, place: int, length: int) -> None:
     text = " ".join([*FILLER[:place], ANSWER, *FILLER[place:]])
-    (query,) = encoder.encode_query([QUERY])
+    query = encoder.query(QUERY)
     (embedding,) = encoder.encode_document([text])
-    tokens = encoder.document_tokens(text)
-    asked = encoder.query_tokens(QUERY)
-    weights = snippet_weights(asked, query, tokens, embedding)
-    assert len(weights) == sum(token.span is not None for token in asked) > 5
-    start, end = best_window(
-        text, np.array([token.span or (-1, -1) for token in tokens]), weights, length
-    )
-    snippet = text[start:end]
-    assert len(snippet) <= length and snippet == snippet.strip()
-    assert "Eiffel Tower was completed in 1889" in snippet
-    assert length > 60 or snippet.startswith(ANSWER)
+    passage = MatchedPassage("d1", 7, text, encoder.document_tokens(text), embedding)
+    weights = snippet_weights(query, passage)
+    assert len(weights) == sum(token.span is not None for token in query.tokens) > 5
+    start, end = (position - 7 for position in snippet(query, passage, length))
+    part = text[start:end]
+    assert len(part) <= length and part == part.strip()
+    assert "Eiffel Tower was completed in 1889" in part
+    assert length > 60 or part.startswith(ANSWER)
     assert start == 0 or text[start - 2] == "."
 
 
@@ -111,22 +107,23 @@ def test_windows_take_the_most_query_tokens_and_the_first_of_equals() -> None:
 
 def test_shares_are_of_what_the_words_add() -> None:
     query = np.array([[1, 0], [0.6, 0.8], [0, 1], [-1, 0]], dtype=np.float32)
-    tokens = [Token("a", (0, 1)), Token("[MASK]", None), Token("b", (2, 3)), Token("c", (4, 5))]
-    document, embedding = [Token("x", (0, 1))], np.array([[0.6, 0.8]], dtype=np.float32)
-    found = explain_match("d", tokens, query, document, embedding, start=0, end=1)
+    tokens = (Token("a", (0, 1)), Token("[MASK]", None), Token("b", (2, 3)), Token("c", (4, 5)))
+    embedding = np.array([[0.6, 0.8]], dtype=np.float32)
+    passage = MatchedPassage("d", 0, "x", [Token("x", (0, 1))], embedding)
+    found = explain_match(Query("a b c", query, tokens), passage)
     # By hand: 0.6 + 1 + 0.8 - 0.6 is the score, of which the words that match add 1.4.
     assert found.score == pytest.approx(1.8)
     assert [m.share for m in found.matches] == pytest.approx([0.6 / 1.4, 0, 0.8 / 1.4, 0])
-    none = explain_match("d", tokens[1:2], query[1:2], document, embedding, start=0, end=1)
+    none = explain_match(Query("a b c", query[1:2], tokens[1:2]), passage)
     assert none.score == pytest.approx(1) and [m.share for m in none.matches] == [0]
 
 
 def test_bad_input_is_refused(rng: np.random.Generator) -> None:
-    query, embedding = unit_rows(rng, 2, 8), unit_rows(rng, 3, 8)
-    tokens = [Token("x", (0, 1))] * 4
+    tokens = (Token("x", (0, 1)),) * 4
+    query, embedding = Query("x x", unit_rows(rng, 2, 8), tokens[:2]), unit_rows(rng, 3, 8)
     with pytest.raises(InvalidInputError, match="one vector a token, got 2 for 2 query tokens and"):
-        explain_match("a", tokens[:2], query, tokens[:4], embedding, start=0, end=1)
+        explain_match(query, MatchedPassage("a", 0, "x", tokens, embedding))
     with pytest.raises(InvalidInputError, match="no token vectors"):
-        explain_match("a", tokens[:2], query, [], embedding[:0], start=0, end=1)
-    with pytest.raises(InvalidInputError, match="length must be >= 1"):
+        explain_match(query, MatchedPassage("a", 0, "x", [], embedding[:0]))
+    with pytest.raises(InvalidInputError, match="length must be a whole number >= 1"):
         best_window("text", np.zeros((0, 2), np.int64), np.zeros((0, 0), np.float32), 0)

@@ -252,7 +252,7 @@ def test_hostile_metadata_is_shown_as_text(page: Page) -> None:
 @contextmanager
 def indexed_meanwhile(path: Path, encoder: Encoder) -> Iterator[str]:
     """Serve documents that are indexed while the page is open."""
-    from pocket_colbert.ingest.readers import Fields
+    from pocket_colbert.ingest.rows import Fields
     from pocket_colbert.server.app import create_app
     from pocket_colbert.server.background_indexing import Indexing
     from pocket_colbert.server.writing import WritingService

@@ -229,10 +229,10 @@ def test_a_failed_commit_is_told_and_can_be_repeated(
     commit = Index.commit
     full = [True]
 
-    def fails(self: Index) -> None:
-        if self._pending and full[0]:
+    def fails(self: Index, **options: bool) -> None:
+        if self.uncommitted and full[0]:
             raise OSError(28, "No space left on device")
-        commit(self)
+        commit(self, **options)
 
     monkeypatch.setattr(Index, "commit", fails)
     new = {"documents": [{"id": "d", "text": "Roofs."}]}

@@ -22,19 +22,19 @@ import torch
 from numpy.typing import NDArray
 
 from pocket_colbert import Encoder
-from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.checks import check_whole_number
 from pocket_colbert.model.folder import RECIPE_FILE, ModelFiles, load_model_files
 from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.model.tokenizer import Tokenizer
 from pocket_colbert.storage.files import hash_file
-from pocket_colbert_export.checkpoints.checkpoint import Checkpoint, window
+from pocket_colbert_export.checkpoints.loading import Checkpoint
 from pocket_colbert_export.distillation import losses, training
 from pocket_colbert_export.distillation.pairs import Pair, sample_pairs
 from pocket_colbert_export.distillation.student import load_student, save_student
-from pocket_colbert_export.distillation.targets import Step, encode_targets
+from pocket_colbert_export.distillation.targets import encode_targets
 from pocket_colbert_export.distillation.training import Distillation, Trainer, TrainingText
-from pocket_colbert_export.errors import DistillationError
-from pocket_colbert_export.exporter import export_model
+from pocket_colbert_export.errors import DistillationError, OutputError, TrainingTextError
+from pocket_colbert_export.exporter import Step, export_model
 from pocket_colbert_export.proof.probe_texts import parity_texts
 
 
@@ -61,54 +61,54 @@ def distill(
         texts: Files of pairs, see `pairs.read_pairs`.
         output: The checkpoint folder to write; must not exist.
         work: Folder for the teacher's vectors and for the state of training. Calling again with
-            the same arguments goes on where the last call stopped.
+            the same arguments continues where the last call stopped.
         settings: How to train.
         device: torch's name of the device; by default the GPU where there is one.
-        mixed_precision: Whether to multiply in bfloat16; by default where the hardware does.
-        minutes: Stop training after so long, to go on with another call.
+        mixed_precision: Multiply in bfloat16; by default where the hardware does.
+        minutes: Stop training after this many minutes; the next call continues.
         step: Told what is being done.
 
     Returns:
-        Whether training is finished and `output` written.
+        True when training is finished and `output` written, False when time ran out.
 
     Raises:
-        CheckpointError: A model is not understood.
-        CalibrationError: The text is unusable.
-        DistillationError: Teacher and student have different vocabularies, or output exists.
         InvalidInputError: A setting is out of range.
+        CheckpointError: A model is not understood.
+        TrainingTextError: The text is unusable.
+        DistillationError: Teacher and student have different vocabularies.
+        OutputError: `output` exists.
     """
-    target, place = Path(output), Path(work)
+    target, work = Path(output), Path(work)
     if target.exists():
-        raise DistillationError(f"{target} exists; give a new folder.")
-    place.mkdir(parents=True, exist_ok=True)
+        raise OutputError(f"{target} exists; give a new folder.")
+    work.mkdir(parents=True, exist_ok=True)
     pairs = sample_pairs(texts, settings.pairs, settings.seed)
     if len(pairs) < 2 * training.HELD_OUT:
-        raise DistillationError(
+        raise TrainingTextError(
             f"at least {2 * training.HELD_OUT} pairs are needed, got {len(pairs)}."
         )
-    teacher_files = _model_folder(teacher, place / "models", step)
-    guide_files = _model_folder(guide, place / "models", step)
+    teacher_files = _model_folder(teacher, work / "models", step)
+    guide_files = _model_folder(guide, work / "models", step)
     widest = teacher_files.config.embedding_dim
     dim = settings.dim or widest
-    if not 1 <= dim <= widest:
-        raise InvalidInputError(f"dim must be 1 to the teacher's {widest}, got {dim}.")
+    check_whole_number("dim", dim, most=widest)
     checkpoint = load_student(student, settings.layers, settings.embedding_dim)
     config = _config(teacher_files.config, settings, dim, checkpoint)
-    tokenizer = _tokenizer(checkpoint, config, teacher_files, place)
-    text = _prepare(teacher_files, guide_files, pairs, config, tokenizer, place / "targets", step)
+    tokenizer = _tokenizer(checkpoint, config, teacher_files, work)
+    text = _prepare(teacher_files, guide_files, pairs, config, tokenizer, work / "targets", step)
     models = [hash_file(files.graph).sha256 for files in (teacher_files, guide_files)]
     origin = _weights_key(checkpoint.folder)
     key = _key([origin, *models, _pairs_key(pairs)], dataclasses.asdict(settings))
-    run = place / "runs" / key
+    run = work / "runs" / key
     run.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(checkpoint, text, settings, dim, run, device, mixed_precision)
     if not trainer.train(minutes, step):
-        step(f"stopped at step {trainer.step} of {settings.steps}; call again to go on")
+        step(f"stopped at step {trainer.step} of {settings.steps}; call again to continue")
         return False
     trainer.finish()
     report = {
         "teacher": teacher_files.config.model_name,
-        "student": checkpoint.name,
+        "student": checkpoint.config.model_name,
         "guide": guide_files.config.model_name,
         "texts": [path.name for path in texts],
         "settings": dataclasses.asdict(settings),
@@ -129,20 +129,20 @@ def _key(parts: Sequence[str], values: Any) -> str:
 
 def _weights_key(folder: Path) -> str:
     """Tell checkpoints apart by their weights, wherever they lie."""
-    found = [*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]
-    return _key(sorted(hash_file(path).sha256 for path in found), None)
+    files = [*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]
+    return _key(sorted(hash_file(path).sha256 for path in files), None)
 
 
 def _pairs_key(pairs: Sequence[Pair]) -> str:
     return _key([], [[pair.query, pair.passage] for pair in pairs])
 
 
-def _model_folder(source: str | Path, place: Path, step: Step) -> ModelFiles:
-    """Return a model folder of a teacher: the given one, or its int8 export, which is fast."""
+def _model_folder(source: str | Path, exports: Path, step: Step) -> ModelFiles:
+    """Return a teacher's model folder: the one given, or its int8 export, which is fast."""
     if (Path(source) / RECIPE_FILE).is_file():
         return load_model_files(Path(source))
     name = _weights_key(Path(source)) if Path(source).is_dir() else _key([str(source)], None)
-    folder = place / name
+    folder = exports / name
     if not (folder / RECIPE_FILE).is_file():
         step(f"exporting {source} to encode with it")
         export_model(source, folder)
@@ -153,7 +153,7 @@ def _config(
     teacher: ModelConfig, settings: Distillation, dim: int, student: Checkpoint
 ) -> ModelConfig:
     """Return the student's recipe: the teacher's, with queries that may grow."""
-    positions = window(student.backbone.config)
+    positions = student.positions
     longest = min(max(teacher.query_length, settings.query_max_length), positions)
     if teacher.document_length > positions:
         raise DistillationError(
@@ -161,7 +161,10 @@ def _config(
             f"{positions} positions."
         )
     recipe = dataclasses.replace(
-        teacher, embedding_dim=dim, matryoshka_dims=settings.prefixes, model_name=student.name
+        teacher,
+        embedding_dim=dim,
+        matryoshka_dims=settings.prefixes,
+        model_name=student.config.model_name,
     )
     if not teacher.do_query_expansion:
         return dataclasses.replace(recipe, query_length=longest)
@@ -169,13 +172,13 @@ def _config(
 
 
 def _tokenizer(
-    student: Checkpoint, config: ModelConfig, teacher: ModelFiles, place: Path
+    student: Checkpoint, config: ModelConfig, teacher: ModelFiles, work: Path
 ) -> Tokenizer:
     """Return the student's tokenizer, which must give the teacher's tokens."""
     backend = student.tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    path = place / "student-tokenizer.json"
+    path = work / "student-tokenizer.json"
     path.write_text(backend.to_str(), encoding="utf-8")
     own, theirs = Tokenizer(path, config), Tokenizer(teacher.tokenizer, config)
     for text in parity_texts():
@@ -197,10 +200,10 @@ def _prepare(
     pairs: Sequence[Pair],
     config: ModelConfig,
     tokenizer: Tokenizer,
-    place: Path,
+    folder: Path,
     step: Step,
 ) -> TrainingText:
-    """Encode with both teachers, tokenise, and find the rotation."""
+    """Encode with teacher and guide, tokenise, and fit the rotation."""
     asked = dataclasses.replace(
         config,
         embedding_dim=teacher.config.embedding_dim,
@@ -210,7 +213,7 @@ def _prepare(
     stores = []
     for files in (dataclasses.replace(teacher, config=asked), guide):
         key = _key([hash_file(files.graph).sha256, _pairs_key(pairs)], files.config.to_json())
-        stores.append(encode_targets(Encoder.load(files), pairs, place / key, step))
+        stores.append(encode_targets(Encoder.load(files), pairs, folder / key, step))
     step("tokenising")
     queries = [tokenizer.tokenize_query(pair.query) for pair in pairs]
     passages = [tokenizer.tokenize_document(pair.passage) for pair in pairs]

@@ -1,9 +1,9 @@
-"""int8 as the runtime computes it, inside training, so that a student learns to live with it.
+"""int8 as the runtime computes it, inside training, so that a student learns to cope with it.
 
 Rounding is exact going forward and invisible going back (Bengio et al. 2013, arXiv 1308.3432, the
 straight-through estimator). Ranges are the runtime's: one a text for activations, one an output
 channel for weights, one a row for embedding tables, after the smoothing that the exporter tries
-(`quantize`), whose factors are fixed when this begins.
+(`graph.int8`), whose factors are fixed when this begins.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def _linears(module: torch.nn.Module) -> list[torch.nn.Linear]:
 def fake_quantize(
     module: torch.nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
 ) -> None:
-    """Make a module compute with int8's rounding from now on.
+    """Make a module round as int8 does from now on.
 
     Args:
-        module: Called with ids and mask; changed in place. `remove` undoes it.
+        module: Called with ids and mask; changed in place. `remove_fake_quantization` undoes it.
         batches: A few (input_ids, attention_mask) to observe the range of activations on.
     """
     peaks: dict[torch.nn.Linear, torch.Tensor] = {}
@@ -89,8 +89,8 @@ def _round_input(layer: torch.nn.Linear, inputs: tuple[torch.Tensor]) -> torch.T
     return round_activations(inputs[0] / factor) * factor
 
 
-def remove(module: torch.nn.Module) -> None:
-    """Give a module its float weights back, as training has moved them."""
+def remove_fake_quantization(module: torch.nn.Module) -> None:
+    """Give a module its float weights back, as training has changed them."""
     for item in list(module.modules()):
         if parametrize.is_parametrized(item):
             parametrize.remove_parametrizations(item, "weight", leave_parametrized=False)

@@ -49,7 +49,7 @@ def maxsim_matrix(
         rows = functional.normalize(rows[..., :dim], dim=-1)
     lengths = torch.tensor([len(item) for item in documents], device=rows.device)
     padding = torch.arange(rows.shape[1], device=rows.device)[None, :] >= lengths[:, None]
-    # Which token is best is found without a gradient, for it has none: keeping track of all
+    # The best token is chosen without a gradient, as the choice has none: keeping track of all
     # similarities would cost more than the transformer does.
     with torch.no_grad():
         similarities = (query_rows @ rows.flatten(0, 1).T).view(len(query_rows), *rows.shape[:2])
@@ -65,8 +65,8 @@ def maxsim_matrix(
 def standardised(scores: torch.Tensor) -> torch.Tensor:
     """Shift and scale each row to mean 0 and standard deviation 1.
 
-    Scores of different scorers live on different scales, and MaxSim's grows with the query; of
-    a ranking only this much matters.
+    Scores of different scorers live on different scales, and MaxSim's grows with the query; a
+    ranking is no more than this.
     """
     centred = scores - scores.mean(dim=1, keepdim=True)
     return centred / centred.pow(2).mean(dim=1, keepdim=True).sqrt().clamp_min(1e-6)
@@ -126,13 +126,14 @@ class BM25:
         counts = np.stack([_counts(ids, terms) for ids in passages])
         lengths = np.array([[len(ids)] for ids in passages]) / self._lengths
         weights = counts * 2.2 / (counts + 1.2 * (0.25 + 0.75 * lengths)) * self._rarity[terms]
-        wanted = np.stack([_counts(ids, terms) for ids in queries])
-        scores: NDArray[np.float32] = (wanted @ weights.T).astype(np.float32)
+        asked = np.stack([_counts(ids, terms) for ids in queries])
+        scores: NDArray[np.float32] = (asked @ weights.T).astype(np.float32)
         return scores
 
 
 def _counts(ids: NDArray[np.int64], terms: NDArray[np.int64]) -> NDArray[np.float64]:
-    places = np.searchsorted(terms, ids)
-    known = places < len(terms)
-    known[known] = terms[places[known]] == ids[known]
-    return np.bincount(places[known], minlength=len(terms)).astype(np.float64)
+    """Return how often each of the sorted terms occurs in ids, (terms,)."""
+    positions = np.searchsorted(terms, ids)
+    known = positions < len(terms)
+    known[known] = terms[positions[known]] == ids[known]
+    return np.bincount(positions[known], minlength=len(terms)).astype(np.float64)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pocket_colbert_export.errors import CalibrationError
+from pocket_colbert_export.errors import TrainingTextError
+from pocket_colbert_export.text_files import read_objects
 
 
 @dataclass(frozen=True)
@@ -31,29 +30,21 @@ def read_pairs(path: Path) -> list[Pair]:
         The pairs of which neither side is empty.
 
     Raises:
-        CalibrationError: The file is missing, is not of that form, or holds no pair.
+        TrainingTextError: The file is missing, is not of that form, or holds no pair.
     """
-    if not path.is_file():
-        raise CalibrationError(f"no training text at {path}.")
-    opener = gzip.open if path.suffix == ".gz" else open
     pairs: list[Pair] = []
-    try:
-        with opener(path, "rt", encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                row = json.loads(line)
-                query = next((row[key] for key in ("query", "title") if key in row), None)
-                passage = next((row[key] for key in ("passage", "text") if key in row), None)
-                if not isinstance(query, str) or not isinstance(passage, str):
-                    raise CalibrationError(
-                        f"{path}, line {number}: expected texts under 'query' (or 'title') and "
-                        f"'passage' (or 'text'), got the keys {sorted(row)}."
-                    )
-                if query.strip() and passage.strip():
-                    pairs.append(Pair(query.strip(), passage.strip()))
-    except (OSError, EOFError, ValueError, TypeError) as error:
-        raise CalibrationError(f"{path} cannot be read as training text: {error}.") from error
+    for where, row in read_objects(path, TrainingTextError):
+        query = next((row[key] for key in ("query", "title") if key in row), None)
+        passage = next((row[key] for key in ("passage", "text") if key in row), None)
+        if not isinstance(query, str) or not isinstance(passage, str):
+            raise TrainingTextError(
+                f"{where}: expected texts under 'query' (or 'title') and 'passage' (or 'text'), "
+                f"got the keys {sorted(row)}."
+            )
+        if query.strip() and passage.strip():
+            pairs.append(Pair(query.strip(), passage.strip()))
     if not pairs:
-        raise CalibrationError(f"{path} holds no pair.")
+        raise TrainingTextError(f"{path} holds no pair.")
     return pairs
 
 
@@ -72,7 +63,7 @@ def sample_pairs(paths: Sequence[Path], count: int, seed: int) -> list[Pair]:
         The pairs, shuffled.
 
     Raises:
-        CalibrationError: See `read_pairs`.
+        TrainingTextError: See `read_pairs`.
     """
     sources = sorted((read_pairs(path) for path in paths), key=len)
     generator = np.random.default_rng(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,14 +13,12 @@ import torch
 from safetensors.torch import save_file
 from transformers import ElectraConfig, ElectraModel
 
+from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.recipe import ModelConfig
-from pocket_colbert_export.checkpoints.checkpoint import (
-    DISTILLATION_FILE,
-    Checkpoint,
-    Head,
-    load_checkpoint,
-)
-from pocket_colbert_export.errors import CheckpointError
+from pocket_colbert_export.checkpoints.loading import Checkpoint, load_checkpoint
+from pocket_colbert_export.checkpoints.raw import DISTILLATION_FILE
+from pocket_colbert_export.checkpoints.transformer import Head
+from pocket_colbert_export.errors import DistillationError
 
 _WARM_UP_STEPS = 400
 _WARM_UP_TOKENS = 8192
@@ -39,27 +38,29 @@ def load_student(
         The student, without its heads: see `fit_head`.
 
     Raises:
-        CheckpointError: The checkpoint is not understood, or has no such layers.
+        CheckpointError: The checkpoint is not understood.
+        InvalidInputError: It has no such layers.
+        DistillationError: Its architecture cannot be made smaller so.
     """
     student = load_checkpoint(source)
-    student.heads.clear()
-    if getattr(student.backbone, "pooler", None) is not None:
-        student.backbone.pooler = None  # no token vector comes from it
+    backbone = student.backbone
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = None  # no token vector comes from it
     if layers is not None:
-        _keep_layers(student.backbone, layers)
+        _keep_layers(backbone, layers)
     if embedding_dim is not None:
-        student.backbone = factorise_embeddings(student.backbone, embedding_dim)
-    return student
+        backbone = factorise_embeddings(backbone, embedding_dim)
+    return dataclasses.replace(student, backbone=backbone, heads=())
 
 
 def _keep_layers(backbone: Any, layers: Sequence[int]) -> None:
     stack = getattr(getattr(backbone, "encoder", None), "layer", None)
     if stack is None:
-        raise CheckpointError(
+        raise DistillationError(
             f"layers can be left out of BERT-like models only, got {type(backbone).__name__}."
         )
     if not layers or not all(0 <= number < len(stack) for number in layers):
-        raise CheckpointError(
+        raise InvalidInputError(
             f"layers must be numbers from 0 to {len(stack) - 1}, got {list(layers)}."
         )
     backbone.encoder.layer = torch.nn.ModuleList(copy.deepcopy(stack[n]) for n in layers)
@@ -78,11 +79,11 @@ def factorise_embeddings(backbone: Any, embedding_dim: int) -> Any:
         embedding_dim: The new width.
 
     Raises:
-        CheckpointError: The backbone is no BERT, or is not wider than that.
+        DistillationError: The backbone is no BERT, or is not wider than that.
     """
     config = backbone.config
     if config.model_type != "bert" or not 1 <= embedding_dim < config.hidden_size:
-        raise CheckpointError(
+        raise DistillationError(
             f"a factorised embedding table needs a BERT wider than it, got {config.model_type} "
             f"of width {config.hidden_size} and {embedding_dim}."
         )
@@ -119,14 +120,13 @@ def factorise_embeddings(backbone: Any, embedding_dim: int) -> Any:
     return small
 
 
-def fit_head(student: Checkpoint, hidden: torch.Tensor, targets: torch.Tensor) -> None:
-    """Give a student the head that brings its hidden states nearest to a teacher's vectors.
+def fit_head(hidden: torch.Tensor, targets: torch.Tensor) -> Head:
+    """Return the head that brings hidden states nearest to a teacher's vectors.
 
     Least squares over unit hidden states: what the head is for is a direction, so the length of
     a hidden state must not weigh.
 
     Args:
-        student: A checkpoint without heads; it gets one.
         hidden: (tokens, width).
         targets: (tokens, dim), the teacher's vectors of the same tokens.
     """
@@ -134,7 +134,7 @@ def fit_head(student: Checkpoint, hidden: torch.Tensor, targets: torch.Tensor) -
     moment = rows.T @ rows
     moment += 1e-4 * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype)
     weight = torch.linalg.solve(moment, rows.T @ targets.double()).T
-    student.heads.append(Head(weight.float().contiguous()))
+    return Head(weight.float().contiguous())
 
 
 def save_student(
@@ -143,9 +143,9 @@ def save_student(
     """Write a student as a checkpoint in PyLate's layout.
 
     Args:
-        student: Its tokenizer.
+        student: What training started from; its tokenizer is written.
         module: The trained `ColBERTForONNX`.
-        config: How texts are to be encoded.
+        config: How texts are encoded.
         folder: Where it goes; must exist.
         details: Who taught it what, for DISTILLATION_FILE.
     """
@@ -155,7 +155,7 @@ def save_student(
     dense.mkdir()
     layer = module.heads[-1].linear
     save_file({"linear.weight": layer.weight.detach().contiguous()}, dense / "model.safetensors")
-    _write(
+    _write_json(
         dense / "config.json",
         {
             "in_features": layer.in_features,
@@ -165,7 +165,7 @@ def save_student(
         },
     )
     kinds = ("sentence_transformers.models.Transformer", "pylate.models.Dense.Dense")
-    _write(
+    _write_json(
         folder / "modules.json",
         [
             {"idx": n, "name": str(n), "path": path, "type": kind}
@@ -180,7 +180,7 @@ def save_student(
         if config.do_query_expansion
         else None,
     }
-    _write(
+    _write_json(
         folder / "config_sentence_transformers.json",
         {
             "model_type": "ColBERT",
@@ -193,9 +193,9 @@ def save_student(
             "matryoshka_dims": list(config.matryoshka_dims),
         },
     )
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": config.document_length})
-    _write(folder / DISTILLATION_FILE, details)
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": config.document_length})
+    _write_json(folder / DISTILLATION_FILE, details)
 
 
-def _write(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

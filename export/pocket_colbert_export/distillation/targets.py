@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from pocket_colbert import Encoder
 from pocket_colbert_export.distillation.pairs import Pair
+from pocket_colbert_export.exporter import Step
 
 SHARD = 500
 """Pairs a file; what an interruption costs at most."""
 
 Rows = NDArray[np.float16]
-Step = Callable[[str], None]
 
 
 class Targets:
@@ -38,8 +38,8 @@ class Targets:
 
     def _rows(self, side: str, number: int) -> Rows:
         vectors, offsets = self._sides[side][number // SHARD]
-        place = number % SHARD
-        return vectors[offsets[place] : offsets[place + 1]]
+        row = number % SHARD
+        return vectors[offsets[row] : offsets[row + 1]]
 
 
 def encode_targets(encoder: Encoder, pairs: Sequence[Pair], folder: Path, step: Step) -> Targets:
@@ -48,8 +48,8 @@ def encode_targets(encoder: Encoder, pairs: Sequence[Pair], folder: Path, step: 
     Args:
         encoder: The teacher.
         pairs: The training text, in the order of its positions.
-        folder: Where the vectors go. A shard is in it whole or not at all; those that are there
-            are taken as they are, so a folder belongs to one teacher and one list of pairs.
+        folder: Where the vectors go. A shard is in it whole or not at all, and one that is there
+            is not encoded again, so a folder belongs to one teacher and one list of pairs.
         step: Told what is being done.
 
     Returns:

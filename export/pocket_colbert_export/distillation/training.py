@@ -18,17 +18,19 @@ from numpy.typing import NDArray
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.tokenizer import TokenizedText
 from pocket_colbert.vectors.pooling import pool_labels
-from pocket_colbert_export.checkpoints.checkpoint import Checkpoint
+from pocket_colbert_export.checkpoints.loading import Checkpoint
+from pocket_colbert_export.checkpoints.transformer import Head
 from pocket_colbert_export.distillation import fake_quant, losses
 from pocket_colbert_export.distillation.student import fit_head
-from pocket_colbert_export.distillation.targets import Step, Targets
-from pocket_colbert_export.errors import CheckpointError, DistillationError
-from pocket_colbert_export.graph.export_graph import ColBERTForONNX
+from pocket_colbert_export.distillation.targets import Targets
+from pocket_colbert_export.errors import DistillationError
+from pocket_colbert_export.exporter import Step
+from pocket_colbert_export.graph.torch_graph import ColBERTForONNX
 
 HELD_OUT = 256
 """Pairs that are never trained on; their losses are reported."""
 FIT_PAIRS = 500
-"""Pairs that the first head, the rotation and the spread are found on."""
+"""Pairs that the first head, the rotation and the spread are fitted on."""
 _CHUNK_TOKENS = 1024
 _SAVE_EVERY = 200
 _REPORT_EVERY = 20
@@ -169,7 +171,7 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.step = 0
         self._quantized = False
-        self._head(checkpoint)
+        checkpoint = dataclasses.replace(checkpoint, heads=(self._fit_head(checkpoint),))
         self.module = ColBERTForONNX(checkpoint).to(self._device)
         self.module.eval()  # no dropout: the targets are exact
         self._start: dict[str, torch.Tensor] = {}
@@ -202,7 +204,7 @@ class Trainer:
 
     def finish(self) -> None:
         """Take int8's rounding out of the module again, and average it with what it was."""
-        fake_quant.remove(self.module)
+        fake_quant.remove_fake_quantization(self.module)
         state = self.module.state_dict()
         for name, value in self._start.items():
             state[name].lerp_(value, self._settings.keep_start)
@@ -211,21 +213,23 @@ class Trainer:
 
     def measure(self) -> dict[str, float]:
         """Return the losses on the pairs that were held out, and how often the first is right."""
-        text, found = self._text, []
+        text, figures = self._text, []
         for start in range(text.trained, len(text.queries), 32):
             numbers = range(start, min(start + 32, len(text.queries)))
             with torch.no_grad():
                 queries, passages = self._encode(numbers)
                 scores = losses.maxsim_matrix(queries, passages)
                 target = self._ensemble(numbers)
-                found.append(
+                figures.append(
                     {
                         "token": float(self._token_loss(numbers, queries, passages)),
                         "score": float(losses.score_loss(scores, target)),
                         "agreement": float((scores.argmax(1) == target.argmax(1)).float().mean()),
                     }
                 )
-        return {key: round(float(np.mean([item[key] for item in found])), 5) for key in found[0]}
+        return {
+            key: round(float(np.mean([item[key] for item in figures])), 5) for key in figures[0]
+        }
 
     def _report(
         self, recent: Sequence[dict[str, float]], seconds: float, first: int, step: Step
@@ -341,10 +345,9 @@ class Trainer:
     def _tensor(self, values: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(self._device)
 
-    def _head(self, checkpoint: Checkpoint) -> None:
-        """Fit the head on the first pairs, so that training starts near the teacher."""
+    def _fit_head(self, checkpoint: Checkpoint) -> Head:
+        """Fit a head on the first pairs, so that training starts near the teacher."""
         text = self._text
-        checkpoint.heads.clear()
         hidden = []
         with torch.no_grad():
             for number in range(FIT_PAIRS):
@@ -359,8 +362,8 @@ class Trainer:
         ]
         targets = torch.from_numpy(np.concatenate(rows).astype(np.float32)) @ text.rotation
         if len(targets) != sum(map(len, hidden)):
-            raise CheckpointError("the teacher's vectors are not of the student's tokens.")
-        fit_head(checkpoint, torch.cat(hidden), targets)
+            raise DistillationError("the teacher's vectors are not of the student's tokens.")
+        return fit_head(torch.cat(hidden), targets)
 
     def _quantize(self) -> None:
         numbers = range(64)

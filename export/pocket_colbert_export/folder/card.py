@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pocket_colbert.model.recipe import ModelConfig
+from pocket_colbert_export.proof.report import ExportReport, Float16Report, Int8Report
 
 
 def model_card(
     name: str,
     config: ModelConfig,
-    report: Mapping[str, Any],
+    report: ExportReport,
     command: str,
     about: str | None = None,
 ) -> str:
@@ -27,12 +28,12 @@ def model_card(
     Returns:
         Markdown.
     """
-    source = report["source"]
+    source = report.source
     lines = [
         f"# {name}",
         "",
-        f"A ColBERT model for pocket-colbert, exported from `{source['name']}` "
-        f"({source['layout']} layout, {source['architecture']}, licence: {source['licence']}).",
+        f"A ColBERT model for pocket-colbert, exported from `{source.name}` "
+        f"({source.layout} layout, {source.architecture}, licence: {source.license}).",
         "",
         "| | |",
         "|---|---|",
@@ -40,49 +41,49 @@ def model_card(
         *_widths(config),
         f"| documents | up to {config.document_length} tokens{_marker(config.document_prefix)} |",
         f"| queries | {_queries(config)}{_marker(config.query_prefix)} |",
-        f"| precision | {report['precision']} |",
-        f"| graph | `{report['model_file']}`, {report['bytes'] / 1e6:.1f} MB |",
+        f"| precision | {report.precision} |",
+        f"| graph | `{report.model_file}`, {report.bytes / 1e6:.1f} MB |",
         "",
         "Made by:",
         "",
         f"    {command}",
         "",
-        *_distilled(report.get("distilled")),
+        *_distilled(report.distilled),
         *([about.strip(), ""] if about else []),
         "## Proof",
         "",
-        f"Token ids equal transformers' on {report['tokens']['texts']} texts. torch against the "
-        f"float32 graph: largest difference {report['float']['max_abs_difference']:.1e} over "
-        f"{report['float']['texts']} texts (gate {report['float']['tolerance']:.0e}).",
+        f"Token ids equal transformers' on {report.tokens.texts} texts. torch against the "
+        f"float32 graph: largest difference {report.float.max_abs_difference:.1e} over "
+        f"{report.float.texts} texts (gate {report.float.tolerance:.0e}).",
         "",
     ]
-    if report["precision"] == "int8":
-        lines += _int8(report["int8"])
-    if report["precision"] == "fp16":
-        lines += _fp16(report["fp16"])
-    if report["notes"]:
-        lines += ["## Notes", "", *(f"- {note}" for note in report["notes"]), ""]
-    versions = ", ".join(f"{key} {value}" for key, value in report["versions"].items())
+    if report.int8 is not None:
+        lines += _int8(report.int8)
+    if report.fp16 is not None:
+        lines += _float16(report.fp16)
+    if report.notes:
+        lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
+    versions = ", ".join(f"{key} {value}" for key, value in report.versions.items())
     return "\n".join([*lines, f"Exported with {versions}.", ""])
 
 
-def notice(name: str, report: Mapping[str, Any]) -> str:
+def notice(name: str, report: ExportReport) -> str:
     """Write the NOTICE that travels with the weights: whose they are and what was changed."""
-    source, taught = report["source"], report.get("distilled")
-    whose = source["name"]
+    source, taught = report.source, report.distilled
+    whose = source.name
     if taught:
         whose = f"a model that started as {taught['student']} and was distilled from "
         whose += f"{taught['teacher']} and {taught['guide']}"
     changes = "converted to one ONNX graph with projection and normalisation"
-    if report["precision"] == "int8":
+    if report.precision == "int8":
         changes += ", weights quantised to int8"
-    if report["precision"] == "fp16":
+    if report.precision == "fp16":
         changes += ", weights rounded to float16"
-    if source["layout"] == "dense":
+    if source.layout == "dense":
         changes += ", a fitted projection added and the pooling left out"
     return (
         f"{name}\n\nThis folder holds the weights of {whose} (licence: "
-        f"{source['licence']}),\nchanged by pocket-colbert-export: {changes}.\n"
+        f"{source.license}),\nchanged by pocket-colbert-export: {changes}.\n"
     )
 
 
@@ -101,43 +102,44 @@ def _distilled(taught: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _int8(report: Mapping[str, Any]) -> list[str]:
-    found = report["fidelity"]
-    lines = [
-        f"int8 against float32, on {found['documents']} documents and {found['queries']} queries "
-        "that were not used to calibrate:",
+def _int8(report: Int8Report) -> list[str]:
+    return [
+        f"int8 against float32, on {report.fidelity.documents} documents and "
+        f"{report.fidelity.queries} queries that were not used to calibrate:",
         "",
         *_measured(report),
         "",
-        f"Chosen: {report['chosen']}, the nearest to float32 of those tried:",
+        f"Chosen: {report.chosen}, the nearest to float32 of those tried:",
         "",
         "| recipe | mean cosine | 1 % quantile | first 10 | MB |",
         "|---|---|---|---|---|",
-        *_tried(report["tried"]),
-        "",
-    ]
-    return lines + _degraded(report)
-
-
-def _fp16(report: Mapping[str, Any]) -> list[str]:
-    found = report["fidelity"]
-    return [
-        f"float16 against float32, on {found['documents']} documents and {found['queries']} "
-        "queries:",
-        "",
-        *_measured(report),
-        "",
-        "Largest difference between a text alone and in a padded batch: "
-        f"{report['batch_max_abs_difference']:.1e} (gate {report['batch_tolerance']:.0e}). "
-        f"Weights and products are float16; float32 are {', '.join(report['recipe']['float32'])}.",
+        *(
+            f"| {trial.recipe} | {trial.mean_cosine:.4f} | {trial.low_cosine:.4f} "
+            f"| {trial.top_overlap:.4f} | {trial.bytes / 1e6:.1f} |"
+            for trial in report.tried
+        ),
         "",
         *_degraded(report),
     ]
 
 
-def _measured(report: Mapping[str, Any]) -> list[str]:
+def _float16(report: Float16Report) -> list[str]:
+    return [
+        f"float16 against float32, on {report.fidelity.documents} documents and "
+        f"{report.fidelity.queries} queries:",
+        "",
+        *_measured(report),
+        "",
+        "Largest difference between a text alone and in a padded batch: "
+        f"{report.batch_max_abs_difference:.1e} (gate {report.batch_tolerance:.0e}). "
+        f"Weights and products are float16; float32 are {', '.join(report.recipe.float32)}.",
+        "",
+        *_degraded(report),
+    ]
+
+
+def _measured(report: Int8Report | Float16Report) -> list[str]:
     """Write the table of what was measured and what the gate asks for."""
-    found, gate = report["fidelity"], report["gate"]
     labels = {
         "mean_cosine": "token cosine, mean",
         "low_cosine": "token cosine, 1 % quantile",
@@ -149,26 +151,21 @@ def _measured(report: Mapping[str, Any]) -> list[str]:
     return [
         "| | measured | gate |",
         "|---|---|---|",
-        *(f"| {label} | {found[key]:.4f} | {gate.get(key, '')} |" for key, label in labels.items()),
+        *(
+            f"| {label} | {getattr(report.fidelity, name):.4f} | {report.gate.get(name, '')} |"
+            for name, label in labels.items()
+        ),
     ]
 
 
-def _degraded(report: Mapping[str, Any]) -> list[str]:
-    if not report["forced"]:
+def _degraded(report: Int8Report | Float16Report) -> list[str]:
+    if not report.forced:
         return []
     return [
         "**Degraded: the gate was overridden with --allow-degraded.** "
-        + "; ".join(report["failures"])
+        + "; ".join(report.failures)
         + ".",
         "",
-    ]
-
-
-def _tried(tried: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        f"| {row['recipe']} | {row['mean_cosine']:.4f} | {row['low_cosine']:.4f} "
-        f"| {row['top_overlap']:.4f} | {row['bytes'] / 1e6:.1f} |"
-        for row in tried
     ]
 
 

@@ -1,10 +1,10 @@
-"""How near one graph's vectors and rankings are to another's."""
+"""Measuring how near one graph's vectors and rankings are to another's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.model.session import Session
 from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
+from pocket_colbert_export.proof.report import Fidelity
 
 TOP = 10
+"""Documents at the head of a ranking that `Fidelity.top_overlap` looks at."""
 
 
 @dataclass(frozen=True)
@@ -31,56 +33,49 @@ class Encoded:
         return np.stack([maxsim_pairwise(query, self.documents) for query in self.queries])
 
 
-@dataclass(frozen=True)
-class Fidelity:
-    """What was measured.
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """Texts to compare graphs on, and what turns them into a graph's inputs.
 
     Attributes:
-        mean_cosine: Mean cosine of a token vector with its counterpart.
-        low_cosine: The cosine that 1 % of the token vectors stay below.
-        worst_cosine: The smallest cosine.
-        rank_correlation: Spearman's correlation of a query's scores over all documents, mean.
-        top_overlap: Share of a query's first 10 documents that both graphs agree on, mean.
-        same_first: Share of queries with the same first document.
-        tokens: Token vectors compared.
-        queries: Queries compared.
-        documents: Documents they were ranked over.
+        tokenizer: The tokenizer file.
+        config: The recipe.
+        queries: Texts encoded as queries.
+        documents: Texts encoded as documents.
     """
 
-    mean_cosine: float
-    low_cosine: float
-    worst_cosine: float
-    rank_correlation: float
-    top_overlap: float
-    same_first: float
-    tokens: int
-    queries: int
-    documents: int
+    tokenizer: Path
+    config: ModelConfig
+    queries: Sequence[str]
+    documents: Sequence[str]
 
-    def to_json(self) -> Mapping[str, float]:
-        """Return the figures, rounded to six digits."""
-        return {key: round(value, 6) for key, value in asdict(self).items()}
+    def encode(self, graph: Path) -> Encoded:
+        """Encode the texts by the runtime's own tokenizer and session."""
+        session = Session(graph, self.config.embedding_dim)
+        texts = Tokenizer(self.tokenizer, self.config)
+
+        def vectors(item: TokenizedText) -> NDArray[np.float32]:
+            rows = session.run(item.input_ids[None], item.attention_mask[None])[0]
+            return np.asarray(rows[item.keep])
+
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            return Encoded(
+                list(pool.map(lambda text: vectors(texts.tokenize_query(text)), self.queries)),
+                list(pool.map(lambda text: vectors(texts.tokenize_document(text)), self.documents)),
+            )
 
 
-def encode(
-    graph: Path,
-    tokenizer: Path,
-    config: ModelConfig,
-    queries: Sequence[str],
-    documents: Sequence[str],
-) -> Encoded:
-    """Encode a collection by the runtime's own tokenizer and session."""
-    session, texts = Session(graph, config.embedding_dim), Tokenizer(tokenizer, config)
+class FidelityMeter:
+    """Measures how near graphs are to one of them."""
 
-    def vectors(item: TokenizedText) -> NDArray[np.float32]:
-        rows = session.run(item.input_ids[None], item.attention_mask[None])[0]
-        return np.asarray(rows[item.keep])
+    def __init__(self, reference: Path, collection: Collection) -> None:
+        """Encode a collection with the graph that others are compared with."""
+        self._collection = collection
+        self._reference = collection.encode(reference)
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        return Encoded(
-            list(pool.map(lambda text: vectors(texts.tokenize_query(text)), queries)),
-            list(pool.map(lambda text: vectors(texts.tokenize_document(text)), documents)),
-        )
+    def measure(self, graph: Path) -> Fidelity:
+        """Return how near a graph is to the reference."""
+        return compare(self._reference, self._collection.encode(graph))
 
 
 def compare(reference: Encoded, other: Encoded) -> Fidelity:
@@ -95,26 +90,26 @@ def compare(reference: Encoded, other: Encoded) -> Fidelity:
             )
         ]
     )
-    wanted, found = reference.scores(), other.scores()
-    top = min(TOP, wanted.shape[1])
-    order_wanted = np.argsort(-wanted, axis=1, kind="stable")
-    order_found = np.argsort(-found, axis=1, kind="stable")
+    expected, actual = reference.scores(), other.scores()
+    top = min(TOP, expected.shape[1])
+    expected_order = np.argsort(-expected, axis=1, kind="stable")
+    actual_order = np.argsort(-actual, axis=1, kind="stable")
     overlaps = [
         len(set(a[:top]) & set(b[:top])) / top
-        for a, b in zip(order_wanted.tolist(), order_found.tolist(), strict=True)
+        for a, b in zip(expected_order.tolist(), actual_order.tolist(), strict=True)
     ]
     return Fidelity(
         mean_cosine=float(cosines.mean()),
         low_cosine=float(np.quantile(cosines, 0.01)),
         worst_cosine=float(cosines.min()),
         rank_correlation=float(
-            np.mean([_spearman(a, b) for a, b in zip(wanted, found, strict=True)])
+            np.mean([_spearman(a, b) for a, b in zip(expected, actual, strict=True)])
         ),
         top_overlap=float(np.mean(overlaps)),
-        same_first=float((order_wanted[:, 0] == order_found[:, 0]).mean()),
+        same_first=float((expected_order[:, 0] == actual_order[:, 0]).mean()),
         tokens=len(cosines),
-        queries=len(wanted),
-        documents=wanted.shape[1],
+        queries=len(expected),
+        documents=expected.shape[1],
     )
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.model.session import Session
 from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
 from pocket_colbert.vectors.padding import pad
-from pocket_colbert_export.checkpoints.checkpoint import Checkpoint
 from pocket_colbert_export.errors import ParityError
-from pocket_colbert_export.graph.export_graph import ColBERTForONNX
-from pocket_colbert_export.proof.fidelity import Fidelity
+from pocket_colbert_export.proof.report import Fidelity, FloatParity, TokenParity
 
 TOLERANCE = 1e-4
 """Largest difference of a component between torch and the float32 graph."""
@@ -29,7 +28,6 @@ INT8_GATE = {
     "same_first": 0.90,
 }
 """Least fidelity of an int8 graph to its float32 one, on texts it was not calibrated on."""
-
 
 FP16_GATE = {
     "mean_cosine": 0.9999,
@@ -46,17 +44,17 @@ FP16_BATCH_TOLERANCE = 5e-3
 
 
 def passes(fidelity: Fidelity) -> bool:
-    """Say whether an int8 graph passes the gate."""
+    """Say whether an int8 graph passes its gate."""
     return not failures(fidelity, INT8_GATE)
 
 
-def failures(fidelity: Fidelity, gate: Mapping[str, float]) -> list[str]:
-    """Say what of a gate a graph fails; what is not a number fails."""
-    return [
+def failures(fidelity: Fidelity, gate: Mapping[str, float]) -> tuple[str, ...]:
+    """Return what of a gate a graph fails, in words; what is not a number fails."""
+    return tuple(
         f"{name} is {getattr(fidelity, name):.4f}, the gate is {least}"
         for name, least in gate.items()
         if not getattr(fidelity, name) >= least
-    ]
+    )
 
 
 def batch_difference(
@@ -65,7 +63,7 @@ def batch_difference(
     """Encode texts alone and in padded batches.
 
     Returns:
-        The largest difference of a component; NaN where padding turns vectors into that.
+        The largest difference of a component; NaN where padding makes vectors NaN.
     """
     session = Session(graph, config.embedding_dim)
     items = [tokenizer.tokenize_document(text) for text in texts]
@@ -80,48 +78,100 @@ def batch_difference(
     return float(np.max(worst))
 
 
-def check_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer, texts: Sequence[str]) -> int:
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of a graph, padded to one length.
+
+    Attributes:
+        input_ids: (n, length) int64.
+        attention_mask: (n, length) int64; expansion tokens may be masked, padding is.
+        real: (n, length) bool, False for padding, whose vectors nobody reads.
+    """
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    real: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ParityInputs:
+    """What torch and the float32 graph are both run on.
+
+    Attributes:
+        texts: Number of texts, queries and documents counted apart.
+        batches: Each of them alone, then some of them padded.
+    """
+
+    texts: int
+    batches: Sequence[Batch]
+
+
+def check_tokens(
+    reference: Any, config: ModelConfig, tokenizer: Tokenizer, texts: Sequence[str]
+) -> tuple[TokenParity, ParityInputs]:
     """Compare the runtime's token ids with those of transformers' own tokenizer.
 
+    Args:
+        reference: The tokenizer of transformers.
+        config: The recipe.
+        tokenizer: The tokenizer of the runtime.
+        texts: What is tokenised, as queries and as documents.
+
     Returns:
-        How many texts were compared, each as a query and as a document.
+        How many texts were compared, and what they become as inputs of a graph.
 
     Raises:
         ParityError: They differ on a text.
     """
-    reference, recipe = checkpoint.tokenizer, checkpoint.recipe
-    for text in texts:
-        for task, tokenize, limit in (
-            (
-                "query",
-                tokenizer.tokenize_query,
-                recipe["query_max_length"] or recipe["query_length"],
-            ),
-            ("document", tokenizer.tokenize_document, recipe["document_length"]),
-        ):
-            wanted = reference(recipe[f"{task}_prefix"] + text, truncation=True, max_length=limit)[
-                "input_ids"
-            ]
-            found = tokenize(text).input_ids.tolist()
-            if task == "query" and recipe["do_query_expansion"]:
-                padding = max(recipe["query_length"] - len(wanted), 0)
-                wanted = wanted + [recipe["mask_token_id"]] * padding
-            if found != wanted:
-                raise ParityError(
-                    f"the runtime reads a {task} differently from transformers: {text[:60]!r} is "
-                    f"{found[:12]}..., not {wanted[:12]}..."
-                )
-    return len(texts)
+    documents = [tokenizer.tokenize_document(text) for text in texts]
+    queries = [tokenizer.tokenize_query(text) for text in texts]
+    for text, query, document in zip(texts, queries, documents, strict=True):
+        expected = reference(
+            config.query_prefix + text,
+            truncation=True,
+            max_length=config.query_max_length or config.query_length,
+        )["input_ids"]
+        if config.do_query_expansion:
+            padding = max(config.query_length - len(expected), 0)
+            expected = expected + [config.mask_token_id] * padding
+        _check_ids("query", text, query, expected)
+        expected = reference(
+            config.document_prefix + text, truncation=True, max_length=config.document_length
+        )["input_ids"]
+        _check_ids("document", text, document, expected)
+    items = [*documents, *queries]
+    groups = [[item] for item in items] + [documents[:8], queries[:8]]
+    inputs = ParityInputs(len(items), [_batch(group) for group in groups])
+    return TokenParity(texts=len(texts)), inputs
+
+
+def _check_ids(task: str, text: str, item: TokenizedText, expected: Sequence[int]) -> None:
+    ids = item.input_ids.tolist()
+    if ids != expected:
+        raise ParityError(
+            f"the runtime reads a {task} differently from transformers: {text[:60]!r} is "
+            f"{ids[:12]}..., not {expected[:12]}..."
+        )
+
+
+def _batch(items: Sequence[TokenizedText]) -> Batch:
+    return Batch(
+        pad([item.input_ids for item in items], 0),
+        pad([item.attention_mask for item in items], 0),
+        pad([np.ones_like(item.input_ids) for item in items], 0).astype(bool),
+    )
 
 
 def check_float(
-    module: ColBERTForONNX,
-    graph: Path,
-    tokenizer: Tokenizer,
-    config: ModelConfig,
-    texts: Sequence[str],
-) -> Mapping[str, Any]:
-    """Compare torch with the float32 graph, text by text and in a padded batch.
+    graph: Path, dim: int, inputs: ParityInputs, expected: Sequence[NDArray[np.float32]]
+) -> FloatParity:
+    """Compare torch with the float32 graph, text by text and in padded batches.
+
+    Args:
+        graph: The ONNX file.
+        dim: Width of a token vector.
+        inputs: What torch was run on.
+        expected: torch's vectors, (n, length, dim) for each batch.
 
     Returns:
         What was compared, and the largest difference.
@@ -129,24 +179,15 @@ def check_float(
     Raises:
         ParityError: A component differs by more than TOLERANCE.
     """
-    session = Session(graph, config.embedding_dim)
-    items: list[TokenizedText] = [tokenizer.tokenize_document(text) for text in texts]
-    items += [tokenizer.tokenize_query(text) for text in texts]
-    batches = [[item] for item in items] + [items[: len(texts)][:8], items[len(texts) :][:8]]
+    session = Session(graph, dim)
     worst = 0.0
-    for batch in batches:
-        ids = pad([item.input_ids for item in batch], 0)
-        mask = pad([item.attention_mask for item in batch], 0)
-        with torch.no_grad():
-            wanted = module(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
-        found = session.run(ids, mask)
-        # Padding is no token of any text: what it becomes is nobody's business.
-        real = pad([np.ones_like(item.input_ids) for item in batch], 0).astype(bool)
-        difference = float(np.abs(wanted - found)[real].max())
+    for batch, vectors in zip(inputs.batches, expected, strict=True):
+        actual = session.run(batch.input_ids, batch.attention_mask)
+        difference = float(np.abs(vectors - actual)[batch.real].max())
         if not difference <= TOLERANCE:
             raise ParityError(
                 f"the float32 graph differs from torch by {difference:.2e} on a text of "
-                f"{ids.shape[1]} tokens; the gate is {TOLERANCE:.0e}."
+                f"{batch.input_ids.shape[1]} tokens; the gate is {TOLERANCE:.0e}."
             )
         worst = max(worst, difference)
-    return {"texts": len(items), "max_abs_difference": worst, "tolerance": TOLERANCE}
+    return FloatParity(texts=inputs.texts, max_abs_difference=worst, tolerance=TOLERANCE)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.resources
 import json
 from pathlib import Path
 
 from pocket_colbert_export.errors import CalibrationError
+from pocket_colbert_export.text_files import read_lines, read_objects
 
 _EDGE_CASES = (
     "",
@@ -53,27 +53,18 @@ def read_calibration(path: Path) -> list[str]:
     Raises:
         CalibrationError: The file is missing, is not of that form, or holds no text.
     """
-    if not path.is_file():
-        raise CalibrationError(f"no calibration file at {path}.")
     texts: list[str] = []
-    opener = gzip.open if path.suffix == ".gz" else open
-    is_json = ".jsonl" in path.suffixes
-    try:
-        with opener(path, "rt", encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                if not is_json:
-                    texts.append(line.strip())
-                    continue
-                row = json.loads(line)
-                keys = [k for k in ("query", "title", "text", "passage") if k in row]
-                if not keys:
-                    raise CalibrationError(
-                        f"{path}, line {number}: expected a key 'text', 'passage', 'query' or "
-                        f"'title', got {sorted(row)}."
-                    )
-                texts.extend(str(row[key]).strip() for key in keys)
-    except (OSError, EOFError, ValueError, TypeError) as error:
-        raise CalibrationError(f"{path} cannot be read as calibration text: {error}.") from error
+    if ".jsonl" not in path.suffixes:
+        texts = [line.strip() for _, line in read_lines(path, CalibrationError)]
+    else:
+        for where, row in read_objects(path, CalibrationError):
+            keys = [key for key in ("query", "title", "text", "passage") if key in row]
+            if not keys:
+                raise CalibrationError(
+                    f"{where}: expected a key 'text', 'passage', 'query' or 'title', got "
+                    f"{sorted(row)}."
+                )
+            texts.extend(str(row[key]).strip() for key in keys)
     texts = [text for text in texts if text]
     if not texts:
         raise CalibrationError(f"{path} holds no text.")

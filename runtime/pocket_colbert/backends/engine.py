@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pocket_colbert.backends.rows import NEVER, Row, name_token, text_prefix, value_token
 from pocket_colbert.errors import UnsupportedError
 from pocket_colbert.storage.filters import ID, Condition, Filter
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, Passage, Span
 
 _EXACT_NUMBERS = 2**53
 """From here up, float64 cannot represent every whole number."""
@@ -125,13 +125,26 @@ class Engine(ABC):
         """Return the documents with these ids; ids that are not there are left out."""
 
     @abstractmethod
-    def passages(self, document_id: str, dim: int, start: int | None) -> list[Passage] | None:
+    def passages(self, document_id: str, dim: int) -> list[Passage] | None:
         """Return a document's passages in order, or None if there is no such document.
 
         Args:
             document_id: Id of the document.
             dim: Width of a token vector.
-            start: Return only passages that start at this character; None for all.
+        """
+
+    @abstractmethod
+    def passages_at(
+        self, passages: Sequence[tuple[str, Span]], dim: int
+    ) -> dict[tuple[str, Span], Passage]:
+        """Return the passages at these spans, without fetching the token vectors of any others.
+
+        Args:
+            passages: The id of a document and the span of one of its passages, each.
+            dim: Width of a token vector.
+
+        Returns:
+            Those that are there, by id and span.
         """
 
     @abstractmethod

@@ -16,7 +16,7 @@ from pocket_colbert.backends.address import Address
 from pocket_colbert.backends.engine import DocumentState, Engine, Layout, PassageMatch, passage_of
 from pocket_colbert.backends.rows import RECORD_ID, SEPARATOR, Row, row_id
 from pocket_colbert.errors import BackendError, OptionalDependencyError
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, Passage, Span
 
 try:
     import lancedb
@@ -130,16 +130,30 @@ class Lance(Engine):
             for row in self._first_rows(document_ids, names)
         }  # fmt: skip
 
-    def passages(self, document_id: str, dim: int, start: int | None) -> list[Passage] | None:
+    def passages(self, document_id: str, dim: int) -> list[Passage] | None:
         """See `Engine.passages`."""
         names = ["passage", "start", "end", "vector"]
         where = f"document_id = {_text(document_id)}"
-        if start is not None:
-            where += f" AND start = {int(start)}"
         rows = sorted(self._select(where, names, None), key=lambda row: row["passage"])
         if not rows and not self.document_states([document_id]):
             return None
         return [passage_of(row, row["vector"], dim) for row in rows]
+
+    def passages_at(
+        self, passages: Sequence[tuple[str, Span]], dim: int
+    ) -> dict[tuple[str, Span], Passage]:
+        """See `Engine.passages_at`."""
+        if not passages:
+            return {}
+        names = ["document_id", "start", "end", "vector"]
+        where = " OR ".join(
+            f"(document_id = {_text(document_id)} AND start = {start} AND `end` = {end})"
+            for document_id, (start, end) in dict.fromkeys(passages)
+        )
+        return {
+            (row["document_id"], (row["start"], row["end"])): passage_of(row, row["vector"], dim)
+            for row in self._select(where, names, None)
+        }
 
     def document_states(self, document_ids: Sequence[str]) -> dict[str, DocumentState]:
         """See `Engine.document_states`."""

@@ -15,12 +15,10 @@ from pocket_colbert.checks import check_choice
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import BackendError, InvalidInputError
 from pocket_colbert.index.index import Index
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, EncodedDocument, Passage
 
 _DOCUMENTS = 256
 """Maximum number of documents to look up in one request."""
-
-Encoded = tuple[Document, list[Passage]]
 
 
 class Content(Protocol):
@@ -29,7 +27,7 @@ class Content(Protocol):
     def __len__(self) -> int:
         """Return the number of documents."""
 
-    def encoded(self) -> Iterator[Encoded]:
+    def encoded(self) -> Iterator[EncodedDocument]:
         """Iterate over the documents and their passages."""
 
     def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
@@ -211,23 +209,23 @@ class _Push:
                     "another name, and delete this one when you no longer need it."
                 )
 
-    def _batches(self) -> Iterator[list[Encoded]]:
+    def _batches(self) -> Iterator[list[EncodedDocument]]:
         """Yield documents with their passages, in batches that fit one request."""
-        batch: list[Encoded] = []
+        batch: list[EncodedDocument] = []
         elements = 0
-        for document, passages in self._content.encoded():
-            size = sum(item.embedding.size for item in passages)
+        for encoded in self._content.encoded():
+            size = sum(item.embedding.size for item in encoded.passages)
             if batch and (
                 len(batch) == _DOCUMENTS or elements + size > self._engine.batch_elements
             ):
                 yield batch
                 batch, elements = [], 0
-            batch.append((document, passages))
+            batch.append(encoded)
             elements += size
         if batch:
             yield batch
 
-    def _write(self, batch: Sequence[Encoded], position: int) -> None:
+    def _write(self, batch: Sequence[EncodedDocument], position: int) -> None:
         known = self._engine.document_states([document.document_id for document, _ in batch])
         rows: list[Row] = []
         stale: list[str] = []

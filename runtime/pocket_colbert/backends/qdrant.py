@@ -15,7 +15,7 @@ from pocket_colbert.backends.address import MEMORY, Address
 from pocket_colbert.backends.engine import DocumentState, Engine, Layout, PassageMatch, passage_of
 from pocket_colbert.backends.rows import RECORD_ID, Row, metadata_text, row_id
 from pocket_colbert.errors import BackendError, OptionalDependencyError, UnsupportedError
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, Passage, Span
 
 try:
     from grpc import RpcError
@@ -180,22 +180,39 @@ class Qdrant(Engine):
         points = self._retrieve([row_id(item, 0) for item in document_ids], names)
         return {point.payload["document_id"]: _document(point.payload) for point in points}
 
-    def passages(self, document_id: str, dim: int, start: int | None) -> list[Passage] | None:
+    def passages(self, document_id: str, dim: int) -> list[Passage] | None:
         """See `Engine.passages`; a document of one passage, the common case, takes one request."""
         names = ["passage", "start", "end"]
         points = self._retrieve([row_id(document_id, 0)], ["passages", *names], with_vectors=True)
         if not points:
             return None
         others = [row_id(document_id, n) for n in range(1, points[0].payload["passages"])]
-        if start is not None:
-            points = [point for point in points if point.payload["start"] == start]
-            spans = self._retrieve(others, ["start"])  # without the vectors, most of the bytes
-            others = [str(point.id) for point in spans if point.payload["start"] == start]
         points += self._retrieve(others, names, with_vectors=True)
         return [
             passage_of(point.payload, (point.vector or {}).get(_VECTOR), dim)
             for point in sorted(points, key=lambda item: item.payload["passage"])
         ]
+
+    def passages_at(
+        self, passages: Sequence[tuple[str, Span]], dim: int
+    ) -> dict[tuple[str, Span], Passage]:
+        """See `Engine.passages_at`; first look up spans without vectors, which are most bytes."""
+        names = ["document_id", "passages", "start", "end"]
+        document_ids = dict.fromkeys(document_id for document_id, _ in passages)
+        points = self._retrieve([row_id(item, 0) for item in document_ids], names)
+        others = [
+            row_id(point.payload["document_id"], n)
+            for point in points
+            for n in range(1, point.payload["passages"])
+        ]
+        points += self._retrieve(others, names)
+        spans = {str(point.id): _span(point.payload) for point in points}
+        wanted = set(passages)
+        chosen = [item for item, span in spans.items() if span in wanted]
+        return {
+            spans[str(point.id)]: passage_of(point.payload, (point.vector or {}).get(_VECTOR), dim)
+            for point in self._retrieve(chosen, names, with_vectors=True)
+        }
 
     def document_states(self, document_ids: Sequence[str]) -> dict[str, DocumentState]:
         """See `Engine.document_states`."""
@@ -379,6 +396,10 @@ def _payload(row: Row) -> dict[str, Any]:
         payload |= {"text": document.text, "title": document.title, "source": document.source}
         payload["metadata"] = metadata_text(document)
     return payload
+
+
+def _span(payload: dict[str, Any]) -> tuple[str, Span]:
+    return payload["document_id"], (payload["start"], payload["end"])
 
 
 def _document(payload: dict[str, Any]) -> Document:

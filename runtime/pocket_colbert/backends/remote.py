@@ -22,7 +22,7 @@ from pocket_colbert.errors import (
 )
 from pocket_colbert.search.searcher import checked_parameters, checked_queries
 from pocket_colbert.storage.filters import is_unicode, parse_filter
-from pocket_colbert.types import Document, Hit, Passage, PassageHit
+from pocket_colbert.types import Document, Hit, Passage, PassageHit, Span
 
 _INDEX_ONLY = ("hybrid", "lookups", "query_tokens", "query_tolerance")
 """Search parameters for keywords and inverted files, which only an index has."""
@@ -195,12 +195,11 @@ class RemoteBackend:
         """
         return self._engine.documents([item for item in document_ids if is_unicode(item)])
 
-    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
+    def passages(self, document_id: str) -> list[Passage]:
         """Return a document's passages with their token vectors as the engine holds them.
 
         Args:
             document_id: Id of the document.
-            start: Fetch only passages that start at this character; None for all.
 
         Raises:
             ClosedError: The backend is closed.
@@ -209,10 +208,29 @@ class RemoteBackend:
         """
         engine, passages = self._engine, None
         if is_unicode(document_id):
-            passages = engine.passages(document_id, self.dim, start)
+            passages = engine.passages(document_id, self.dim)
         if passages is None:
             raise self._not_found(document_id)
         return passages
+
+    def passage_embeddings(
+        self, passages: Sequence[tuple[str, Span]]
+    ) -> list[NDArray[np.float32] | None]:
+        """Return the token vectors of some passages, fetched together.
+
+        Args:
+            passages: The id of a document and the span of one of its passages, each, as in `Hit`.
+
+        Returns:
+            One (num_tokens, dim) float32 array per passage, None if there is no such passage.
+
+        Raises:
+            ClosedError: The backend is closed.
+            BackendError: See `search`.
+        """
+        valid = [(name, span) for name, span in passages if is_unicode(name)]
+        stored = self._engine.passages_at(valid, self.dim)
+        return [stored[item].embedding if item in stored else None for item in passages]
 
     def close(self) -> None:
         """Close the engine. Using the backend afterwards raises ClosedError; closing again is fine.

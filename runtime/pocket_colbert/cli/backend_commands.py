@@ -1,4 +1,4 @@
-"""The command that moves an index to another engine."""
+"""The command that copies an index to another engine."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 @click.argument("source", type=source_type, metavar="FOLDER_OR_ENCODED")
 @click.option(
     "--to", required=True, metavar="ADDRESS",
-    help="Such as qdrant://host:6333/papers, qdrant+https://host/papers, lance://folder/papers "
-    "or lance+s3://bucket/papers.",
+    help="Where to write: qdrant://host:6333/papers, qdrant+https://host/papers, "
+    "lance://folder/papers or lance+s3://bucket/papers.",
 )  # fmt: skip
 @also_option("Push this index as part of the first")
 @click.option(
     "--datatype", type=click.Choice(["float32", "float16"]), default=None,
-    help="How components are stored.  [default: float32]",
+    help="How the components of token vectors are stored.  [default: float32]",
 )  # fmt: skip
 @click.option(
     "--approximate", is_flag=True, default=None,
-    help="Let the engine index token vectors; otherwise searches are exact.",
+    help="Let the engine index the token vectors; without this, searches are exact.",
 )  # fmt: skip
 @click.option(
     "--range-field", "range_fields", multiple=True, metavar="NAME",
-    help="A field of numbers that filters compare often (Qdrant); repeatable.",
+    help="A numeric field that filters often compare (Qdrant); repeatable.",
 )  # fmt: skip
 @api_key_option
 @json_option
@@ -56,9 +56,10 @@ def push(
     api_key: str | None,
     as_json: bool,
 ) -> None:
-    """Write an index, or what `encode-corpus` wrote, to Qdrant or LanceDB.
+    """Copy an index to Qdrant or LanceDB.
 
-    Again, only what has changed.
+    The source may also be what `encode-corpus` wrote. If the target was pushed to before, only
+    changes are written.
     """
     from pocket_colbert.backends.connect import engine_at
     from pocket_colbert.backends.pushing import push as push_index
@@ -72,12 +73,13 @@ def push(
             )  # fmt: skip
         finally:
             engine.close()
-        place = str(engine)
+        address = str(engine)
     if as_json:
-        print_json({"store": place, **asdict(report)})
+        print_json({"store": address, **asdict(report)})
         return
     click.echo(
-        f"{place}: {report.documents} documents, {report.passages} passages, {report.tokens} tokens"
+        f"{address}: {report.documents} documents, {report.passages} passages, "
+        f"{report.tokens} tokens"
     )
     click.echo(
         f"  {report.written} documents written, {report.unchanged} unchanged, "
@@ -94,7 +96,7 @@ def _opened(source: str, also: Sequence[Path]) -> Iterator[Pushable]:
         from pocket_colbert.distributed.parquet import EncodedCorpus
 
         if also:
-            raise click.UsageError("--also goes with indexes.")
+            raise click.UsageError("--also needs index folders, got an encoded corpus.")
         yield EncodedCorpus(source)
         return
     with open_indexes(source, also) as index:

@@ -1,4 +1,4 @@
-"""The command that makes a deployment package: `bundle`."""
+"""The command that makes a deployment package."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from pocket_colbert.cli.common import (
 @click.argument("folder", type=folder_type)
 @click.option(
     "--target", type=click.Choice(["lambda"]), required=True,
-    help="Where it is to run: AWS Lambda, x86_64, with this version of Python.",
+    help="Where it will run: AWS Lambda, x86_64, with this version of Python.",
 )  # fmt: skip
 @click.option("-o", "--output", type=path_type, required=True, help="Zip file to write.")
 @click.option(
     "-m", "--model", default=None, metavar="MODEL", shell_complete=complete_model,
-    help="Model folder or hub id.  [default: the bundled model the index was made with]",
+    help="Model folder or hub id.  [default: the bundled model that made the index]",
 )  # fmt: skip
 @click.option(
     "--glibc", default=None, metavar="X.Y",
-    help="C library of a runtime of your own.  [default: Lambda's for this Python]",
+    help="glibc version of your own runtime.  [default: Lambda's for this Python]",
 )  # fmt: skip
 @json_option
 def bundle(
     folder: Path, target: str, output: Path, model: str | None, glibc: str | None, as_json: bool
 ) -> None:
-    """Pack the index FOLDER, its model and all that a search needs into one zip.
+    """Pack an index and all it needs into a zip for AWS Lambda.
 
-    Before the zip is moved to its place it is unpacked and has to answer a query, alone and
-    read-only, as it is answered here.
+    The zip holds the index, its model, the libraries and a handler. It is written only if, unpacked
+    and read-only, it answers a query on its own just as the installed package does.
     """
     from pocket_colbert.deploy.lambda_zip import make_bundle
 
@@ -53,4 +53,4 @@ def bundle(
     )
     for name, size in list(made.parts.items())[:8]:
         click.echo(f"  {name:24} {readable_size(size):>10}")
-    click.echo(f"Answered {made.query!r} alone with {made.hits} hits, the same as here.")
+    click.echo(f"Tested: it answers {made.query!r} with {made.hits} hits, the same as here.")

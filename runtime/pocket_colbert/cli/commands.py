@@ -1,4 +1,4 @@
-"""The command `pocket-colbert`. The only place of the runtime that prints."""
+"""The command `pocket-colbert`, and its commands that search and encode."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import click
 from pocket_colbert import __version__
 from pocket_colbert.cli.backend_commands import push
 from pocket_colbert.cli.bundle_command import bundle
+from pocket_colbert.cli.command_group import SectionedGroup, printable
 from pocket_colbert.cli.common import (
-    CommandGroup,
     also_option,
     api_key_option,
     encoder_for,
@@ -27,7 +27,6 @@ from pocket_colbert.cli.common import (
     path_type,
     pool_option,
     print_json,
-    printable,
     progress_bar,
     provider_option,
     source_type,
@@ -51,39 +50,28 @@ if TYPE_CHECKING:
     from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.retriever import Retriever
     from pocket_colbert.search.explanation import Explanation
-    from pocket_colbert.types import Hit
+    from pocket_colbert.types import Hit, Query, Span
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="pocket-colbert")
-def main() -> None:
-    """ColBERT search that fits in a pocket: index, search and rerank without torch."""
-
-
-for command in (
-    index, info, delete, compact, merge, check, push, encode_corpus, collect, evaluate, tune,
-    bundle, serve, completion,
-):  # fmt: skip
-    main.add_command(command)
-
-
-@main.command()
+@click.command()
 @click.argument("source", type=source_type, metavar="FOLDER_OR_ADDRESS")
 @click.argument("query")
-@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits.")
 @click.option(
-    "--mode", type=click.Choice(MODES), default="auto",
-    show_default=True, help="Score all documents, or only candidates.",
+    "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Most hits to print."
+)
+@click.option(
+    "--mode", type=click.Choice(MODES), default="auto", show_default=True,
+    help="Score all documents, or only candidates.",
 )  # fmt: skip
 @click.option(
-    "--hybrid", type=click.Choice(HYBRID), default="off",
-    show_default=True, help="Rank by MaxSim and keywords (BM25), or by keywords alone.",
+    "--hybrid", type=click.Choice(HYBRID), default="off", show_default=True,
+    help="Rank by MaxSim and keywords (BM25), or by keywords alone.",
 )  # fmt: skip
 @click.option(
     "--where", default=None, metavar="JSON",
-    help='Only documents whose metadata match, such as {"year": {"$gte": 2020}}.',
+    help='Search only documents whose metadata match, such as {"year": {"$gte": 2020}}.',
 )  # fmt: skip
-@click.option("--explain", is_flag=True, help="Say what each word of the query matched.")
+@click.option("--explain", is_flag=True, help="Show what each word of the query matched.")
 @also_option("Search this index as part of the first")
 @incomplete_option
 @api_key_option
@@ -107,7 +95,10 @@ def search(
     provider: str,
     as_json: bool,
 ) -> None:
-    """Search for QUERY in an index folder, or in a store at an address (see push)."""
+    """Search an index folder, or a store at an address.
+
+    Addresses are those that `push` writes to.
+    """
     from pocket_colbert.config import SearchParameters
     from pocket_colbert.retriever import Retriever
 
@@ -120,14 +111,17 @@ def search(
     parameters = SearchParameters(mode=mode, hybrid=hybrid)
     with _opened(source, also, threads, api_key, incomplete) as opened:
         retriever = Retriever(encoder_for(opened.config, model, threads, provider), opened)
-        hits = retriever.retrieve([query], k, parameters=parameters, where=condition)[0]
-        _print_hits(retriever, query, hits, explain, as_json)
+        asked = retriever.encoder.query(query)
+        hits = retriever.retrieve([asked], k, parameters=parameters, where=condition)[0]
+        _print_hits(retriever, asked, hits, explain, as_json)
 
 
-@main.command()
+@click.command()
 @click.argument("query")
 @click.argument("file", type=path_type)
-@click.option("-k", type=click.IntRange(min=1), default=None, help="Hits.  [default: all]")
+@click.option(
+    "-k", type=click.IntRange(min=1), default=None, help="Most hits to print.  [default: all]"
+)
 @id_field_option
 @text_field_option
 @model_option
@@ -145,25 +139,30 @@ def rerank(
     provider: str,
     as_json: bool,
 ) -> None:
-    """Order the texts in FILE (one a line, or .jsonl) by how well they answer QUERY."""
+    """Order texts by how well they answer a query.
+
+    FILE has one text a line, or is .jsonl. No index is needed.
+    """
     from pocket_colbert.ingest.json_lines import is_json_lines
-    from pocket_colbert.ingest.readers import Fields, read_documents
+    from pocket_colbert.ingest.readers import read_documents
+    from pocket_colbert.ingest.rows import Fields
     from pocket_colbert.retriever import Retriever
 
     if is_json_lines(file):
-        found = list(read_documents([file], Fields(id_field, text_field)))
-        _check_unique([item.document_id for item in found])
-        documents = {item.document_id: item.text or "" for item in found}
+        rows = list(read_documents([file], Fields(id_field, text_field)))
+        _check_unique([row.document_id for row in rows])
+        documents = {row.document_id: row.text or "" for row in rows}
     else:
         lines = [line for line in _lines(_read_text(file)) if line.strip()]
         documents = {str(number): line for number, line in enumerate(lines)}
     if not documents:
-        raise CorpusError(f"{file} holds no texts.")
+        raise CorpusError(f"{file} has no texts.")
     retriever = Retriever(load_encoder(model, threads, provider))
-    _print_hits(retriever, query, retriever.rerank(query, documents, k), False, as_json)
+    asked = retriever.encoder.query(query)
+    _print_hits(retriever, asked, retriever.rerank(asked, documents, k), False, as_json)
 
 
-@main.command()
+@click.command()
 @click.argument("source", type=click.File("rb"), default="-")
 @click.option("--query", "task", flag_value="query", help="Encode as queries.")
 @click.option("--document", "task", flag_value="document", help="Encode as documents.")
@@ -183,14 +182,15 @@ def encode(
     threads: int | None,
     provider: str,
 ) -> None:
-    """Encode the texts of SOURCE (a file or standard input, one text a line).
+    """Encode texts as token vectors.
 
-    The .npz file gets the arrays 0, 1, ..., one (tokens, dimensions) float32 array a text.
+    SOURCE is a file or standard input, with one text a line. The .npz file has the arrays 0, 1,
+    ..., one (num_tokens, dim) float32 array for each text.
     """
     import numpy as np
 
     if task is None:
-        raise click.UsageError("say --query or --document.")
+        raise click.UsageError("pass --query or --document.")
     name = getattr(source, "name", "standard input")
     content = _decoded(source.read(), name)
     if as_json:
@@ -226,7 +226,7 @@ def _opened(
 
     if is_address(source):
         if also:
-            raise click.UsageError("--also is for index folders; push them to one store.")
+            raise click.UsageError("--also joins index folders; push them to one backend instead.")
         from pocket_colbert.backends.connect import open_backend
 
         return open_backend(source, api_key=api_key, incomplete=incomplete)
@@ -255,15 +255,16 @@ def _decoded(content: bytes, name: str) -> str:
 
 
 def _lines(content: str) -> list[str]:
-    """Return the lines of a text, which end at line feeds and at no form feed or the like."""
+    """Return the lines of a text, which end at line feeds but not at form feeds and the like."""
     lines = content.replace("\r\n", "\n").split("\n")
-    return lines if lines[-1] else lines[:-1]  # the last line's end begins no other
+    return lines if lines[-1] else lines[:-1]  # no line follows the last line feed
 
 
 def _print_hits(
-    retriever: Retriever, query: str, hits: Sequence[Hit], explain: bool, as_json: bool
+    retriever: Retriever, query: Query, hits: Sequence[Hit], explain: bool, as_json: bool
 ) -> None:
-    found = [(hit, *_reasons(retriever, query, hit, explain)) for hit in hits]
+    reasons = _reasons(retriever, query, hits, explain)
+    found = [(hit, *reasons.get(hit.document_id, (None, None))) for hit in hits]
     if as_json:
         print_json([
             asdict(hit) | {"snippet": span} | ({"explanation": asdict(why)} if why else {})
@@ -280,16 +281,23 @@ def _print_hits(
 
 
 def _reasons(
-    retriever: Retriever, query: str, hit: Hit, explain: bool
-) -> tuple[tuple[int, int] | None, Explanation | None]:
-    """Return a hit's snippet and explanation; a document may have been added without its text."""
-    if hit.text is None:
-        return None, None
-    (span,) = retriever.snippets(query, [hit], _SNIPPET)
-    return span, retriever.explain(query, hit) if explain else None
+    retriever: Retriever, query: Query, hits: Sequence[Hit], explain: bool
+) -> dict[str, tuple[Span, Explanation | None]]:
+    """Return the snippet and explanation of each hit whose document was added with its text."""
+    from pocket_colbert.search.explanation import explain_match
+    from pocket_colbert.search.snippets import snippet
+
+    shown = [hit for hit in hits if hit.text is not None]
+    return {
+        passage.document_id: (
+            snippet(query, passage, _SNIPPET),
+            explain_match(query, passage) if explain else None,
+        )
+        for passage in retriever.matched_passages(shown)
+    }
 
 
-def _snippet(hit: Hit, span: tuple[int, int] | None) -> str:
+def _snippet(hit: Hit, span: Span | None) -> str:
     if hit.text is None or span is None:
         return "(no text)"
     start, end = span
@@ -313,3 +321,20 @@ def _print_explanation(why: Explanation) -> None:
             f"              {'':6}  {len(others)} markers and fillers add {sum(others):.2f} of "
             f"{why.score:.2f}"
         )
+
+
+@click.group(
+    cls=SectionedGroup,
+    sections={
+        "Search": [search, index, info, rerank, encode],
+        "Maintain an index": [delete, compact, check],
+        "Serve": [serve],
+        "Measure quality": [evaluate, tune],
+        "Move data": [push, collect, merge],
+        "Other": [completion, bundle, encode_corpus],
+    },
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="pocket-colbert")
+def main() -> None:
+    """ColBERT search that fits in a pocket: index, search and rerank without torch."""

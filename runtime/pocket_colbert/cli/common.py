@@ -1,13 +1,10 @@
-"""What the commands share: options, progress bars, output."""
+"""What the commands share: options, loading, progress bars, output."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pocket_colbert.config import CODES, DEFAULT_CODES, INVERTED_FILE
-from pocket_colbert.errors import PocketColbertError
+from pocket_colbert.config import CODES, DEFAULT_CODES, INVERTED_FILE, KEYWORDS
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -26,56 +22,25 @@ if TYPE_CHECKING:
     from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.model.encoder import Encoder
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ended, as shells have it."""
-
 Update = Callable[..., None]
-"""Called with the number of items done and, if it has changed, the number of all."""
+"""Called with the number of items done and, if it has changed, the total."""
 
 
 def complete_model(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer the bundled models and, for models of one's own, folders."""
+    """Offer the bundled models, and folders for other models."""
     from click.shell_completion import CompletionItem
 
     from pocket_colbert.model.folder import bundled_models
 
     names = [CompletionItem(name) for name in bundled_models() if name.startswith(incomplete)]
-    # Folders first: click's script for bash forgets what stood before them.
+    # Folders first: click's script for bash forgets what comes before them.
     return [CompletionItem(incomplete, type="dir"), *names]
 
 
-class CommandGroup(click.Group):
-    """Turns every expected failure into one line on stderr and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
-        if isinstance(sys.stdout, io.TextIOWrapper):  # escapes, as stderr has
-            sys.stdout.reconfigure(errors="backslashreplace")
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _show_warning  # type: ignore[assignment]
-                return super().invoke(ctx)
-        except PocketColbertError as error:
-            raise click.ClickException(printable(str(error))) from error
-        except BrokenPipeError:
-            # The reader of our output has gone: there is nobody left to tell.
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-            raise SystemExit(1) from None
-        except OSError as error:
-            place = f": {error.filename}" if error.filename else ""
-            raise click.ClickException(printable(f"{error.strerror or error}{place}.")) from error
-
-
-def _show_warning(message: Warning | str, *details: Any) -> None:
-    click.echo(f"Warning: {message}", err=True)
-
-
 class _Path(click.Path):
-    """A path, which the empty text is not: elsewhere it would stand for the current folder."""
+    """A path that is not empty: an empty one would mean the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not os.fspath(value):
@@ -84,7 +49,7 @@ class _Path(click.Path):
 
 
 class _Folder(_Path):
-    """A path that shells complete to folders; whether it is one, whoever opens it says."""
+    """A path that shells complete to folders; the command checks whether it is one."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -96,10 +61,21 @@ class _Folder(_Path):
 
 path_type = _Path(path_type=Path)
 folder_type = _Folder(path_type=Path)
-source_type = _Folder()  # an index folder, or what no path need be
+source_type = _Folder()  # an index folder, or an address
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+into_option = click.option(
+    "--into", required=True, type=folder_type, metavar="DIR", help="Folder of the index."
+)
+split_option = click.option(
+    "--split", default=None, metavar="NAME",
+    help="Relevance judgements to use.  [default: test, or the only ones]",
+)  # fmt: skip
+
+# The model and where it runs.
 model_option = click.option(
     "-m", "--model", default=None, metavar="MODEL", shell_complete=complete_model,
-    help="Model folder, bundled name or hub id.  [default: the bundled model]",
+    help="Model folder, name of a bundled model, or hub id.  [default: a bundled model]",
 )  # fmt: skip
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), default=None, help="Threads.  [default: all cores]"
@@ -111,69 +87,71 @@ batch_tokens_option = click.option(
     "--batch-tokens", type=click.IntRange(min=1), default=None, metavar="N",
     help="Tokens that a GPU encodes at a time, padding included.  [default: 16384]",
 )  # fmt: skip
+dim_option = click.option(
+    "--dim", type=int, metavar="N",
+    help="Keep the first N components of each token vector, for models trained for that "
+    "(Matryoshka).  [default: all]",
+)  # fmt: skip
+
+# What documents are read from.
 id_field_option = click.option(
-    "--id-field",
-    default="_id",
-    show_default=True,
+    "--id-field", default="_id", show_default=True, metavar="KEY",
     help='Key of the id in JSON lines; "" for file name and line number.',
-)
+)  # fmt: skip
 text_field_option = click.option(
-    "--text-field", default="text", show_default=True, help="Key of the text."
+    "--text-field", default="text", show_default=True, metavar="KEY", help="Key of the text."
 )
 title_field_option = click.option(
-    "--title-field", default="title", show_default=True, help="Key of the title."
+    "--title-field", default="title", show_default=True, metavar="KEY", help="Key of the title."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+# What an index stores.
 pool_option = click.option(
     "--pool-factor", type=click.FloatRange(min=1), default=1.0, show_default=True,
-    help="Token vectors of a document that become one on average.",
+    help="Average number of a document's token vectors that are merged into one.",
 )  # fmt: skip
 keep_option = click.option(
     "--keep", type=click.FloatRange(min=0, max=1, min_open=True), default=1.0, show_default=True,
-    help="Share of the token vectors that stays, the most important ones.",
+    help="Share of the token vectors to keep, the most important ones.",
 )  # fmt: skip
 max_tokens_option = click.option(
     "--max-tokens", type=click.IntRange(min=1), default=None,
-    help="Token vectors of a passage that stay at most.  [default: any number]",
+    help="Most token vectors to keep of a passage.  [default: no limit]",
 )  # fmt: skip
 passage_tokens_option = click.option(
     "--passage-tokens", type=click.IntRange(min=1), default=None,
-    help="Tokens of a passage at most, markers included.  [default: the model's window]",
+    help="Most tokens in a passage, markers included.  [default: the model's window]",
 )  # fmt: skip
 passage_overlap_option = click.option(
     "--passage-overlap", type=click.IntRange(min=0), default=32, show_default=True,
-    help="Tokens that neighbouring passages share, at most half a passage.",
+    help="Tokens that neighboring passages share, at most half a passage.",
 )  # fmt: skip
 keywords_option = click.option(
-    "--keywords", type=click.Choice(["english", "words", "trigrams", "none"]), default="english",
-    show_default=True, help="What counts as a word in keyword search; trigrams are for languages "
-    "without spaces and find no word of fewer than three characters.",
+    "--keywords", type=click.Choice(KEYWORDS), default="english", show_default=True,
+    help="What keyword search treats as a word. Trigrams are for languages without spaces; they "
+    "find no word of fewer than three characters.",
 )  # fmt: skip
 inverted_file_option = click.option(
-    "--inverted-file", type=click.Choice(INVERTED_FILE), default="auto",
-    show_default=True,
-    help="Prepare approximate search; auto does for half a million token vectors.",
+    "--inverted-file", type=click.Choice(INVERTED_FILE), default="auto", show_default=True,
+    help="Prepare for approximate search; auto does from half a million token vectors on.",
 )  # fmt: skip
 codes_option = click.option(
-    "--codes", type=click.Choice(CODES), default=DEFAULT_CODES,
-    show_default=True, help="Bits a component of a token vector is stored in.",
+    "--codes", type=click.Choice(CODES), default=DEFAULT_CODES, show_default=True,
+    help="How a component of a token vector is stored, by its bits.",
 )  # fmt: skip
+
+# Stores on other engines.
 incomplete_option = click.option(
-    "--incomplete", is_flag=True,
-    help="Search a store although a push to it has not come to its end.",
-)  # fmt: skip
+    "--incomplete", is_flag=True, help="Search a store even if a push to it has not finished."
+)
 api_key_option = click.option(
-    "--api-key", envvar="QDRANT_API_KEY", show_envvar=True, metavar="TEXT",
-    help="Of a Qdrant server.",
-)  # fmt: skip
-dim_option = click.option(
-    "--dim", type=int, help="Components of a token vector to keep, of a model trained for it; "
-    "see the model's card.  [default: all]",
+    "--api-key", envvar="QDRANT_API_KEY", show_envvar=True, metavar="KEY",
+    help="API key of the Qdrant server.",
 )  # fmt: skip
 
 
 def given_options(context: click.Context) -> dict[str, Any]:
-    """Return the parameters that stand on the command line, by name."""
+    """Return the parameters that are given on the command line, by name."""
     return {
         name: value for name, value in context.params.items()
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
@@ -181,7 +159,7 @@ def given_options(context: click.Context) -> dict[str, Any]:
 
 
 def also_option(what: str) -> Callable[[Any], Any]:
-    """Return the option that names further indexes; `what` says what is done with each."""
+    """Return the option that names more indexes; `what` says what happens to each."""
     return click.option(
         "--also", type=folder_type, multiple=True, metavar="FOLDER", help=f"{what}; repeatable."
     )
@@ -194,7 +172,7 @@ def load_encoder(
     dim: int | None = None,
     batch_tokens: int | None = None,
 ) -> Encoder:
-    """Load the model named, or the bundled one."""
+    """Load the named model, or the default one."""
     from pocket_colbert.model.encoder import Encoder
     from pocket_colbert.model.folder import DEFAULT_MODEL
     from pocket_colbert.model.pipeline import BATCH_TOKENS
@@ -215,7 +193,7 @@ def encoder_for(
     provider: str,
     batch_tokens: int | None = None,
 ) -> Encoder:
-    """Load the model named, or the bundled one that an index was made with, cut to its width."""
+    """Load the named model, or the bundled one that made an index, at the width of its vectors."""
     from pocket_colbert.model.encoder import Encoder
     from pocket_colbert.model.pipeline import BATCH_TOKENS
 
@@ -228,14 +206,21 @@ def encoder_for(
     )
 
 
+def index_config(folder: Path) -> IndexConfig:
+    """Return the settings of an index without opening it."""
+    from pocket_colbert.storage.manifest import Manifest
+
+    return Manifest.load(folder).config
+
+
 def note_batches(encoder: Encoder) -> None:
-    """Say on stderr when a GPU is asked for what it is slow at."""
+    """Warn on standard error if a GPU would encode one text at a time."""
     from pocket_colbert.vectors.providers import is_gpu
 
     if encoder.batch_size == 1 and is_gpu(encoder.provider):
         click.echo(
-            f"Note: {encoder.card.precision} graphs encode one text at a time, which a GPU is slow "
-            "at; take a model exported with --precision fp16.",
+            f"Note: {encoder.card.precision} graphs encode one text at a time, which is slow on a "
+            "GPU; use a model exported with --precision fp16.",
             err=True,
         )
 
@@ -254,7 +239,7 @@ def open_indexes(
 
 @contextmanager
 def progress_bar(label: str, total: int | None, quiet: bool) -> Iterator[Update]:
-    """Show a bar on a terminal, and nothing in a pipe or beside JSON."""
+    """Show a progress bar on a terminal; nothing in a pipe or with --json."""
     if quiet or not sys.stderr.isatty():
         yield lambda done, total=None: None
         return
@@ -270,20 +255,13 @@ def progress_bar(label: str, total: int | None, quiet: bool) -> Iterator[Update]
 
 
 def print_json(values: Any) -> None:
-    """Print JSON for people and programs."""
+    """Print JSON, escaped where the console cannot show it."""
     whole = str(getattr(sys.stdout, "encoding", None)).lower().startswith("utf")
     click.echo(json.dumps(values, ensure_ascii=not whole, indent=1))
 
 
-def printable(text: str) -> str:
-    """Return a text without the control characters that terminals obey; lines and tabs stay."""
-    return _CONTROLS.sub("", text)
-
-
 def readable_size(count: float) -> str:
     """Return a number of bytes with a unit, in powers of 1000."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+    from rich.filesize import decimal
+
+    return decimal(round(count))

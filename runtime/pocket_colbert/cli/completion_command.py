@@ -1,4 +1,4 @@
-"""The command that teaches a shell to complete this program: `completion`."""
+"""The command that prints completion scripts for shells."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import click
 
 _PROGRAM = "pocket-colbert"
 _VARIABLE = "_POCKET_COLBERT_COMPLETE"
-"""What click looks for in the environment when the shell asks."""
+"""The environment variable in which the shell asks click for completions."""
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script with which SHELL completes commands, options and models.
+    """Print a script that makes a shell complete commands.
 
-    Add one line to the shell's start file:
+    It completes commands, options, models and folders. Add one line to the shell's start file:
 
     \b
         ~/.bashrc                   eval "$(pocket-colbert completion bash)"
         ~/.zshrc                    eval "$(pocket-colbert completion zsh)"
         ~/.config/fish/config.fish  pocket-colbert completion fish | source
 
-    bash must be 4.4 or newer; in zsh, the line goes below the one that calls compinit.
-    """  # noqa: D301 - click's mark for lines that are not to be wrapped
+    bash must be 4.4 or newer; in zsh, put the line below the one that calls compinit.
+    """  # noqa: D301 - click's mark for lines it must not wrap
     from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
     kind = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}[shell]

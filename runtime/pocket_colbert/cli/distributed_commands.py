@@ -1,4 +1,4 @@
-"""The commands that encode on many machines and make an index of what came out."""
+"""The commands that encode a corpus on many machines and index the result."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from pocket_colbert.cli.command_group import Interrupted
 from pocket_colbert.cli.common import (
-    INTERRUPTED,
     batch_tokens_option,
     codes_option,
     dim_option,
-    folder_type,
     id_field_option,
+    into_option,
     inverted_file_option,
     json_option,
     keep_option,
@@ -37,32 +37,32 @@ from pocket_colbert.cli.common import (
 @click.command("encode-corpus")
 @click.argument("paths", nargs=-1, required=True, type=source_type)
 @click.option(
-    "--into", required=True, metavar="PLACE",
-    help="A folder for Parquet files, path or address (s3://bucket/encoded), or a table of "
-    "LanceDB (lance+s3://bucket/papers).",
+    "--into", required=True, metavar="TARGET",
+    help="A folder for Parquet files, local or in object storage (s3://bucket/encoded), or a "
+    "LanceDB table (lance+s3://bucket/papers).",
 )  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(min=1), default=None, metavar="N",
-    help="Processes with the model.  [default: as many as the cluster's processors or GPUs allow]",
+    help="Processes that load the model.  [default: as many as the cluster has room for]",
 )  # fmt: skip
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True,
-    help="Processors of a worker.",
+    help="Processors that each worker uses.",
 )  # fmt: skip
 @click.option(
     "--ray", "address", default=None, metavar="ADDRESS",
-    help='Ray cluster, "auto" for the one on this machine.  [default: this machine alone]',
+    help='Ray cluster; "auto" for the one on this machine.  [default: only this machine]',
 )  # fmt: skip
 @click.option(
     "--datatype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True,
-    help="How components are stored.",
+    help="How the components of token vectors are stored.",
 )  # fmt: skip
 @click.option(
-    "--approximate", is_flag=True, help="Let LanceDB index token vectors."
+    "--approximate", is_flag=True, help="Let LanceDB index the token vectors."
 )  # fmt: skip
 @click.option(
     "--part-documents", type=click.IntRange(min=1), default=1000, show_default=True, metavar="N",
-    help="Documents that a worker encodes at a time, and that are lost when it dies.",
+    help="Documents that a worker encodes at a time, and loses if it dies.",
 )  # fmt: skip
 @id_field_option
 @text_field_option
@@ -100,17 +100,17 @@ def encode_corpus(
     batch_tokens: int | None,
     as_json: bool,
 ) -> None:
-    """Encode PATHS on the machines of a Ray cluster: .jsonl, .jsonl.gz and .parquet.
+    """Encode a large corpus on the machines of a Ray cluster.
 
-    PATHS are files and folders, paths or addresses in object storage. Whatever breaks off, call it
-    again: parts that are finished stay.
+    PATHS are .jsonl, .jsonl.gz and .parquet files or folders of them, local or in object storage.
+    After a failure, run the command again: finished parts are kept.
     """
     from pocket_colbert.config import Pruning, Splitting
     from pocket_colbert.distributed.corpus_sources import PartSize
     from pocket_colbert.distributed.encoding import PART
     from pocket_colbert.distributed.encoding import encode_corpus as encode_all
     from pocket_colbert.distributed.workers import Workers
-    from pocket_colbert.ingest.readers import Fields
+    from pocket_colbert.ingest.rows import Fields
     from pocket_colbert.model.folder import DEFAULT_MODEL
     from pocket_colbert.model.pipeline import BATCH_TOKENS
 
@@ -130,8 +130,7 @@ def encode_corpus(
                 progress=advance,
             )  # fmt: skip
         except KeyboardInterrupt:
-            click.echo("Interrupted; call it again to go on.", err=True)
-            raise SystemExit(INTERRUPTED) from None
+            raise Interrupted("Interrupted; run the command again to continue.") from None
     if as_json:
         print_json({"into": into, **asdict(report)})
         return
@@ -143,7 +142,7 @@ def encode_corpus(
 
 @click.command()
 @click.argument("encoded", type=source_type)
-@click.option("--into", required=True, type=folder_type, metavar="DIR", help="Index folder.")
+@into_option
 @codes_option
 @keywords_option
 @inverted_file_option
@@ -151,9 +150,10 @@ def encode_corpus(
 def collect(
     encoded: str, into: Path, codes: Any, keywords: Any, inverted_file: Any, as_json: bool
 ) -> None:
-    """Make an index of what `encode-corpus` wrote to the folder ENCODED, a path or an address.
+    """Make an index from what `encode-corpus` wrote.
 
-    Interrupted, it goes on where it was when it is called again.
+    ENCODED is a local folder or one in object storage. After an interruption, the same command
+    continues where it stopped.
     """
     from pocket_colbert.distributed.collecting import index_encoded
     from pocket_colbert.distributed.parquet import EncodedCorpus
@@ -161,14 +161,17 @@ def collect(
 
     corpus = EncodedCorpus(encoded)
     with progress_bar("Collecting", len(corpus), as_json) as advance:
-        index_encoded(
-            corpus, into, progress=advance, codes=codes, keywords=keywords,
-            inverted_file=inverted_file,
-        )  # fmt: skip
+        try:
+            index_encoded(
+                corpus, into, progress=advance, codes=codes, keywords=keywords,
+                inverted_file=inverted_file,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            raise Interrupted("Interrupted; run the command again to continue.") from None
     with Index.load(into) as index:
-        found = index.info()
+        held = index.info()
     if as_json:
-        print_json({"index": str(into), "documents": found.documents, "bytes": found.bytes})
+        print_json({"index": str(into), "documents": held.documents, "bytes": held.bytes})
         return
-    size = readable_size(sum(found.bytes.values()))
-    click.echo(f"{into}: {found.documents} documents, {found.tokens} tokens, {size}")
+    size = readable_size(sum(held.bytes.values()))
+    click.echo(f"{into}: {held.documents} documents, {held.tokens} tokens, {size}")

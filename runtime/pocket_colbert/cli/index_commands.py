@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pocket_colbert.cli.command_group import Interrupted
 from pocket_colbert.cli.common import (
-    INTERRUPTED,
     batch_tokens_option,
     codes_option,
     dim_option,
@@ -22,6 +19,8 @@ from pocket_colbert.cli.common import (
     folder_type,
     given_options,
     id_field_option,
+    index_config,
+    into_option,
     inverted_file_option,
     json_option,
     keep_option,
@@ -42,31 +41,31 @@ from pocket_colbert.cli.common import (
     threads_option,
     title_field_option,
 )
-from pocket_colbert.errors import (
-    IndexExistsError,
-    InvalidInputError,
-    TruncationWarning,
-)
+from pocket_colbert.errors import TruncationWarning
 
 if TYPE_CHECKING:
-    from pocket_colbert.config import IndexConfig
-    from pocket_colbert.index.index import Index
     from pocket_colbert.index.stats import IndexInfo
-    from pocket_colbert.model.encoder import Encoder
+    from pocket_colbert.ingest.indexing import IndexReport
+
+_OPTIONS = {
+    "codes", "keywords", "inverted_file", "pool_factor", "keep", "max_tokens", "drop_frequent",
+    "passage_tokens", "passage_overlap",
+}  # fmt: skip
+"""Options that are fixed when an index is made."""
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=path_type)
-@click.option("--into", required=True, type=folder_type, metavar="DIR", help="Index folder.")
-@click.option("--overwrite", is_flag=True, help="Replace the index in DIR when all went well.")
+@into_option
 @click.option(
-    "--keep-missing", is_flag=True, help="Keep documents that PATHS do not have any more."
+    "--overwrite", is_flag=True, help="Replace the index in DIR, once the new one is complete."
 )
+@click.option("--keep-missing", is_flag=True, help="Keep documents that PATHS no longer have.")
 @click.option(
     "--moved-from", metavar="SOURCE", default=None,
-    help="What the index calls the place that its documents of PATH were at before they moved.",
+    help="Where the documents of PATH were before they moved, as the index names it.",
 )  # fmt: skip
-@click.option("--id-prefix", default="", metavar="TEXT", help="Put TEXT in front of all ids.")
+@click.option("--id-prefix", default="", metavar="TEXT", help="Put TEXT in front of every id.")
 @id_field_option
 @text_field_option
 @title_field_option
@@ -81,7 +80,7 @@ if TYPE_CHECKING:
     default=0,
     show_default=True,
     metavar="N",
-    help="Drop the N tokens that are the most frequent in PATHS.",
+    help="Drop the N most frequent tokens of PATHS.",
 )
 @passage_tokens_option
 @passage_overlap_option
@@ -120,79 +119,72 @@ def index(
     batch_tokens: int | None,
     as_json: bool,
 ) -> None:
-    """Index PATHS: files and folders of text, Markdown, HTML, .jsonl and .jsonl.gz.
+    """Index files and folders, or bring an index up to date.
 
-    An index that is in DIR already is brought up to date: what is new or has changed is encoded,
-    what PATHS do not have any more is deleted, and documents of other paths stay. Interrupted,
-    it goes on where it was when it is called again.
+    PATHS are files and folders of text, Markdown, HTML, .jsonl and .jsonl.gz. If DIR has an index
+    already, new and changed documents are encoded, documents that PATHS no longer have are
+    deleted, and documents from other paths stay. After an interruption, the same command
+    continues where it stopped.
     """
-    from pocket_colbert.config import IndexConfig, Pruning, Splitting
-    from pocket_colbert.evaluation.tuning import frequent_ids
-    from pocket_colbert.index.index import Index
-    from pocket_colbert.ingest.incremental import sync
-    from pocket_colbert.ingest.readers import Fields, read_sources, text_to_encode
-    from pocket_colbert.retriever import Retriever
-    from pocket_colbert.source_paths import source_name
+    from pocket_colbert.index.directory import is_index
+    from pocket_colbert.ingest.indexing import IndexOptions, index_files
+    from pocket_colbert.ingest.rows import Fields
 
-    names = Fields(id_field, text_field, title_field)
-    documents = partial(read_sources, paths, into, names, id_prefix=id_prefix)
-    exists = _is_there(into)
-    update = exists and not overwrite
-    if moved_from is not None and (not update or len(paths) > 1):
-        raise click.UsageError("--moved-from goes with one PATH and an index that is there.")
-    if update and dim is None:
-        with Index.load(into) as there:
-            encoder = encoder_for(there.config, model, threads, provider, batch_tokens)
+    exists = is_index(into)
+    if moved_from is not None and (len(paths) > 1 or not exists or overwrite):
+        raise click.UsageError("--moved-from needs one PATH and an existing index.")
+    given = given_options(context)
+    if exists and not overwrite and dim is None:
+        encoder = encoder_for(index_config(into), model, threads, provider, batch_tokens)
     else:
         encoder = load_encoder(model, threads, provider, dim, batch_tokens)
     note_batches(encoder)
-    warnings.simplefilter("ignore", TruncationWarning)  # counted, and said at the end
-    pruning = Pruning(pool_factor=pool_factor, keep=keep, max_tokens=max_tokens)
-    if drop_frequent and not update:
-        texts = map(text_to_encode, documents())
-        pruning = replace(pruning, skiplist_ids=frequent_ids(encoder, texts, drop_frequent))
-    config = IndexConfig(
-        dim=encoder.dim,
-        codes=codes,
-        pruning=pruning,
-        splitting=Splitting(max_tokens=passage_tokens, overlap=passage_overlap),
-        keywords=keywords,
-        inverted_file=inverted_file,
-        model=encoder.card.fingerprint,
-    )
-    sources = [source_name(path, into) for path in paths]
-    with _target(into, encoder, overwrite, config, given_options(context)) as target:
-        retriever = Retriever(encoder, target)
-        if moved_from is not None and not target.change_source(moved_from, sources[0]):
-            raise InvalidInputError(
-                f"no document in {into} is from {moved_from!r}; leave --moved-from out."
-            )
-        with progress_bar("Indexing", None, as_json) as advance:
-            try:
-                report = sync(
-                    retriever, documents(), sources, keep_missing=keep_missing, progress=advance
-                )
-            except KeyboardInterrupt:
-                target.commit()
-                again = "call it again to go on" + " without --overwrite" * overwrite
-                again = "nothing is kept" if exists and overwrite else again
-                click.echo(f"Interrupted after {len(target)} documents; {again}.", err=True)
-                raise SystemExit(INTERRUPTED) from None
-        info = target.info()
+    warnings.simplefilter("ignore", TruncationWarning)  # counted, and reported at the end
+    with progress_bar("Indexing", None, as_json) as advance:
+        try:
+            report = index_files(
+                paths, into, encoder=encoder,
+                options=IndexOptions(**{name: given[name] for name in _OPTIONS & given.keys()}),
+                fields=Fields(id_field, text_field, title_field), id_prefix=id_prefix,
+                keep_missing=keep_missing, overwrite=overwrite, moved_from=moved_from,
+                progress=advance,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            raise Interrupted(_after_interrupt(into, exists, overwrite)) from None
+    _print_report(report, encoder.config.document_length, as_json)
+
+
+def _after_interrupt(into: Path, existed: bool, overwrite: bool) -> str:
+    """Say what an interruption left, and how to continue."""
+    from pocket_colbert.index.directory import is_index
+    from pocket_colbert.index.index import Index
+
+    if existed and overwrite:
+        return f"Interrupted; the index in {into} is unchanged."
+    count = 0
+    if is_index(into):
+        with Index.load(into) as opened:
+            count = len(opened)
+    again = "run the command again" + " without --overwrite" * overwrite
+    return f"Interrupted after {count} documents; {again} to continue."
+
+
+def _print_report(report: IndexReport, window: int, as_json: bool) -> None:
+    counts = {name: getattr(report, name) for name in ("added", "changed", "unchanged", "deleted")}
     if as_json:
-        print_json({"index": str(into), **asdict(report), **_info_json(info)})
+        print_json({"index": str(report.folder), **counts, **_info_json(report.info)})
     else:
-        size = readable_size(sum(info.bytes.values()))
-        click.echo(f"{into}: {info.documents} documents, {info.tokens} tokens, {size}")
-        if update:
-            click.echo(
-                f"  {report.added} added, {report.changed} changed, {report.unchanged} unchanged, "
-                f"{report.deleted} deleted"
-            )
-    if encoder.truncated:
+        size = readable_size(sum(report.info.bytes.values()))
         click.echo(
-            f"Warning: {encoder.truncated} passages did not fit the model's window of "
-            f"{encoder.config.document_length} tokens; what comes after it cannot be found.",
+            f"{report.folder}: {report.info.documents} documents, {report.info.tokens} tokens, "
+            f"{size}"
+        )
+        if report.updated:
+            click.echo("  " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    if report.truncated:
+        click.echo(
+            f"Warning: {report.truncated} passages did not fit the model's window of {window} "
+            "tokens; text beyond it cannot be found.",
             err=True,
         )
 
@@ -201,29 +193,32 @@ def index(
 @click.argument("folder", type=folder_type)
 @json_option
 def info(folder: Path, as_json: bool) -> None:
-    """Say what the index FOLDER holds and what that takes."""
+    """Show what an index holds and how large it is."""
     from pocket_colbert.index.index import Index
 
-    with Index.load(folder) as opened:
-        found = opened.info()
+    with Index.load(folder) as index:
+        held = index.info()
     if as_json:
-        print_json(_info_json(found))
+        print_json(_info_json(held))
         return
-    gone = f" and {found.deleted} deleted ones" if found.deleted else ""
+    deleted = f" and {held.deleted} deleted ones" if held.deleted else ""
     click.echo(
-        f"{folder}: {found.documents} documents{gone}, {found.passages} passages, "
-        f"{found.tokens} token vectors"
+        f"{folder}: {held.documents} documents{deleted}, {held.passages} passages, "
+        f"{held.tokens} token vectors"
     )
     click.echo(
-        f"  {found.dim} dimensions as {found.codes}, {found.segments} segments, "
-        f"pruning: {_pruning(found.pruning)}"
+        f"  {held.dim} dimensions as {held.codes}, {held.segments} segments, "
+        f"pruning: {_pruning(held.pruning)}"
     )
-    total = sum(found.bytes.values())
-    for name, size in found.bytes.items():
-        each = size / max(found.tokens, 1)
-        click.echo(f"  {name:13} {readable_size(size):>10}  {each:7.1f} bytes a token vector")
-    click.echo(f"  {'in all':13} {readable_size(total):>10}  {total / max(found.tokens, 1):7.1f}")
-    click.echo(f"  {'in memory':13} {readable_size(found.memory):>10}  {'':7} the rest is mapped")
+    total, tokens = sum(held.bytes.values()), max(held.tokens, 1)
+    for name, size in held.bytes.items():
+        click.echo(
+            f"  {name:13} {readable_size(size):>10}  {size / tokens:7.1f} bytes a token vector"
+        )
+    click.echo(f"  {'total':13} {readable_size(total):>10}  {total / tokens:7.1f}")
+    click.echo(
+        f"  {'in memory':13} {readable_size(held.memory):>10}  {'':7} the rest is memory-mapped"
+    )
 
 
 @click.command()
@@ -231,13 +226,13 @@ def info(folder: Path, as_json: bool) -> None:
 @click.argument("document_ids", nargs=-1, required=True, metavar="ID...")
 @json_option
 def delete(folder: Path, document_ids: tuple[str, ...], as_json: bool) -> None:
-    """Delete the documents ID... from the index FOLDER."""
+    """Delete documents from an index, by their ids."""
     from pocket_colbert.index.index import Index
 
-    with Index.load(folder, writable=True) as opened:
-        deleted = opened.delete(document_ids)
-        opened.commit()
-        left = len(opened)
+    with Index.load(folder, writable=True) as index:
+        deleted = index.delete(document_ids)
+        index.commit()
+        left = len(index)
     if as_json:
         print_json({"deleted": deleted, "documents": left})
     else:
@@ -251,46 +246,53 @@ def delete(folder: Path, document_ids: tuple[str, ...], as_json: bool) -> None:
 @threads_option
 @json_option
 def compact(folder: Path, threads: int | None, as_json: bool) -> None:
-    """Write the index FOLDER anew without deleted documents and in as few parts as it can."""
+    """Rewrite an index without its deleted documents.
+
+    It also joins small segments, so that the index has as few as possible.
+    """
     from pocket_colbert.index.index import Index
 
-    with Index.load(folder, writable=True, threads=threads) as opened:
-        before = sum(opened.info().bytes.values())
-        opened.compact()
-        found = opened.info()
-    after = sum(found.bytes.values())
+    with Index.load(folder, writable=True, threads=threads) as index:
+        before = sum(index.info().bytes.values())
+        index.compact()
+        held = index.info()
+    after = sum(held.bytes.values())
     if as_json:
-        print_json({"bytes_before": before, **_info_json(found)})
+        print_json({"bytes_before": before, **_info_json(held)})
     else:
         click.echo(
-            f"{folder}: {found.documents} documents in {found.segments} segments, "
+            f"{folder}: {held.documents} documents in {held.segments} segments, "
             f"{readable_size(before)} before, {readable_size(after)} now"
         )
 
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=folder_type)
-@click.option("--into", "target", required=True, type=path_type, help="The new index.")
+@click.option("--into", "target", required=True, type=path_type, help="Folder of the new index.")
 @click.option(
     "--replace", is_flag=True,
-    help="Of documents with the same id, take that of the last index; otherwise it is an error.",
+    help="If indexes have the same id, take the document of the last one; otherwise that is an "
+    "error.",
 )  # fmt: skip
 @json_option
 def merge(folders: Sequence[Path], target: Path, replace: bool, as_json: bool) -> None:
-    """Write one index of all documents of the indexes FOLDERS, which stay as they are."""
+    """Merge indexes into a new one.
+
+    The indexes in FOLDERS stay as they are.
+    """
     from pocket_colbert.index.index import Index
     from pocket_colbert.index.multi_index import MultiIndex
 
     with MultiIndex.load(folders, replacing=replace) as joined:
         joined.save(target)
-    with Index.load(target) as made:
-        found = made.info()
+    with Index.load(target) as merged:
+        held = merged.info()
     if as_json:
-        print_json(_info_json(found))
+        print_json(_info_json(held))
     else:
         click.echo(
-            f"{target}: {found.documents} documents in {found.segments} segments, "
-            f"{readable_size(sum(found.bytes.values()))}"
+            f"{target}: {held.documents} documents in {held.segments} segments, "
+            f"{readable_size(sum(held.bytes.values()))}"
         )
 
 
@@ -299,7 +301,10 @@ def merge(folders: Sequence[Path], target: Path, replace: bool, as_json: bool) -
 @json_option
 @click.pass_context
 def check(context: click.Context, folder: Path, as_json: bool) -> None:
-    """Read the whole index FOLDER and name what is damaged; exit code 1 if anything is."""
+    """Read a whole index and name what is damaged.
+
+    The exit code is 1 if anything is.
+    """
     from pocket_colbert.index.integrity import check_index
 
     problems = check_index(folder)
@@ -312,74 +317,8 @@ def check(context: click.Context, folder: Path, as_json: bool) -> None:
     context.exit(1 if problems else 0)
 
 
-def _is_there(into: Path) -> bool:
-    """Say whether there is an index at a path; anything but that or nothing is an error."""
-    from pocket_colbert.index.directory import is_index
-
-    if is_index(into):
-        return True
-    if into.exists() and (not into.is_dir() or any(into.iterdir())):
-        raise IndexExistsError(f"{into} already exists and is not an index.")
-    return False
-
-
-@contextmanager
-def _target(
-    into: Path, encoder: Encoder, overwrite: bool, config: IndexConfig, given: Mapping[str, Any]
-) -> Iterator[Index]:
-    """Open or make the index to write to.
-
-    One that replaces another takes its place when all went well. One that is new is removed again
-    if nothing has been committed to it.
-    """
-    from pocket_colbert.index.directory import replacement
-    from pocket_colbert.index.index import Index
-
-    if _is_there(into) and overwrite:
-        with replacement(into) as place:
-            with Index.create(place, config, threads=encoder.threads) as created:
-                yield created
-        return
-    if _is_there(into):
-        with Index.load(into, writable=True, threads=encoder.threads) as opened:
-            _check_settings(opened.config, given)
-            yield opened
-        return
-    created = Index.create(into, config, threads=encoder.threads)
-    try:
-        with created:
-            yield created
-    except BaseException:
-        if created.generation == 0:
-            shutil.rmtree(into, ignore_errors=True)
-        raise
-
-
-def _check_settings(found: IndexConfig, given: Mapping[str, Any]) -> None:
-    """Refuse options that the index was not made with."""
-    values = {
-        "dim": found.dim,
-        "codes": found.codes,
-        "keywords": found.keywords,
-        "inverted_file": found.inverted_file,
-        "pool_factor": found.pruning.pool_factor,
-        "keep": found.pruning.keep,
-        "max_tokens": found.pruning.max_tokens,
-        "drop_frequent": len(found.pruning.skiplist_ids),
-        "passage_tokens": found.splitting.max_tokens,
-        "passage_overlap": found.splitting.overlap,
-    }
-    for name, value in values.items():
-        if name in given and given[name] != value:
-            option = "--" + name.replace("_", "-")
-            raise InvalidInputError(
-                f"the index was made with {option} {value}, got {given[name]}; leave the option "
-                "out, or pass --overwrite to make the index anew."
-            )
-
-
 def _pruning(pruning: Any) -> str:
-    """Name the settings of a pruning that are not the default ones."""
+    """List the settings of a pruning that differ from the defaults."""
     changed = [
         f"{item.name} {len(value) if isinstance(value, tuple) else f'{value:g}'}"
         for item in fields(pruning)
@@ -389,9 +328,9 @@ def _pruning(pruning: Any) -> str:
     return ", ".join(changed) or "none"
 
 
-def _info_json(found: IndexInfo) -> dict[str, Any]:
-    values = asdict(found)
+def _info_json(held: IndexInfo) -> dict[str, Any]:
+    values = asdict(held)
     values["bytes_per_token"] = {
-        name: size / max(found.tokens, 1) for name, size in found.bytes.items()
+        name: size / max(held.tokens, 1) for name, size in held.bytes.items()
     }
     return values

@@ -1,4 +1,4 @@
-"""The commands that measure: `evaluate` and `tune`."""
+"""The commands that measure quality."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from pocket_colbert.cli.common import (
     progress_bar,
     provider_option,
     readable_size,
+    split_option,
     threads_option,
 )
 
 
 @click.command()
 @click.argument("folder", type=folder_type)
-@click.option("--split", default=None, help="Judgements.  [default: test, or the only one]")
+@split_option
 @codes_option
 @pool_option
 @keep_option
@@ -50,7 +51,10 @@ def evaluate(
     provider: str,
     as_json: bool,
 ) -> None:
-    """Measure a model on FOLDER, a retrieval set in BEIR form (needs the extra "eval")."""
+    """Measure a model on a retrieval dataset.
+
+    FOLDER is a dataset in BEIR form. Needs the extra "eval".
+    """
     from pocket_colbert.config import Pruning
     from pocket_colbert.evaluation.beir import read_beir
     from pocket_colbert.evaluation.evaluate import evaluate as measure
@@ -58,7 +62,7 @@ def evaluate(
     data = read_beir(folder, split)
     encoder = load_encoder(model, threads, provider, dim)
     with progress_bar("Evaluating", len(data.documents) + len(data.queries), as_json) as update:
-        found = measure(
+        measured = measure(
             encoder,
             data,
             pruning=Pruning(pool_factor=pool_factor, keep=keep),
@@ -68,48 +72,50 @@ def evaluate(
             ),
         )
     if as_json:
-        values = asdict(found)
+        values = asdict(measured)
         metrics = values.pop("metrics")
         print_json({"dataset": folder.name, "split": data.split, **metrics, **values})
         return
     click.echo(
-        f"{folder.name} ({data.split}): {found.documents} documents, {found.queries} queries"
+        f"{folder.name} ({data.split}): {measured.documents} documents, {measured.queries} queries"
     )
-    for name, value in found.metrics.items():
+    for name, value in measured.metrics.items():
         click.echo(f"  {name:12} {value:.4f}")
-    click.echo(f"  documents    {found.documents_per_second:.1f} a second, {found.threads} threads")
     click.echo(
-        f"               {found.tokens_per_document:.1f} token vectors, "
-        f"{found.bytes_per_document:.0f} bytes each"
+        f"  documents    {measured.documents_per_second:.1f} a second, {measured.threads} threads"
     )
     click.echo(
-        f"  query        {found.query_ms_p50:.1f} ms median, {found.query_ms_p95:.1f} ms p95"
+        f"               {measured.tokens_per_document:.1f} token vectors, "
+        f"{measured.bytes_per_document:.0f} bytes each"
+    )
+    click.echo(
+        f"  query        {measured.query_ms_p50:.1f} ms median, {measured.query_ms_p95:.1f} ms p95"
     )
 
 
 @click.command()
 @click.argument("folder", type=folder_type)
-@click.option("--split", default=None, help="Judgements.  [default: test, or the only one]")
+@split_option
 @click.option(
     "--min-quality",
     type=click.FloatRange(0, 1),
     default=None,
     metavar="SHARE",
-    help="Take the smallest setting that keeps this share of the quality.  [default: 0.99]",
+    help="Recommend the smallest setting that keeps this share of the quality.  [default: 0.99]",
 )
 @click.option(
     "--max-mb",
     type=click.FloatRange(min=0, min_open=True),
     default=None,
     metavar="MB",
-    help="Take the best setting with which the vectors of FOLDER fit into this many megabytes.",
+    help="Recommend the best setting whose vectors fit into this many megabytes for FOLDER.",
 )
 @click.option(
     "--documents",
     type=click.IntRange(min=1),
     default=2000,
     show_default=True,
-    help="Documents to sample; one longer than a window counts several times.",
+    help="Documents to sample; one longer than the model's window counts several times.",
 )
 @click.option(
     "--queries",
@@ -124,7 +130,7 @@ def evaluate(
     type=path_type,
     default=None,
     metavar="FILE",
-    help="Draw the frontier to FILE (.svg or .png).",
+    help="Plot the frontier to FILE (.svg or .png).",
 )
 @model_option
 @threads_option
@@ -143,18 +149,18 @@ def tune(
     provider: str,
     as_json: bool,
 ) -> None:
-    """Find how small FOLDER's vectors can get, and at what cost (needs the extra "eval").
+    """Find the smallest index that keeps its quality.
 
-    FOLDER is a retrieval set in BEIR form. Codes and prunings are measured on a sample of it, and
-    the options for `pocket-colbert index` are printed that keep within the budget: --min-quality
-    or --max-mb.
+    FOLDER is a dataset in BEIR form. Codes and pruning are measured on a sample of it. The options
+    of `pocket-colbert index` that meet --min-quality or --max-mb are printed. Needs the extra
+    "eval".
     """
     from pocket_colbert.evaluation.beir import read_beir
     from pocket_colbert.evaluation.plot import plot
     from pocket_colbert.evaluation.tuning import tune as measure
 
     if min_quality is not None and max_mb is not None:
-        raise click.UsageError("--min-quality and --max-mb exclude each other.")
+        raise click.UsageError("pass either --min-quality or --max-mb, not both.")
     if picture is not None and picture.suffix not in (".svg", ".png"):
         raise click.UsageError(f"--plot must end in .svg or .png, got {picture}.")
     data = read_beir(folder, split)
@@ -197,7 +203,7 @@ def tune(
 
 
 def index_options(chosen: Any, model: str | None) -> str:
-    """Return the options of `pocket-colbert index` for a setting and the model it was found for."""
+    """Return the options of `pocket-colbert index` for a setting and the model it was tuned on."""
     from pocket_colbert.model.folder import DEFAULT_MODEL
 
     pruning = chosen.pruning

@@ -1,4 +1,4 @@
-"""The command `serve`."""
+"""The command that serves an index, a store or documents over HTTP."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from pocket_colbert.errors import (
 )
 
 if TYPE_CHECKING:
-    from pocket_colbert.ingest.readers import Fields
+    from pocket_colbert.ingest.rows import Fields
     from pocket_colbert.model.encoder import Encoder
     from pocket_colbert.server.index_sources import Source
 
@@ -48,15 +48,15 @@ _OPTIONS = {
     _INDEX: ("also",),
     _STORE: ("incomplete", "api_key"),
 }
-"""Options that go with one kind of what can be served only."""
+"""Options that make sense for one kind of source only."""
 
 
 @click.command()
 @click.argument("source", type=click.Path(), metavar="PATH_OR_ADDRESS")
-@also_option("Serve this index as part of the first, read-only")
+@also_option("Serve this index together with the first, read-only")
 @click.option(
     "--into", type=folder_type, default=None, metavar="DIR",
-    help="Where documents are indexed.  [default: beside them, with .index at the end]",
+    help="Where to index documents.  [default: beside them, with the suffix .index]",
 )  # fmt: skip
 @id_field_option
 @text_field_option
@@ -64,25 +64,26 @@ _OPTIONS = {
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8470, show_default=True,
-    help="Port to listen on; 0 for any that is free.",
+    help="Port to listen on; 0 picks a free one.",
 )  # fmt: skip
 @click.option(
     "--token", envvar="POCKET_COLBERT_TOKEN", show_envvar=True, metavar="TEXT",
-    help="What requests must show as bearer token; needed beyond this machine. Others on this "
-    "machine can see options: better use the variable.",
+    help="Bearer token that requests must carry; required if other machines can connect. Prefer "
+    "the variable: other users of this machine can see options.",
 )  # fmt: skip
 @click.option(
     "--allow-host", multiple=True, metavar="NAME",
-    help="A further name by which browsers may reach the server, such as a proxy's.",
+    help="Another host name under which browsers may reach the server, such as that of a proxy; "
+    "repeatable.",
 )  # fmt: skip
-@click.option("--read-only", is_flag=True, help="Refuse to add and delete; take no lock.")
+@click.option("--read-only", is_flag=True, help="Refuse to add and delete documents; take no lock.")
 @click.option(
     "--concurrency", type=click.IntRange(1, 256), default=None,
-    help="Requests that compute at a time.  [default: one a core]",
+    help="Requests that run at the same time.  [default: one per core]",
 )  # fmt: skip
 @click.option(
     "--queue", type=click.IntRange(0, 10_000), default=32, show_default=True,
-    help="Requests that may wait; the next ones are answered 503.",
+    help="Requests that may wait; further ones are answered 503.",
 )  # fmt: skip
 @click.option(
     "--timeout", type=click.FloatRange(min=0.1, max=3600), default=30.0, show_default=True,
@@ -90,7 +91,7 @@ _OPTIONS = {
 )  # fmt: skip
 @click.option(
     "--max-body", type=click.IntRange(min=1), default=8_000_000, show_default=True,
-    help="Bytes of a request at most.",
+    help="Most bytes in the body of a request.",
 )  # fmt: skip
 @incomplete_option
 @api_key_option
@@ -121,17 +122,17 @@ def serve(
     threads: int | None,
     provider: str,
 ) -> None:
-    """Serve PATH_OR_ADDRESS over HTTP, with a page to search it.
+    """Serve a search page and a JSON API over HTTP.
 
-    That is an index, a store at an address (see push), or a folder or file of documents that
-    `index` takes. Documents are indexed into DIR while they are served, and found as they are
-    committed. Interrupted, it goes on where it was when it is called again; then it takes in what
-    has changed, too. Stores, and indexes that are joined by --also, are served read-only.
+    PATH_OR_ADDRESS is an index, the address of a store (see push), or a file or folder of
+    documents that `index` reads. Documents are indexed into DIR in the background and can be found
+    as soon as they are committed; the next start continues where the last one stopped, and takes
+    in changes. Stores, and indexes joined with --also, are served read-only.
     """
     from pocket_colbert.hardware import usable_cores
     from pocket_colbert.index.directory import is_index
     from pocket_colbert.index.index import Index
-    from pocket_colbert.ingest.readers import Fields
+    from pocket_colbert.ingest.rows import Fields
 
     try:
         from pocket_colbert.server.app import Limits, create_app
@@ -145,14 +146,14 @@ def serve(
             raise
         raise OptionalDependencyError.of("serve", "server") from error
 
-    warnings.simplefilter("ignore", TruncationWarning)  # long queries are cut, as in search
-    kind, shown = _kind(source)
-    _check_options(given_options(context), kind, shown)
+    warnings.simplefilter("ignore", TruncationWarning)  # long queries are truncated, as in search
+    kind, name = _kind(source)
+    _check_options(given_options(context), kind, name)
     indexing, folder = None, Path(source)
     if kind == _DOCUMENTS:
         fields = Fields(id_field, text_field, title_field)
         folder = _index_folder(Path(source), into, fields, read_only)
-        indexing = Indexing(Path(source), folder, fields, tell=partial(click.echo, err=True))
+        indexing = Indexing(Path(source), folder, fields, report=partial(click.echo, err=True))
     listening, local = listening_socket(host, port, token=token)
     with listening, ExitStack() as opened:
         service: Service
@@ -170,43 +171,43 @@ def serve(
             index = opened.enter_context(Index.load(folder, writable=True, threads=threads))
             encoder = encoder or encoder_for(index.config, model, threads, provider)
             service = WritingService(encoder, index, indexing=indexing)
-        opened.callback(service.close)  # a second signal ends the application before it has
+        opened.callback(service.close)  # a second signal may end the application before it does
         limits = Limits(
             body=max_body, concurrency=concurrency or usable_cores(), queue=queue, seconds=timeout
         )
-        # Beyond this machine the token keeps strangers out, whatever name they come by.
+        # If other machines can connect, the token keeps strangers out, whatever name they use.
         hosts = [*LOOPBACK_HOSTS, *allow_host] if local or allow_host else None
         app = create_app(service, limits=limits, token=token, hosts=hosts)
-        place = f"[{host}]" if ":" in host else host
-        now = f", indexing into {folder}" if indexing else ""
-        names = ", ".join([shown, *map(str, also)])
+        url_host = f"[{host}]" if ":" in host else host
+        suffix = f", indexing into {folder}" if indexing else ""
+        names = ", ".join([name, *map(str, also)])
         click.echo(
-            f"Serving {names} ({service.info().documents} documents{now}) at "
-            f"http://{place}:{listening.getsockname()[1]}",
+            f"Serving {names} ({service.info().documents} documents{suffix}) at "
+            f"http://{url_host}:{listening.getsockname()[1]}",
             err=True,
         )
         run(app, listening, seconds=timeout)
 
 
 def _kind(source: str) -> tuple[str, str]:
-    """Say what is to be served, and how messages name it: without any key."""
+    """Return what kind of source it is, and its name for messages, without any key."""
     from pocket_colbert.backends.address import is_address, parse_address
     from pocket_colbert.index.directory import is_index
 
     if is_address(source):
         return _STORE, str(parse_address(source))
     if not Path(source).exists():
-        raise IndexNotFoundError(f"there is no index at {source}, and no file or folder.")
+        raise IndexNotFoundError(f"there is no index, file or folder at {source}.")
     return _INDEX if is_index(Path(source)) else _DOCUMENTS, source
 
 
-def _check_options(given: Collection[str], kind: str, shown: str) -> None:
-    """Refuse options that would do nothing."""
-    for wanted, names in _OPTIONS.items():
+def _check_options(given: Collection[str], kind: str, source: str) -> None:
+    """Refuse options that would have no effect."""
+    for needed, names in _OPTIONS.items():
         for name in names:
-            if name in given and kind != wanted:
+            if name in given and kind != needed:
                 option = "--" + name.replace("_", "-")
-                raise click.UsageError(f"{option} goes with {wanted}, and {shown} is {kind}.")
+                raise click.UsageError(f"{option} goes with {needed}, but {source} is {kind}.")
 
 
 def _read_only_source(
@@ -218,7 +219,7 @@ def _read_only_source(
     incomplete: bool,
     seconds: int,
 ) -> Source:
-    """Open what nothing is written to; one request to an engine may take so many seconds."""
+    """Open a source that is only read; a request to an engine may take `seconds`."""
     from pocket_colbert.backends.connect import open_backend
     from pocket_colbert.index.index import Index
     from pocket_colbert.index.multi_index import MultiIndex
@@ -234,27 +235,28 @@ def _read_only_source(
 
 
 def _index_folder(path: Path, into: Path | None, fields: Fields, read_only: bool) -> Path:
-    """Return where documents are indexed, once it is known that there are any."""
+    """Return where to index documents; raise CorpusError if there are none."""
     from pocket_colbert.ingest.readers import read_documents
 
     if next(read_documents([path], fields), None) is None:
         raise CorpusError(f"there are no documents in {path}.")
     if read_only:
         raise click.UsageError(
-            f"--read-only serves an index, and {path} is to be indexed: first call `index`."
+            f"--read-only needs an index, but {path} is documents; run `index` on them first."
         )
     return into or Path(f"{path.resolve()}.index")
 
 
 def _create(folder: Path, encoder: Encoder) -> None:
-    """Make an empty index with the settings that `index` has by default."""
-    from pocket_colbert.config import IndexConfig
+    """Make an empty index with the default settings of `index`."""
     from pocket_colbert.index.index import Index
+    from pocket_colbert.ingest.indexing import IndexOptions
 
-    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
+    config = IndexOptions().config(dim=encoder.dim, model=encoder.card.fingerprint)
     try:
         Index.create(folder, config, threads=1).close()
     except OSError as error:
         raise IndexConflictError(
-            f"no index can be made at {folder} ({error.strerror}); name another place with --into."
+            f"no index can be made at {folder} ({error.strerror}); choose another folder with "
+            "--into."
         ) from error

@@ -1,4 +1,4 @@
-"""Search as a function: an AWS Lambda handler over an index and a model that lie beside it."""
+"""Search as a function: an AWS Lambda handler for the index and the model beside it."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from pocket_colbert.retriever import Retriever
 _KEYS = {"query", "k", "where", "hybrid", "texts"}
 _MAX_K = 100
 _MAX_BODY = 64 << 10
-"""Characters of a request; a query is a sentence or two."""
+"""Most characters in a request; a query is a sentence or two."""
 
 
 class LambdaHandler:
-    """Answers Lambda events from an index; opened once, when the container starts.
+    """Answers Lambda events from an index that is opened once, when the container starts.
 
-    Make it at the top of the module that Lambda imports, which runs before the first event and on
+    Create it at the top of the module that Lambda imports: that runs before the first event, with
     a whole processor. It only reads its folder.
 
         >>> handler = LambdaHandler(Path(__file__).parent)
 
-    An event is a request of API Gateway (either payload format) or of a function URL: POST with a
-    JSON object, or GET with `query` and `k` in the query string. Anything else is taken to be the
-    JSON object itself, as `aws lambda invoke` sends it. The object holds
+    An event is a request from API Gateway (either payload format) or a function URL: POST with a
+    JSON object, or GET with `query` and `k` in the query string. Any other event must be the JSON
+    object itself, as `aws lambda invoke` sends it. The object has
 
         query   what to search for
-        k       hits at most, 10 by default, 100 at most
-        where   what the metadata must be, see `filters.parse_filter`
+        k       most hits to return, 10 by default, 100 at most
+        where   a filter for the metadata, see `filters.parse_filter`
         hybrid  "off", "rrf", "weighted" or "keywords", see `SearchParameters`
         texts   false leaves the texts out of the answer
 
-    and the answer is `{"hits": [...]}`, each the fields of a `Hit`.
+    and the answer is `{"hits": [...]}`, each with the fields of a `Hit`.
     """
 
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
-        """Open what `pocket-colbert bundle` laid down.
+        """Open the index and the model that `pocket-colbert bundle` packed.
 
         Args:
-            folder: Holds the index in `index` and the model in `model`.
-            threads: Threads that one search may use, by default one a usable core.
+            folder: Has the index in `index` and the model in `model`.
+            threads: Threads that one search may use, by default one per usable core.
 
         Raises:
             IndexFolderError: The index cannot be used.
@@ -64,15 +64,15 @@ class LambdaHandler:
         """Answer an event.
 
         Args:
-            event: What Lambda passes.
-            context: What Lambda passes; not used.
+            event: The event from Lambda.
+            context: The context from Lambda; not used.
 
         Returns:
-            For a request over HTTP a response: 200 with the answer, or 400, 405 or 413 with
-            `{"error": ...}`. For other events the answer itself.
+            For an HTTP request, a response: 200 with the answer, or 400, 405 or 413 with
+            `{"error": ...}`. For other events, the answer itself.
 
         Raises:
-            InvalidInputError: An event that did not come over HTTP breaks a rule.
+            InvalidInputError: An event that is not an HTTP request breaks a rule.
         """
         method = _method(event)
         if method is None:
@@ -110,17 +110,17 @@ class LambdaHandler:
         unknown = sorted(str(key) for key in set(request) - _KEYS)
         if unknown:
             raise InvalidInputError(
-                f"the request may hold {', '.join(sorted(_KEYS))}, got {unknown[0][:40]!r}."
+                f"a request may have the keys {', '.join(sorted(_KEYS))}, got {unknown[0][:40]!r}."
             )
         query, k, texts = request.get("query"), request.get("k", 10), request.get("texts", True)
         if not isinstance(query, str) or not query.strip():
-            raise InvalidInputError(f"query must be a text that is not empty, got {query!r:.40}.")
+            raise InvalidInputError(f"query must be a string that is not empty, got {query!r:.40}.")
         check_whole_number("k", k, most=_MAX_K)
         if not isinstance(texts, bool):
             raise InvalidInputError(f"texts must be true or false, got {texts!r:.40}.")
         parameters = SearchParameters(hybrid=request.get("hybrid", "off"))
-        found = self.retriever.retrieve([query], k, parameters=parameters, where=_where(request))
-        hits = [asdict(hit) for hit in found[0]]
+        (found,) = self.retriever.retrieve([query], k, parameters=parameters, where=_where(request))
+        hits = [asdict(hit) for hit in found]
         if not texts:
             for hit in hits:
                 del hit["text"]
@@ -135,7 +135,7 @@ def _where(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _method(event: Mapping[str, Any]) -> str | None:
-    """Return the HTTP method of an event, None for one that is no request over HTTP."""
+    """Return the HTTP method of an event, None if it is not an HTTP request."""
     if not isinstance(event, Mapping):
         return None
     context = event.get("requestContext")
@@ -147,12 +147,12 @@ def _method(event: Mapping[str, Any]) -> str | None:
 def _body(event: Mapping[str, Any]) -> str:
     body = event.get("body") or ""
     if not isinstance(body, str):
-        raise InvalidInputError(f"the body must be text, got {type(body).__name__}.")
+        raise InvalidInputError(f"the body must be a string, got {type(body).__name__}.")
     if not event.get("isBase64Encoded"):
         return body
     try:
         return base64.b64decode(body, validate=True).decode("utf-8")
-    except ValueError as error:  # of base64 or of UTF-8
+    except ValueError as error:  # from base64 or from UTF-8
         raise InvalidInputError(f"the body must be UTF-8 in base64: {error}.") from error
 
 

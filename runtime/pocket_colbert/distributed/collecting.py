@@ -8,14 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pocket_colbert.distributed.job import Encoded
 from pocket_colbert.distributed.parquet import EncodedCorpus
 from pocket_colbert.errors import IndexConflictError
 from pocket_colbert.index.directory import is_index
 from pocket_colbert.index.index import Index
-from pocket_colbert.index.write_buffer import columns_of
 from pocket_colbert.metadata import same_json
-from pocket_colbert.types import Document
+from pocket_colbert.types import Document, EncodedDocument
 
 _DOCUMENTS = 256
 _COMMIT_TOKENS = 2_000_000
@@ -55,14 +53,9 @@ def index_encoded(
         _check_part_of(corpus, index)
         done = tokens = 0
         for batch in _batches(corpus.encoded()):
-            new = [pair for pair in batch if not _is_there(index, pair[0])]
-            documents = [document for document, _ in new]
-            index.add(
-                [document.document_id for document in documents],
-                [passages for _, passages in new],
-                **columns_of(documents),
-            )
-            tokens += sum(len(item.embedding) for _, passages in new for item in passages)
+            new = [encoded for encoded in batch if not _is_there(index, encoded.document)]
+            index.add_documents(new)
+            tokens += sum(len(item.embedding) for encoded in new for item in encoded.passages)
             if tokens >= _COMMIT_TOKENS:
                 index.commit()
                 tokens = 0
@@ -97,6 +90,6 @@ def _other(index: Index, document_id: str) -> IndexConflictError:
     )
 
 
-def _batches(encoded: Iterator[Encoded]) -> Iterator[list[Encoded]]:
+def _batches(encoded: Iterator[EncodedDocument]) -> Iterator[list[EncodedDocument]]:
     while batch := list(islice(encoded, _DOCUMENTS)):
         yield batch

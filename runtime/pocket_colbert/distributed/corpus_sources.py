@@ -15,7 +15,7 @@ from pocket_colbert.distributed.arrow import pa, pq
 from pocket_colbert.distributed.object_storage import FileInfo, Location
 from pocket_colbert.errors import CorpusError
 from pocket_colbert.ingest.json_lines import json_lines
-from pocket_colbert.ingest.readers import Fields, document_of
+from pocket_colbert.ingest.rows import Fields, document_from_row
 from pocket_colbert.types import Document
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -100,7 +100,7 @@ def read_file(source: NamedFile, fields: Fields) -> Iterator[Document]:
     rows = _table_rows(location) if is_table else _lines(location)
     for number, what, row in rows:
         where = f"{location}, {what} {number}"
-        document = document_of(row, fields, where, f"{source.name}:{number}")
+        document = document_from_row(row, fields, where, f"{source.name}:{number}")
         metadata = document.metadata
         if is_table:
             metadata = {key: value for key, value in metadata.items() if value is not None}

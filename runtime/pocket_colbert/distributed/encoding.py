@@ -19,7 +19,7 @@ from pocket_colbert.distributed.open_target import absolute_address, target_at
 from pocket_colbert.distributed.target import Target
 from pocket_colbert.distributed.workers import Workers, cluster, encode_parts, survey
 from pocket_colbert.errors import BackendError, CorpusError, InvalidInputError
-from pocket_colbert.ingest.readers import Fields
+from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.model.folder import DEFAULT_MODEL
 

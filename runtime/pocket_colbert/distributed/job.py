@@ -14,16 +14,14 @@ from pocket_colbert.config import IndexConfig
 from pocket_colbert.distributed.corpus_sources import NamedFile, PartSize
 from pocket_colbert.distributed.object_storage import FileInfo
 from pocket_colbert.errors import BackendError, InvalidInputError
-from pocket_colbert.ingest.readers import Fields
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.ingest.rows import Fields
+from pocket_colbert.types import EncodedDocument
 
 FORMAT = 1
 """Version of the job file and its parts that this release writes and reads."""
 
 _POSITIONS = 1 << 32
 """Positions reserved for each file, and so the most documents it can have."""
-
-Encoded = tuple[Document, list[Passage]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Counts:
     tokens: int
 
     @classmethod
-    def of(cls, encoded: Sequence[Encoded]) -> Counts:
+    def of(cls, encoded: Sequence[EncodedDocument]) -> Counts:
         """Count encoded documents."""
         passages = [item for _, parts in encoded for item in parts]
         return cls(len(encoded), len(passages), sum(len(item.embedding) for item in passages))

@@ -22,10 +22,11 @@ from pocket_colbert.backends.engine import Layout
 from pocket_colbert.backends.lance import Lance
 from pocket_colbert.backends.record import Record
 from pocket_colbert.backends.rows import RECORD_ID, digest_of, rows_of_document
-from pocket_colbert.distributed.job import FORMAT, Counts, Encoded, Job, Part
+from pocket_colbert.distributed.job import FORMAT, Counts, Job, Part
 from pocket_colbert.distributed.object_storage import Location
 from pocket_colbert.distributed.target import PARTS, Target
 from pocket_colbert.errors import BackendError, OptionalDependencyError
+from pocket_colbert.types import EncodedDocument
 
 try:
     import lance
@@ -62,7 +63,7 @@ class LanceTarget(Target):
         if Lance(self._address).read_record() is not None:
             raise BackendError(f"there is already a table at {self}; choose another name.")
 
-    def write_part(self, job: Job, part: Part, encoded: Sequence[Encoded]) -> Counts:
+    def write_part(self, job: Job, part: Part, encoded: Sequence[EncodedDocument]) -> Counts:
         """See `Target.write_part`."""
         cells = [
             cells_of(row)

@@ -19,12 +19,12 @@ from pocket_colbert.checks import checked_document
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.distributed.arrow import pa, pq
 from pocket_colbert.distributed.corpus_sources import digest_of_id
-from pocket_colbert.distributed.job import FORMAT, Counts, Encoded, Job, Part
+from pocket_colbert.distributed.job import FORMAT, Counts, Job, Part
 from pocket_colbert.distributed.object_storage import Location
 from pocket_colbert.distributed.target import PARTS, Target
 from pocket_colbert.errors import BackendError, BackendNotFoundError
 from pocket_colbert.metadata import checked_json
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, EncodedDocument, Passage
 
 COMPLETE = "complete.json"
 _KEY = b"pocket_colbert"
@@ -52,7 +52,7 @@ class ParquetTarget(Target):
                 f"{self.folder} already exists and is not empty; choose another folder."
             )
 
-    def write_part(self, job: Job, part: Part, encoded: Sequence[Encoded]) -> Counts:
+    def write_part(self, job: Job, part: Part, encoded: Sequence[EncodedDocument]) -> Counts:
         """See `Target.write_part`."""
         counts = Counts.of(encoded)
         described = {"format": FORMAT, "job": job.id, "part": part.name, **asdict(counts)}
@@ -163,7 +163,7 @@ class EncodedCorpus:
         """The corpus itself, since it never changes."""
         return self
 
-    def encoded(self) -> Iterator[Encoded]:
+    def encoded(self) -> Iterator[EncodedDocument]:
         """Iterate over the documents and their passages, a few in memory at a time.
 
         Raises:
@@ -249,7 +249,7 @@ def _schema(job: Job) -> Any:
     )  # fmt: skip
 
 
-def _table(encoded: Sequence[Encoded], schema: Any) -> Any:
+def _table(encoded: Sequence[EncodedDocument], schema: Any) -> Any:
     documents = [document for document, _ in encoded]
     columns: dict[str, list[Any]] = {
         name: [getattr(document, name) for document in documents]
@@ -284,7 +284,7 @@ def _described(file: Any, job: Job, name: str, location: Location) -> Counts:
     return counts
 
 
-def _documents(batch: Any, dim: int) -> list[Encoded]:
+def _documents(batch: Any, dim: int) -> list[EncodedDocument]:
     rows = batch.select(["document_id", "title", "text", "metadata", "source", "passages"])
     column = batch.column("vectors")
     starts = column.offsets.to_numpy()
@@ -302,7 +302,7 @@ def _documents(batch: Any, dim: int) -> list[Encoded]:
         metadata = checked_json(row.pop("metadata"))
         parts = row.pop("passages")
         document = checked_document(Document(metadata=metadata, **row))
-        encoded.append((document, _passages(document, parts, embedding)))
+        encoded.append(EncodedDocument(document, _passages(document, parts, embedding)))
     return encoded
 
 

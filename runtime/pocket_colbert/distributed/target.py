@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ClassVar, TypeVar
 
-from pocket_colbert.distributed.job import Counts, Encoded, Job, Part
+from pocket_colbert.distributed.job import Counts, Job, Part
 from pocket_colbert.distributed.object_storage import Location
+from pocket_colbert.types import EncodedDocument
 
 JOB = "job.json"
 PARTS = "parts"
@@ -57,7 +58,7 @@ class Target(ABC):
         """Raise BackendError if something else is already there."""
 
     @abstractmethod
-    def write_part(self, job: Job, part: Part, encoded: Sequence[Encoded]) -> Counts:
+    def write_part(self, job: Job, part: Part, encoded: Sequence[EncodedDocument]) -> Counts:
         """Write a part atomically, replacing any earlier version of it."""
 
     @abstractmethod

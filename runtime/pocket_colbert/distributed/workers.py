@@ -33,10 +33,10 @@ from pocket_colbert.errors import (
     OptionalDependencyError,
     PocketColbertError,
 )
-from pocket_colbert.ingest.readers import Fields
+from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.model.pipeline import BATCH_TOKENS
-from pocket_colbert.types import Document
+from pocket_colbert.types import Document, EncodedDocument
 from pocket_colbert.vectors.providers import is_gpu
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics unasked
@@ -123,7 +123,7 @@ class PartEncoder:
             splitting=config.splitting,
             pruning=config.pruning,
         )
-        encoded = list(zip(documents, passages, strict=True))
+        encoded = list(map(EncodedDocument, documents, passages))
         counts = self._target.write_part(self._job, part, encoded)
         return part.name, asdict(counts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,10 +20,11 @@ from pocket_colbert.evaluation.metrics import (
     to_run,
 )
 from pocket_colbert.index.index import Index
+from pocket_colbert.ingest.frequent_tokens import most_frequent
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.types import Document, Passage
 from pocket_colbert.vectors.maxsim_float import maxsim_ragged
-from pocket_colbert.vectors.pruning import apply_pruning, frequent_token_ids
+from pocket_colbert.vectors.pruning import apply_pruning
 from pocket_colbert.vectors.top_k import top_k
 
 PRUNINGS: Mapping[str, Pruning] = {
@@ -137,29 +138,6 @@ class Tuning:
             if not best or item.quality > best[-1].quality:
                 best.append(item)
         return best
-
-
-def frequent_ids(encoder: Encoder, texts: Iterable[str], number: int) -> tuple[int, ...]:
-    """Return the ids of the most frequent tokens of a collection, for `Pruning.skiplist_ids`.
-
-    Args:
-        encoder: The model whose tokens are counted.
-        texts: The documents, read once and one at a time.
-        number: How many ids to return.
-    """
-    whole = Splitting()
-    token_ids = (encoder.document_token_ids([text], splitting=whole)[0] for text in texts)
-    return most_frequent(token_ids, number)
-
-
-def most_frequent(token_ids: Iterable[NDArray[np.int64]], number: int) -> tuple[int, ...]:
-    """Return the most frequent token ids, given each document's token ids."""
-    counts = np.zeros(0, np.int64)
-    for ids in token_ids:
-        total = np.bincount(ids, minlength=len(counts))
-        total[: len(counts)] += counts
-        counts = total
-    return tuple(int(item) for item in frequent_token_ids(counts, number))
 
 
 def tune(

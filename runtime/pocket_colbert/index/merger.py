@@ -2,120 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 
-import numpy as np
-
+from pocket_colbert.config import IndexConfig
 from pocket_colbert.storage.document_schema import StoredDocument
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec
 
-SEGMENT_TOKENS = 4_000_000
-"""Token vectors that a segment made by merging has at most: 200 MB as int4 of 96. Merging holds
-little of it in memory, and what is searched as one has one set of centroids to look up."""
 
-_SMALL = 8
-_MOST_SMALL = 16
-"""Segments from which on a commit merges: each costs files, and time in every search."""
+@dataclass(frozen=True, kw_only=True)
+class SegmentMaker:
+    """Makes new segments of an index, in its folder or in memory.
 
-
-def living_tokens(segment: Segment) -> int:
-    """Return the number of token vectors of documents that are not deleted."""
-    if segment.alive.is_all:
-        return segment.rows.num_tokens
-    passages = segment.passages.of(segment.alive.positions())
-    return int(segment.rows.lengths[passages].sum(dtype=np.int64))
-
-
-def runs_to_merge(segments: Sequence[Segment], segment_tokens: int, only_small: int) -> list[slice]:
-    """Say which neighbours become one: as many as stay within a size.
-
-    A segment alone is written again where documents are deleted.
-
-    Args:
-        segments: The segments.
-        segment_tokens: See `Index.compact`.
-        only_small: See `Index.compact`.
-
-    Returns:
-        Slices of `segments`, which keep the order of documents.
+    Attributes:
+        folder: The index folder, None in memory.
+        generation: The commit that the segments will be part of.
+        config: The index's settings.
+        threads: Threads that build inverted files.
     """
-    if only_small:
-        return _run_of_small(segments, segment_tokens, only_small)
-    runs, start, total = [], 0, 0
-    tokens = [living_tokens(segment) for segment in segments]
-    for number, count in enumerate([*tokens, None]):
-        if count is None or (number > start and total + count > segment_tokens):
-            if number > start + 1 or not segments[start].alive.is_all:
-                runs.append(slice(start, number))
-            start, total = number, 0
-        total += count or 0
-    return runs if segments else []
+
+    folder: Path | None
+    generation: int
+    config: IndexConfig
+    threads: int
+
+    def make(
+        self, codec: Codec, parts: Iterable[TokenVectors], documents: Iterable[StoredDocument]
+    ) -> Segment:
+        """Make a segment; see `Segment.write`."""
+        if self.folder is None:
+            rows = TokenVectors.concatenate(codec, list(parts))
+            return Segment.in_memory(rows, documents, self.config, self.threads)
+        return Segment.write(
+            self.folder, self.generation, codec, parts, documents, self.config,
+            threads=self.threads,
+        )  # fmt: skip
+
+    def merge(
+        self, segments: Sequence[Segment], new_source: Callable[[str], str] | None = None
+    ) -> Segment:
+        """Make one segment of several, without their deleted documents.
+
+        Args:
+            segments: At least one; the codec of the largest is kept.
+            new_source: Returns what a source is called from now on; none change by default.
+        """
+        codec = max((segment.rows for segment in segments), key=lambda rows: len(rows.codes)).codec
+        return self.make(codec, _rows(segments, codec), _documents(segments, new_source))
 
 
-def run_to_bound(segments: Sequence[Segment]) -> slice | None:
-    """Say which of the last segments a commit makes one, lest their number grows with every commit.
-
-    Nothing is done while few are small. Then it is the longest run whose first segment has no more
-    than twice the token vectors of all that follow. What remains before it shrinks by a factor of
-    more than two from each to the next, and a token vector is written anew only when its segment
-    grows by half, or more: the logarithm of the index's size bounds both.
-
-    Args:
-        segments: The segments.
-
-    Returns:
-        A slice of `segments` up to their end, None where nothing is to be done.
-    """
-    first = _first_small(segments, SEGMENT_TOKENS)
-    if len(segments) - first < _MOST_SMALL:
-        return None
-    tokens = [segment.rows.num_tokens for segment in segments]
-    starts = range(first, len(segments) - 1)
-    start = next((n for n in starts if tokens[n] <= 2 * sum(tokens[n + 1 :])), None)
-    return None if start is None else slice(start, len(segments))
-
-
-def _run_of_small(segments: Sequence[Segment], segment_tokens: int, least: int) -> list[slice]:
-    """Say which of the last segments are small and, with `least`, many enough to be made one."""
-    start = _first_small(segments, segment_tokens)
-    return [slice(start, len(segments))] if len(segments) - start >= least else []
-
-
-def _first_small(segments: Sequence[Segment], segment_tokens: int) -> int:
-    """Return where the run of small segments at the end begins, which fits into one."""
-    start, total = len(segments), 0
-    for segment in reversed(segments):
-        total += segment.rows.num_tokens
-        if segment.rows.num_tokens > segment_tokens // _SMALL or total > segment_tokens:
-            break
-        start -= 1
-    return start
-
-
-def merged_codec(segments: Sequence[Segment]) -> Codec:
-    """Return the codec of the largest."""
-    return max((segment.rows for segment in segments), key=lambda rows: len(rows.codes)).codec
-
-
-def merged_rows(segments: Sequence[Segment], codec: Codec) -> Iterator[TokenVectors]:
+def _rows(segments: Sequence[Segment], codec: Codec) -> Iterator[TokenVectors]:
     """Iterate over the token vectors of documents that are not deleted, in pieces."""
     for segment in segments:
         yield from segment.rows.copies(codec, segment.passages.of(segment.alive.positions()))
 
 
-def merged_documents(
-    segments: Sequence[Segment], moved: Callable[[str], str] = str
+def _documents(
+    segments: Sequence[Segment], new_source: Callable[[str], str] | None
 ) -> Iterator[StoredDocument]:
-    """Iterate over the documents that are not deleted.
-
-    Args:
-        segments: The segments.
-        moved: What a source is called where the documents go; the same by default.
-    """
+    """Iterate over the documents that are not deleted."""
     for document, spans in chain.from_iterable(segment.stored() for segment in segments):
-        source = None if document.source is None else moved(document.source)
-        yield replace(document, source=source), spans
+        if new_source is not None and document.source is not None:
+            document = replace(document, source=new_source(document.source))
+        yield document, spans

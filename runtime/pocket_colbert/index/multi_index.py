@@ -15,7 +15,7 @@ from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import DuplicateIdError, IndexExistsError, InvalidInputError
 from pocket_colbert.index.directory import IndexDirectory
 from pocket_colbert.index.index import Index
-from pocket_colbert.index.merger import merged_codec, merged_documents, merged_rows
+from pocket_colbert.index.merger import SegmentMaker
 from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.source_paths import mover
@@ -164,6 +164,10 @@ class MultiIndex(IndexReader):
         for index in self.indexes:
             index.close()
 
+    @property
+    def _shown(self) -> Snapshot:
+        return self._all
+
     def _join(self, snapshots: Sequence[Snapshot]) -> None:
         parts = [list(snapshot.segments) for snapshot in snapshots]
         for number in range(1, len(parts)):
@@ -173,17 +177,14 @@ class MultiIndex(IndexReader):
                         _without(earlier, ids, self._replacing)
         self._parts, self._joined = parts, snapshots
         self._generation = sum(index.generation for index in self.indexes)
-        self._snapshot = Snapshot(tuple(chain.from_iterable(parts)))
+        self._all = Snapshot(tuple(chain.from_iterable(parts)))
 
     def _copied(self, segment: Segment, source: Path | None, work: Path, final: Path) -> Segment:
         """Write a segment of one of the indexes into a folder that will get its final name."""
         if source is not None:
             return segment.copied(source, work, self.config, mover(source, final))
-        codec = merged_codec([segment])
-        return Segment.write(
-            work, 1, codec, merged_rows([segment], codec), merged_documents([segment]),
-            self.config, threads=self.threads,
-        )  # fmt: skip
+        maker = SegmentMaker(folder=work, generation=1, config=self.config, threads=self.threads)
+        return maker.merge([segment])
 
 
 def _without(segments: list[Segment], document_ids: Sequence[str], replacing: bool) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_ids, check_whole_number
 from pocket_colbert.config import IndexConfig, SearchParameters
-from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.errors import ClosedError, DocumentNotFoundError
 from pocket_colbert.hardware import usable_cores
 from pocket_colbert.index.snapshot import Address, Snapshot
 from pocket_colbert.search.searcher import (
@@ -21,7 +22,7 @@ from pocket_colbert.search.searcher import (
     checked_queries,
     query_texts_of,
 )
-from pocket_colbert.types import Document, Hit, Passage
+from pocket_colbert.types import Document, Hit, Passage, Span
 
 
 class IndexReader(ABC):
@@ -45,7 +46,7 @@ class IndexReader(ABC):
         self.config = config
         self.threads = usable_cores() if threads is None else threads
         check_whole_number("threads", self.threads)
-        self._shown: Snapshot | None = Snapshot()
+        self._closed = False
         self._executor, self._process = self._new_executor(), os.getpid()
 
     def __len__(self) -> int:
@@ -84,18 +85,23 @@ class IndexReader(ABC):
     @property
     def closed(self) -> bool:
         """Whether it was closed: it answers nothing any more."""
-        return self._shown is None
+        return self._closed
+
+    @property
+    @abstractmethod
+    def _shown(self) -> Snapshot:
+        """What is committed."""
 
     @property
     def _snapshot(self) -> Snapshot:
-        shown = self._shown  # in another thread it may be closed
-        if shown is None:
-            raise InvalidInputError("the index is closed; open it again to use it.")
-        return shown
+        """What is committed, unless the index is closed."""
+        self._check_open()
+        return self._shown
 
-    @_snapshot.setter
-    def _snapshot(self, snapshot: Snapshot) -> None:
-        self._shown = snapshot
+    def _check_open(self) -> None:
+        """Raise ClosedError if the index is closed."""
+        if self._closed:
+            raise ClosedError("the index is closed; open it again to use it.")
 
     def search(
         self,
@@ -125,9 +131,10 @@ class IndexReader(ABC):
             than `k` when there are fewer documents, and none for a query without tokens.
 
         Raises:
-            InvalidInputError: k is below 1, a query is not such an array, `subset` names a
-                document that is not in the index, `where` is not a filter, texts or keywords are
-                missing for a hybrid search, or the index is closed.
+            InvalidInputError: k is below 1, a query is not such an array, `where` is not a
+                filter, or texts or keywords are missing for a hybrid search.
+            DocumentNotFoundError: `subset` names a document that is not in the index.
+            ClosedError: The index is closed.
         """
         queries = checked_queries(query_embeddings, k, self.dim)
         parameters = checked_parameters(parameters)
@@ -154,34 +161,51 @@ class IndexReader(ABC):
         """Return a document.
 
         Raises:
-            InvalidInputError: There is no document of that id.
+            DocumentNotFoundError: There is no document of that id.
         """
         return Snapshot.document(*self._address_of(document_id))
 
-    def passages(self, document_id: str, start: int | None = None) -> list[Passage]:
+    def passages(self, document_id: str) -> list[Passage]:
         """Return a document's passages with their token vectors as they are stored.
 
         Of what is committed, which is what searches find, whatever was added or deleted since.
 
         Args:
             document_id: Its id.
-            start: Leave out passages whose first character is another one; None for none.
 
         Raises:
-            InvalidInputError: There is no committed document of that id.
+            DocumentNotFoundError: There is no committed document of that id.
         """
         snapshot = self._snapshot  # in another thread it may be replaced
         for address in snapshot.addresses([document_id]).values():
-            return snapshot.passages(address, start)
-        raise InvalidInputError(f"no document {document_id!r} in the index.")
+            return snapshot.passages(address)
+        raise DocumentNotFoundError(f"no document {document_id!r} in the index.")
+
+    def passage_embeddings(
+        self, passages: Sequence[tuple[str, Span]]
+    ) -> list[NDArray[np.float32] | None]:
+        """Return the token vectors of some passages as they are stored, read in one go.
+
+        Of what is committed, as in `passages`.
+
+        Args:
+            passages: The id of a document and the span of one of its passages, as in `Hit`.
+
+        Returns:
+            (num_tokens, dim) float32 each, None where there is no such passage.
+
+        Raises:
+            ClosedError: The index is closed.
+        """
+        return self._snapshot.passage_embeddings(passages)
 
     def close(self) -> None:
         """Release files and threads; a second time does nothing. No search may be under way."""
-        if self._shown is None:
+        if self._closed:
             return
+        self._closed = True
         for segment in self._shown.segments:
             segment.documents.close()
-        self._shown = None
         if self._executor is not None and self._process == os.getpid():
             self._executor.shutdown()
 
@@ -209,5 +233,5 @@ class IndexReader(ABC):
         snapshot = self._snapshot  # in another thread it may be replaced
         address = snapshot.addresses([document_id]).get(document_id)
         if address is None:
-            raise InvalidInputError(f"no document {document_id!r} in the index.")
+            raise DocumentNotFoundError(f"no document {document_id!r} in the index.")
         return snapshot, address

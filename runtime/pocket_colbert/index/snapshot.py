@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_present
 from pocket_colbert.storage.filters import parse_filter
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.selection import Selection
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, EncodedDocument, Passage, Span
 
 Address = tuple[int, int]
 """Number of a segment, and position of a document in it."""
@@ -50,15 +51,31 @@ class Snapshot:
         """Return the document at an address."""
         return self.segments[address[0]].documents.get([address[1]])[address[1]]
 
-    def passages(self, address: Address, start: int | None = None) -> list[Passage]:
+    def passages(self, address: Address) -> list[Passage]:
         """Return the passages of the document at an address, see `IndexReader.passages`."""
-        return _passages(self.segments[address[0]], address[1], self.document(address), start)
+        return _passages(self.segments[address[0]], address[1], self.document(address))
 
-    def encoded(self) -> Iterator[tuple[Document, list[Passage]]]:
+    def passage_embeddings(
+        self, passages: Sequence[tuple[str, Span]]
+    ) -> list[NDArray[np.float32] | None]:
+        """Return the token vectors of some passages, see `IndexReader.passage_embeddings`."""
+        embeddings: list[NDArray[np.float32] | None] = [None] * len(passages)
+        addresses = self.addresses(list(dict.fromkeys(name for name, _ in passages)))
+        for number in {segment for segment, _ in addresses.values()}:
+            segment = self.segments[number]
+            here = {name: position for name, (n, position) in addresses.items() if n == number}
+            spans = segment.spans(segment.documents.get(sorted(here.values())))
+            for n, (name, span) in enumerate(passages):
+                if name in here and span in spans[here[name]]:
+                    first, _ = segment.passages.bounds(here[name])
+                    embeddings[n] = segment.rows.decode(first + spans[here[name]].index(span))
+        return embeddings
+
+    def encoded(self) -> Iterator[EncodedDocument]:
         """Iterate over documents and their passages, in the order in which they were added."""
         for segment in self.segments:
             for position, document in segment.living_documents():
-                yield document, _passages(segment, position, document)
+                yield EncodedDocument(document, _passages(segment, position, document))
 
     def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
         """Return the number of passages of those ids whose documents are here."""
@@ -98,14 +115,10 @@ class Snapshot:
         return allowed
 
 
-def _passages(
-    segment: Segment, position: int, document: Document, start: int | None = None
-) -> list[Passage]:
+def _passages(segment: Segment, position: int, document: Document) -> list[Passage]:
     numbers = range(*segment.passages.bounds(position))
+    spans = segment.spans({position: document})[position]
     return [
-        Passage(first, end, segment.rows.decode(number))
-        for number, (first, end) in zip(
-            numbers, segment.spans(position, document.text), strict=True
-        )
-        if start is None or first == start
+        Passage(start, end, segment.rows.decode(number))
+        for number, (start, end) in zip(numbers, spans, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Bring an index up to date with files: only what is new or has changed is encoded."""
+"""Bring an index up to date with documents: only new and changed ones are encoded."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from pocket_colbert.index.index import Index
 from pocket_colbert.metadata import same_json
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.source_paths import source_path
-from pocket_colbert.types import Document, Passage
+from pocket_colbert.types import Document, EncodedDocument
 
 _COMMIT_CHARACTERS = 16_000_000
-_SMALL_SEGMENTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How much work is lost to an interruption, and how soon documents are found.
+    """How much work an interruption may cost, and how soon documents can be found.
 
     Attributes:
-        documents: Documents that are encoded at a time.
-        tokens: Token vectors after which is committed; by default half a minute of work on two
-            cores.
-        first_tokens: The same for the first time; from then on twice as many each time. The
-            fewer, the sooner is something found, and the more often is it merged with what
-            follows.
+        documents: Number of documents encoded at a time.
+        tokens: Token vectors between two commits; the default is about half a minute of work on
+            two cores.
+        first_tokens: Token vectors before the first commit; the number doubles with each commit
+            until it reaches `tokens`. A smaller number makes the first documents searchable
+            sooner, but they are then merged more often.
     """
 
     documents: int = 256
@@ -47,13 +46,13 @@ class Pace:
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What has been done.
+    """What a run of `sync` did.
 
     Attributes:
-        added: Documents that were new.
-        changed: Documents that were there with another text, title or metadata.
-        unchanged: Documents that were left as they are.
-        deleted: Documents that their source no longer has.
+        added: Number of new documents.
+        changed: Number of documents whose text, title or metadata changed.
+        unchanged: Number of documents left as they were.
+        deleted: Number of documents that their source no longer has.
     """
 
     added: int
@@ -68,30 +67,29 @@ def sync(
     sources: Sequence[str],
     *,
     keep_missing: bool = False,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] | None = None,
     pace: Pace | None = None,
 ) -> SyncReport:
-    """Make the documents of some sources in an index what they are in files now.
+    """Make an index hold exactly the given documents of some sources.
 
-    It commits from time to time: what was committed before an error or an interruption stays,
-    and the next call goes on from there. Memory does not grow with the number of documents. While
-    some documents are stored, the next ones are encoded in another thread, which also calls
-    `progress`.
+    It commits as it goes: what was committed before an error or an interruption stays, and the
+    next call continues from there. Memory does not grow with the number of documents. While some
+    documents are stored, the next ones are encoded in another thread, which also calls `progress`.
+
+    Other threads may add and delete documents meanwhile. A document without a source gives way to
+    one with a source and the same id, in this call or the next.
 
     Args:
         retriever: Encoder and writable index.
         documents: The documents, each with its `source`; read once, a few at a time.
-        sources: All sources that were read, whose documents in the index that did not come up
-            are deleted at the end. Documents of other sources stay.
+        sources: All sources that were read. Their documents that are in the index but not in
+            `documents` are deleted at the end. Documents of other sources stay.
         keep_missing: Delete nothing.
-        progress: Called with the number of documents that have been dealt with.
+        progress: Called with the number of documents processed.
         pace: How often to commit.
 
-    Other threads may add and delete documents meanwhile. A document without a source gives way to
-    one of a source that has its id, in this call or the next.
-
     Returns:
-        What has been done.
+        The number of documents added, changed, unchanged and deleted.
 
     Raises:
         CorpusError: Two documents have the same id.
@@ -103,20 +101,24 @@ def sync(
         raise InvalidInputError(f"sync needs an Index to write to, got {index!r}.")
     pace = pace or Pace()
     remaining = iter(documents)
-    with _Run(retriever, index, pace, progress) as run:
+    with _Sync(retriever, index, pace, progress or _ignore) as run:
         while batch := list(islice(remaining, pace.documents)):
             run.take(batch)
         run.store()
     deleted = 0 if keep_missing else run.delete_missing(sources)
-    index.compact(only_small=2)
+    index.commit(last=True)
     return SyncReport(run.added, run.changed, run.unchanged, deleted)
 
 
-class _Run:
+def _ignore(done: int) -> None:
+    pass
+
+
+class _Sync:
     """One pass over the documents of some sources.
 
-    What comes up is ticked off on the documents that were there at the beginning, a byte each; a
-    document that comes up again is either ticked off already or one that this run has added.
+    Documents that were in the index at the start are ticked off as they come up, one byte each. A
+    document that comes up twice is either ticked off already or was added by this run.
     """
 
     def __init__(
@@ -133,9 +135,9 @@ class _Run:
         self._progress = progress
         self._pool = ThreadPoolExecutor(1)
         self._stopped = threading.Event()
-        self._encoding: tuple[list[Document], Future[list[list[Passage]]]] | None = None
+        self._encoding: tuple[list[Document], Future[list[EncodedDocument]]] | None = None
 
-    def __enter__(self) -> _Run:
+    def __enter__(self) -> _Sync:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -143,7 +145,7 @@ class _Run:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def take(self, batch: Sequence[Document]) -> None:
-        """Start to encode what is new or has changed; meanwhile store what `take` took before."""
+        """Start to encode what is new or changed; meanwhile store the batch before."""
         addresses = self._before.addresses([document.document_id for document in batch])
         new: list[Document] = []
         for document in batch:
@@ -154,11 +156,12 @@ class _Run:
                 new.append(document)
                 continue
             known = self._before.document(address)
-            if self._seen[address[0]][address[1]]:
-                raise _same_id(document, known)
+            segment, position = address
+            if self._seen[segment][position]:
+                raise _duplicate_id(document, known)
             if known.source not in (document.source, None):
-                raise _of_another_source(document, known, self._index.folder)
-            self._seen[address[0]][address[1]] = True
+                raise _other_source(document, known, self._index.folder)
+            self._seen[segment][position] = True
             if known == document and same_json(known.metadata, document.metadata):
                 self.unchanged += 1
             else:
@@ -169,26 +172,28 @@ class _Run:
         self.store()
         self._encoding = encoding
 
-    def _encode(self, new: Sequence[Document], done: int) -> list[list[Passage]]:
+    def _encode(self, new: Sequence[Document], done: int) -> list[EncodedDocument]:
         def report(count: int, _: int = 0) -> None:
             if self._stopped.is_set():
                 raise CancelledError
             self._progress(done + count)
 
-        passages = self._retriever.encode(new, progress=report)
+        encoded = self._retriever.encode(new, progress=report)
         report(len(new))
-        return passages
+        return encoded
 
     def store(self) -> None:
-        """Store what is being encoded, once it is."""
+        """Wait for the batch that is being encoded, if there is one, and store it."""
         if self._encoding is None:
             return
-        new, encoded = self._encoding
-        self._tokens += self._retriever.upsert(new, passages=encoded.result())
+        new, encoding = self._encoding
+        encoded = encoding.result()
+        self._index.upsert_documents(encoded)
+        self._tokens += sum(len(item.embedding) for _, parts in encoded for item in parts)
         self._encoding = None
         self._characters += sum(len(document.text or "") for document in new)
         if self._tokens >= self._commit_tokens or self._characters >= _COMMIT_CHARACTERS:
-            self._index.compact(only_small=_SMALL_SEGMENTS)
+            self._index.commit()
             self._commit_tokens = min(2 * self._commit_tokens, self._pace.tokens)
             self._tokens = self._characters = 0
 
@@ -199,43 +204,45 @@ class _Run:
             same = [self._index.get(document.document_id)]
         # One without a source was added by another thread, not by this run.
         if same and (same[0].source is not None or document.source is None):
-            raise _same_id(document, same[0])
+            raise _duplicate_id(document, same[0])
 
     def delete_missing(self, sources: Sequence[str]) -> int:
-        """Delete what was there from these sources and did not come up."""
+        """Delete the documents of these sources that did not come up; return their number."""
         deleted = 0
         for number, segment in enumerate(self._before.segments):
             for source in sources:
                 positions = segment.documents.from_source(source)
                 missing = segment.alive[positions] & ~self._seen[number][positions]
                 gone = segment.documents.get(positions[missing].tolist())
-                deleted += self._index.delete(self._still_of(source, gone.values()))
+                deleted += self._index.delete(self._still_from(source, gone.values()))
         return deleted
 
-    def _still_of(self, source: str, documents: Iterable[Document]) -> list[str]:
-        """Leave out ids under which another thread has put a document of its own meanwhile."""
+    def _still_from(self, source: str, documents: Iterable[Document]) -> list[str]:
+        """Leave out ids under which another thread has meanwhile put a document of its own."""
         now = self._index.snapshot
-        addresses = now.addresses([item.document_id for item in documents])
+        addresses = now.addresses([document.document_id for document in documents])
         return [
-            name for name, address in addresses.items() if now.document(address).source == source
+            document_id
+            for document_id, address in addresses.items()
+            if now.document(address).source == source
         ]
 
 
-def _same_id(document: Document, other: Document) -> CorpusError:
-    where = sorted({str(document.source), str(other.source)})
+def _duplicate_id(document: Document, other: Document) -> CorpusError:
+    sources = sorted({str(document.source), str(other.source)})
     return CorpusError(
-        f"document ids must differ, got {document.document_id!r} twice, in {' and '.join(where)}; "
-        "--id-prefix tells apart what is indexed in several calls."
+        f"document ids must differ, got {document.document_id!r} twice, in "
+        f"{' and '.join(sources)}; give the ids of one of them a prefix (--id-prefix)."
     )
 
 
-def _of_another_source(document: Document, known: Document, folder: Path | None) -> CorpusError:
+def _other_source(document: Document, known: Document, folder: Path | None) -> CorpusError:
     path = source_path(known.source or "", folder or Path())
     if folder is None or path is None or path.exists():
-        return _same_id(document, known)
+        return _duplicate_id(document, known)
     return CorpusError(
         f"document {document.document_id!r} of {document.source} is in the index as one of "
-        f"{known.source}, which is not there any more (paths are as seen from {folder}). Where the "
-        "documents or the index have moved, pocket-colbert index --moved-from "
-        f"{known.source} says so; where these are others, --id-prefix tells them apart."
+        f"{known.source}, which no longer exists (paths are relative to {folder}). If the "
+        f"documents or the index were moved, pass --moved-from {known.source}; if these are other "
+        "documents, give their ids a prefix (--id-prefix)."
     )

@@ -1,4 +1,4 @@
-"""JSON lines, compressed or not."""
+"""JSON lines, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pocket_colbert.errors import CorpusError
 
 
 def is_json_lines(path: Path) -> bool:
-    """Say whether a file's name ends in .jsonl or .jsonl.gz."""
+    """Return whether the name of a file ends in .jsonl or .jsonl.gz."""
     return path.name.lower().endswith((".jsonl", ".jsonl.gz"))
 
 
@@ -30,11 +30,11 @@ def json_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, Mapping[str,
     """Read JSON lines.
 
     Args:
-        stream: Bytes of the file.
-        name: Its name, for messages; one that ends in .gz is decompressed.
+        stream: The bytes of the file.
+        name: The file's name, for messages; if it ends in .gz, the bytes are decompressed.
 
     Yields:
-        Line numbers, from 1, and JSON objects; blank lines are passed over.
+        The number of the line, from 1, and the JSON object. Blank lines are skipped.
 
     Raises:
         CorpusError: The file cannot be read, or a line is not a JSON object in UTF-8.

@@ -1,90 +1,61 @@
-"""Documents from files: folders of text, JSON lines, BEIR folders; nothing is skipped."""
+"""Documents from files and folders. `READERS` has one reader for each format."""
 
 from __future__ import annotations
 
-import html.parser
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from pocket_colbert.checks import checked_document
-from pocket_colbert.errors import CorpusError, InvalidInputError
-from pocket_colbert.ingest.json_lines import is_json_lines, read_json_lines
+from pocket_colbert.errors import CorpusError
+from pocket_colbert.ingest.json_lines import read_json_lines
+from pocket_colbert.ingest.rows import Fields, document_from_row
 from pocket_colbert.source_paths import source_name
 from pocket_colbert.text_splitting import with_title
 from pocket_colbert.types import Document
 
-TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".html", ".htm")
-_SILENT_TAGS = {"script", "style", "template", "noscript"}
-_BLOCK_TAGS = {
-    "address", "article", "aside", "audio", "blockquote", "br", "button", "caption", "center",
-    "dd", "details", "dialog", "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure",
-    "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "iframe",
-    "input", "legend", "li", "main", "menu", "nav", "object", "ol", "optgroup", "option", "p",
-    "pre", "search", "section", "select", "summary", "table", "td", "textarea", "th", "title",
-    "tr", "ul", "video",
-}  # fmt: skip
-_COUNTED = {**dict.fromkeys(_SILENT_TAGS, "silent"), "svg": "svg", "pre": "pre"}
-"""Tags within which text is read in another way, and what they are counted as."""
-_END_OF_TITLE = _BLOCK_TAGS | _SILENT_TAGS | {"base", "body", "head", "html", "link", "meta"}
-"""Tags, opening or closing, that are in no title: one that was not closed ends there."""
-
-
-@dataclass(frozen=True)
-class Fields:
-    """Names of the keys of a JSON line.
-
-    Attributes:
-        document_id: Key of the id; a number is taken as its digits. With "" the id is the file's
-            name, a colon and the number of the line.
-        text: Key of the text.
-        title: Key of the title, which may be absent.
-    """
-
-    document_id: str = "_id"
-    text: str = "text"
-    title: str = "title"
+Reader = Callable[[Path, str, Fields], Iterator[Document]]
+"""Takes a file, the name its documents go by, and the names of the keys of rows."""
 
 
 def read_documents(paths: Iterable[Path], fields: Fields | None = None) -> Iterator[Document]:
-    """Read documents one after the other.
+    """Read documents, one after the other.
 
     Args:
-        paths: Files, or folders that are searched for files of TEXT_SUFFIXES, .jsonl and
-            .jsonl.gz in the order of their names; hidden files and folders are left out. Links
-            are followed; a folder is read once, under its own name rather than a link's.
-        fields: Names of the keys of JSON lines.
+        paths: Files, or folders, which are searched for files of the formats in `READERS`, in the
+            order of their names, hidden ones left out. Links are followed; each folder is read
+            once, by its own name rather than that of a link.
+        fields: Names of the keys of rows.
 
     Yields:
-        The documents. A text file's id is its path below the folder given, with slashes, or its
-        name; its title is that of an HTML page, else the words of the file's name. All other keys
-        of a JSON line become metadata.
+        The documents. The id of a text file is its path below the given folder, with slashes, or
+        its name if the file itself was given. Its title is that of the HTML page, or else the words
+        of its name. In JSON lines all keys that `fields` does not name become metadata.
 
     Raises:
-        CorpusError: A path is missing, empty of documents, unreadable, not UTF-8, of an unknown
-            kind, or a link that leads nowhere, or a line is not as `fields` says; the message names
-            file and line.
+        CorpusError: A path does not exist, a folder has no documents, a file cannot be read, is not
+            UTF-8 or is of an unknown format, a link is broken, or a line is not what `fields` says.
+            The message names the file and the line.
     """
     fields = fields or Fields()
     for path in paths:
         if path.is_dir():
-            found = 0
-            for file in filter(_is_read, files_below(path)):
-                name = file.relative_to(path).as_posix()
-                for document in _read_file(file, name, fields):
-                    found += 1
-                    yield document
-            if not found:
-                raise CorpusError(
-                    f"{path} holds no documents; files of {', '.join(TEXT_SUFFIXES)}, .jsonl and "
-                    ".jsonl.gz are read."
-                )
+            count = 0
+            for file in files_below(path):
+                reader = reader_of(file)
+                if reader is not None:
+                    for document in reader(file, file.relative_to(path).as_posix(), fields):
+                        count += 1
+                        yield document
+            if not count:
+                raise CorpusError(f"{path} has no documents; {_known_formats()} are read.")
         elif path.is_file():
-            yield from _read_file(path, path.name, fields)
+            reader = reader_of(path)
+            if reader is None:
+                raise CorpusError(f"{path} is of an unknown format; {_known_formats()} are read.")
+            yield from reader(path, path.name, fields)
         else:
             raise CorpusError(f"there is no file or folder {path}.")
 
@@ -96,16 +67,16 @@ def read_sources(
     *,
     id_prefix: str = "",
 ) -> Iterator[Document]:
-    """Read documents for an index that is kept in step with them; see `sync.sync`.
+    """Read documents for an index that is kept up to date with them; see `incremental.sync`.
 
     Args:
         paths: See `read_documents`.
-        index_folder: Where the index is.
+        index_folder: The folder of the index.
         fields: See `read_documents`.
-        id_prefix: What is put in front of all ids.
+        id_prefix: Goes in front of every id.
 
     Yields:
-        Documents with the `source_name` of their path as source.
+        Documents; their source is the `source_name` of the path they were read from.
 
     Raises:
         CorpusError: See `read_documents`, or a path has no documents.
@@ -115,31 +86,90 @@ def read_sources(
         for document in read_documents([path], fields):
             document_id = id_prefix + document.document_id
             yield replace(document, document_id=document_id, source=source)
-        if document is None:  # rather than delete all that came from there
+        if document is None:  # an error, or all documents of that path would be deleted
             raise CorpusError(f"there are no documents in {path}.")
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Iterate over the files in a folder and those below it, hidden ones left out.
+def text_to_encode(document: Document) -> str:
+    """Return what the encoder gets for a document: title, a space, text, as in BEIR."""
+    return with_title(document.text or "", document.title)
 
-    Links are followed, to folders at the end. Each folder is read once, so that links may go in
+
+def reader_of(path: Path) -> Reader | None:
+    """Return the reader for a file by its name, None for an unknown format."""
+    name = path.name.lower()
+    return next((read for suffix, read in READERS.items() if name.endswith(suffix)), None)
+
+
+def _read_text(path: Path, name: str, fields: Fields) -> Iterator[Document]:
+    yield Document(name, _content(path).strip(), _title_from_name(path))
+
+
+def _read_html(path: Path, name: str, fields: Fields) -> Iterator[Document]:
+    from pocket_colbert.ingest.html_reader import read_html
+
+    title, text = read_html(_content(path))
+    yield Document(name, text.strip(), title or _title_from_name(path))
+
+
+def _read_rows(path: Path, name: str, fields: Fields) -> Iterator[Document]:
+    for number, row in read_json_lines(path):
+        yield document_from_row(row, fields, f"{path}, line {number}", f"{name}:{number}")
+
+
+READERS: Mapping[str, Reader] = {
+    ".txt": _read_text,
+    ".md": _read_text,
+    ".markdown": _read_text,
+    ".rst": _read_text,
+    ".html": _read_html,
+    ".htm": _read_html,
+    ".jsonl": _read_rows,
+    ".jsonl.gz": _read_rows,
+}
+"""The reader of each format, by the end of the file's name in lower case."""
+
+
+def _known_formats() -> str:
+    *suffixes, last = READERS
+    return f"files of {', '.join(suffixes)} and {last}"
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path} is not UTF-8 (byte {error.start}).") from error
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _title_from_name(path: Path) -> str | None:
+    # A passage says what it is about, but often not which document it is from; the name does.
+    return " ".join(re.split(r"[\W_]+", path.stem)).strip() or None
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Iterate over the files in a folder and its subfolders, leaving out hidden ones.
+
+    Links are followed; linked folders come last. Each folder is read once, so links may form
     circles.
 
     Raises:
-        CorpusError: A folder cannot be read, or a link leads nowhere.
+        CorpusError: A folder cannot be read, or a link is broken.
     """
-    read: set[Path] = set()
+    visited: set[Path] = set()
     waiting = deque([folder])
     while waiting:
-        yield from _walk(waiting.popleft(), read, waiting)
+        yield from _walk(waiting.popleft(), visited, waiting)
 
 
-def _walk(folder: Path, read: set[Path], linked: deque[Path]) -> Iterator[Path]:
-    """Iterate over the files in a folder and those below it; note what they are and link to."""
-    place = folder.resolve()
-    if place in read:
+def _walk(folder: Path, visited: set[Path], linked: deque[Path]) -> Iterator[Path]:
+    """Iterate over the files below a folder; note folders visited, and those links lead to."""
+    real_folder = folder.resolve()
+    if real_folder in visited:
         return
-    read.add(place)
+    visited.add(real_folder)
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -149,139 +179,10 @@ def _walk(folder: Path, read: set[Path], linked: deque[Path]) -> Iterator[Path]:
             continue
         path = Path(entry.path)
         if entry.is_symlink() and not os.path.exists(path):
-            raise CorpusError(f"{path} is a link that leads nowhere; mend or remove it.")
+            raise CorpusError(f"{path} is a broken link; repair or remove it.")
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(path, read, linked)
+            yield from _walk(path, visited, linked)
         elif entry.is_dir():
             linked.append(path)
         elif entry.is_file():
             yield path
-
-
-def _is_read(path: Path) -> bool:
-    return path.suffix.lower() in TEXT_SUFFIXES or is_json_lines(path)
-
-
-def _read_file(path: Path, name: str, fields: Fields) -> Iterator[Document]:
-    if is_json_lines(path):
-        for number, row in read_json_lines(path):
-            yield document_of(row, fields, f"{path}, line {number}", f"{name}:{number}")
-        return
-    if path.suffix.lower() not in TEXT_SUFFIXES:
-        raise CorpusError(
-            f"{path} is of an unknown kind; files of {', '.join(TEXT_SUFFIXES)}, .jsonl and "
-            ".jsonl.gz are read."
-        )
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path} is not UTF-8 (byte {error.start}).") from error
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
-    title = None
-    if path.suffix.lower() in (".html", ".htm"):
-        title, text = html_text(text)
-    # A passage says what it is about, but often not of what document it is; its name does.
-    title = title or " ".join(re.split(r"[\W_]+", path.stem)).strip() or None
-    yield Document(name, text.strip(), title)
-
-
-def document_of(row: Mapping[str, Any], fields: Fields, place: str, default_id: str) -> Document:
-    """Return the document that a JSON object, or the row of a table, is.
-
-    Args:
-        row: Keys and values.
-        fields: Names of the keys.
-        place: Where it was read, for the message.
-        default_id: The id when `fields` names no key for it.
-
-    Raises:
-        CorpusError: The row is not as `fields` says.
-    """
-    if not fields.document_id:
-        row = {**row, "": default_id}
-    for key in (fields.document_id, fields.text):
-        if key not in row:
-            raise CorpusError(
-                f"{place}: no key {key!r}, got {sorted(row)}; name the keys with --id-field and "
-                "--text-field."
-            )
-    document_id, text, title = row[fields.document_id], row[fields.text], row.get(fields.title)
-    if isinstance(document_id, int) and not isinstance(document_id, bool):
-        document_id = str(document_id)
-    for key, value in ((fields.document_id, document_id), (fields.text, text)):
-        if not isinstance(value, str):
-            raise CorpusError(f"{place}: {key!r} must be a text, got {value!r}.")
-    if not document_id:
-        raise CorpusError(f"{place}: {fields.document_id!r} must not be empty.")
-    if title is not None and not isinstance(title, str):
-        raise CorpusError(f"{place}: {fields.title!r} must be a text, got {title!r}.")
-    known = {fields.document_id, fields.text, fields.title}
-    metadata = {k: v for k, v in row.items() if k not in known}
-    try:
-        return checked_document(Document(document_id, text, title or None, metadata))
-    except InvalidInputError as error:
-        raise CorpusError(f"{place}: {error}") from error
-
-
-class _TextOf(html.parser.HTMLParser):
-    """Gathers title and text; all that a head may hold is silent by itself or has no text."""
-
-    # Not "title": one that is never closed would swallow the page.
-    RCDATA_CONTENT_ELEMENTS = ("textarea",)  # type: ignore[misc, unused-ignore]
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.title: list[str] = []
-        self.parts: list[tuple[bool, list[str]]] = [(False, [])]
-        """Whether a part keeps its white space, as `<pre>` does, and its text."""
-        self._depths = {"silent": 0, "svg": 0, "pre": 0}
-        self._in_title = False
-
-    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
-        self._at_tag(tag, 1)
-        # Titles of drawings are text, and so are all but the page's first.
-        self._in_title |= tag == "title" and not self._depths["svg"] and not self.title
-
-    def handle_endtag(self, tag: str) -> None:
-        self._at_tag(tag, -1)
-
-    def _at_tag(self, tag: str, step: int) -> None:
-        self._in_title &= tag not in _END_OF_TITLE
-        if tag in _BLOCK_TAGS:
-            self.parts[-1][1].append("\n")
-        kind = _COUNTED.get(tag)
-        if kind is not None:
-            self._depths[kind] = max(self._depths[kind] + step, 0)
-        if self.parts[-1][0] != bool(self._depths["pre"]):
-            self.parts.append((bool(self._depths["pre"]), []))
-
-    def handle_data(self, data: str) -> None:
-        if self._in_title:
-            self.title.append(data)
-        elif not self._depths["silent"]:
-            self.parts[-1][1].append(data)
-
-
-def html_text(source: str) -> tuple[str | None, str]:
-    """Return title, None when there is none, and readable text of an HTML page.
-
-    White space is kept inside `<pre>`; elsewhere lines are stripped and empty ones left out.
-    """
-    reader = _TextOf()
-    reader.feed(source)
-    reader.close()
-    parts = []
-    for keeps_space, pieces in reader.parts:
-        lines = "".join(pieces).split("\n")
-        if not keeps_space:
-            lines = [re.sub(r"[^\S\n]+", " ", line).strip() for line in lines]
-            lines = [line for line in lines if line]
-        parts.append("\n".join(line.rstrip() for line in lines).strip("\n"))
-    title = " ".join("".join(reader.title).split())
-    return title or None, "\n".join(part for part in parts if part)
-
-
-def text_to_encode(document: Document) -> str:
-    """Return what the encoder gets for a document: title, a space, text, as BEIR does."""
-    return with_title(document.text or "", document.title)

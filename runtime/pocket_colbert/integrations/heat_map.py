@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.search.explanation import Explanation, TokenMatch
-from pocket_colbert.types import Hit
+from pocket_colbert.types import Hit, Query
 
 _COLOUR = "255, 140, 0"
 """An orange background of varying opacity is legible on light and dark pages."""
@@ -56,7 +56,7 @@ class HeatMap:
                 raise InvalidInputError(f"{hit.document_id!r} has no text to show.")
 
     @classmethod
-    def of(cls, retriever: Retriever, query: str, hits: Iterable[Hit]) -> HeatMap:
+    def of(cls, retriever: Retriever, query: str | Query, hits: Iterable[Hit]) -> HeatMap:
         """Explain hits and prepare them for display.
 
         Args:
@@ -67,8 +67,9 @@ class HeatMap:
         Raises:
             InvalidInputError: See `Retriever.explain`.
         """
-        listed = list(hits)
-        return cls(query, listed, [retriever.explain(query, hit) for hit in listed])
+        hits = list(hits)
+        text = query.text if isinstance(query, Query) else query
+        return cls(text, hits, retriever.explanations(query, hits))
 
     def __repr__(self) -> str:
         return f"<HeatMap of {len(self.hits)} hits for {self.query!r}>"

@@ -222,7 +222,7 @@ def _queries(queries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
 def _meta(
     encoder: Encoder, config: IndexConfig, parameters: SearchParameters, name: str
 ) -> ModelMeta:
-    licence = encoder.card.licence.lower()
+    named = encoder.card.license.lower()
     settings = json.dumps([config.to_json(), asdict(parameters)], sort_keys=True)
     return ModelMeta(
         loader=None,
@@ -234,7 +234,7 @@ def _meta(
         memory_usage_mb=None,
         max_tokens=encoder.config.document_length,
         embed_dim=encoder.dim,
-        license=licence if licence in get_args(Licenses) else None,
+        license=named if named in get_args(Licenses) else None,
         open_weights=None,
         public_training_code=None,
         public_training_data=None,

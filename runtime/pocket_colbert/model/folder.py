@@ -22,7 +22,7 @@ TOKENIZER_FILE = "tokenizer.json"
 _OLD_RECIPE_FILE = "config_sentence_transformers.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _RECIPE_LIMIT = 4 << 20
-_CARD_KEYS = ("precision", "model_file", "source", "licence", "quantization")
+_CARD_KEYS = ("precision", "model_file", "source", "license", "quantization")
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _ours(folder: Path, recipe: Mapping[str, Any], own: Mapping[str, Any]) -> Mo
         precision=str(own.get("precision", "unknown")),
         model_file=model_file,
         source=str(own.get("source", "")),
-        licence=str(own.get("licence", "unknown")),
+        license=str(own.get("license", "unknown")),
         fingerprint=_fingerprint(recipe, hashes[model_file], hashes[TOKENIZER_FILE]),
         quantization=own.get("quantization") or {},
     )

@@ -201,7 +201,7 @@ class ModelCard:
         precision: "int8", "fp16" or "fp32".
         model_file: Name of the ONNX file in the folder.
         source: Where the weights came from.
-        licence: SPDX expression of the weights, or "unknown".
+        license: SPDX expression of the weights, or "unknown".
         fingerprint: sha256 over graph, tokenizer and recipe: models that give a text the same
             vectors have the same one, whatever their cards say.
         quantization: What was chosen and measured, empty for fp32.
@@ -210,6 +210,6 @@ class ModelCard:
     precision: str
     model_file: str
     source: str = ""
-    licence: str = "unknown"
+    license: str = "unknown"
     fingerprint: str = ""
     quantization: Mapping[str, Any] = field(default_factory=dict)

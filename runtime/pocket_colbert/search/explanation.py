@@ -1,4 +1,4 @@
-"""Why a document matched: which of its tokens, and where they stand."""
+"""Why a document matched: which of its tokens, and where they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.types import Token
+from pocket_colbert.types import Query, Span, Token
 
 
 @dataclass(frozen=True)
@@ -17,21 +17,21 @@ class TokenMatch:
     """A query token and the document token that is nearest to it.
 
     Attributes:
-        query_token: Its part of the query, or its name, such as "[CLS]" or "[MASK]".
-        query_span: Where it stands in the query, in characters; None for one with a name only.
+        query_token: Its part of the query, or its name, for example "[CLS]" or "[MASK]".
+        query_span: Where it is in the query, in characters; None for one that only has a name.
         document_token: The document token's part of the text or title, or its name.
-        document_span: Where it stands in the document's text, in characters; None when it is of
-            the title or has a name only.
+        document_span: Where it is in the document's text, in characters; None for one that is in
+            the title or only has a name.
         similarity: Their cosine, which is what it adds to the score.
-        share: Its part, from 0 to 1, of what the words of the query add to the score. The tokens
-            without a place in the query have none: markers, and the [MASK] tokens that some
-            models fill queries up with, add most of many scores and say nothing of the words.
+        share: Its part, from 0 to 1, of what the words of the query add to the score. It is 0 for
+            tokens that are not in the query's text: markers, and the [MASK] tokens that some
+            models pad queries with, add most of many scores and say nothing about the words.
     """
 
     query_token: str
-    query_span: tuple[int, int] | None
+    query_span: Span | None
     document_token: str
-    document_span: tuple[int, int] | None
+    document_span: Span | None
     similarity: float
     share: float
 
@@ -55,26 +55,31 @@ class Explanation:
     matches: tuple[TokenMatch, ...]
 
 
-def explain_match(
-    document_id: str,
-    query_tokens: Sequence[Token],
-    query: NDArray[np.float32],
-    document_tokens: Sequence[Token],
-    embedding: NDArray[np.float32],
-    *,
-    start: int,
-    end: int,
-) -> Explanation:
+@dataclass(frozen=True, eq=False)
+class MatchedPassage:
+    """A passage of a document with all that explains it: its tokens, and a vector for each.
+
+    Attributes:
+        document_id: The document's id.
+        start: Where the passage starts in the document's text, in characters.
+        text: The passage's text.
+        tokens: Its tokens, their spans being in `text`.
+        embedding: (num_tokens, dim) float32, one row a token.
+    """
+
+    document_id: str
+    start: int
+    text: str
+    tokens: Sequence[Token]
+    embedding: NDArray[np.float32]
+
+
+def explain_match(query: Query, passage: MatchedPassage) -> Explanation:
     """Take a MaxSim apart.
 
     Args:
-        document_id: The document's id.
-        query_tokens: From `Encoder.query_tokens`.
-        query: (query_tokens, dim) float32, what `Encoder.encode_query` gives.
-        document_tokens: From `Encoder.document_tokens` for the passage, its spans being in that.
-        embedding: (num_tokens, dim) float32, the passage's vectors, one a document token.
-        start: Where the passage starts in the document's text.
-        end: Where it ends.
+        query: The query.
+        passage: What it matched.
 
     Returns:
         The explanation. Of equally near tokens it names the first.
@@ -82,43 +87,48 @@ def explain_match(
     Raises:
         InvalidInputError: There is not one vector a token, or there are no document tokens.
     """
-    similarities = similarities_of(query_tokens, query, document_tokens, embedding)
+    similarities = similarities_of(query, passage)
     nearest = similarities.argmax(axis=1)
     best = similarities.max(axis=1)
     score = float(best.sum(dtype=np.float32))
-    shares = _shares(query_tokens, best)
+    shares = _shares(query.tokens, best)
     matches = []
-    for token, place, similarity, share in zip(
-        query_tokens, nearest, best.tolist(), shares.tolist(), strict=True
+    for token, position, similarity, share in zip(
+        query.tokens, nearest, best.tolist(), shares.tolist(), strict=True
     ):
-        match = document_tokens[place]
-        span = match.span and (start + match.span[0], start + match.span[1])
+        match = passage.tokens[position]
+        span = match.span and (passage.start + match.span[0], passage.start + match.span[1])
         matches.append(TokenMatch(token.label, token.span, match.label, span, similarity, share))
-    return Explanation(document_id, score, start, end, tuple(matches))
+    end = passage.start + len(passage.text)
+    return Explanation(passage.document_id, score, passage.start, end, tuple(matches))
+
+
+def similarities_of(query: Query, passage: MatchedPassage) -> NDArray[np.float32]:
+    """Return the dot products of a query's tokens and a passage's.
+
+    Returns:
+        (query_tokens, num_tokens) float32.
+
+    Raises:
+        InvalidInputError: See `explain_match`.
+    """
+    embedding = passage.embedding
+    if len(query.tokens) != len(query.embedding) or len(passage.tokens) != len(embedding):
+        raise InvalidInputError(
+            f"there must be one vector a token, got {len(query.embedding)} for "
+            f"{len(query.tokens)} query tokens and {len(embedding)} for {len(passage.tokens)} "
+            "document tokens: pruned or pooled vectors cannot be explained, encode the passage "
+            "again."
+        )
+    if not len(embedding):
+        raise InvalidInputError("the document has no token vectors, so nothing matched.")
+    return query.embedding @ embedding.T
 
 
 def _shares(query_tokens: Sequence[Token], best: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the share of each query token, (query_tokens,) float64; see `TokenMatch.share`."""
     words = np.array([token.span is not None for token in query_tokens], dtype=bool)
-    # What is unlike all of a passage takes from the score; it is no part of why it was found.
+    # What is unlike all of a passage lowers the score; it is no reason why the passage matched.
     parts = np.where(words, np.maximum(best, 0), 0).astype(np.float64)
     total = parts.sum()
     return parts / total if total else parts
-
-
-def similarities_of(
-    query_tokens: Sequence[Token],
-    query: NDArray[np.float32],
-    document_tokens: Sequence[Token],
-    embedding: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Check that tokens and vectors fit, and return their dot products."""
-    if len(query_tokens) != len(query) or len(document_tokens) != len(embedding):
-        raise InvalidInputError(
-            f"there must be one vector a token, got {len(query)} for {len(query_tokens)} query "
-            f"tokens and {len(embedding)} for {len(document_tokens)} document tokens: pruned or "
-            "pooled vectors cannot be explained, encode the passage again."
-        )
-    if not len(embedding):
-        raise InvalidInputError("the document has no token vectors, so nothing matched.")
-    return query @ embedding.T

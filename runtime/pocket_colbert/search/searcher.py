@@ -169,6 +169,7 @@ class Searcher:
             segment = self.segments[number]
             positions = sorted(position for n, position in addresses if n == number)
             documents = segment.documents.get(positions)
+            spans = segment.spans(documents)
             if segment.passages.one_each and self.parameters.hybrid == "off":
                 scored = [np.array([known[number, p]], np.float32) for p in positions]
             elif codes:
@@ -177,7 +178,6 @@ class Searcher:
                 scored = [np.empty(0, np.float32) for _ in positions]
             for position, each in zip(positions, scored, strict=True):
                 document = documents[position]
-                spans = segment.spans(position, document.text)
                 best = top_k(each, self.parameters.passages)
                 hits[number, position] = Hit(
                     document.document_id,
@@ -185,7 +185,10 @@ class Searcher:
                     document.text,
                     document.title,
                     document.metadata,
-                    tuple(PassageHit(spans[n][0], spans[n][1], float(each[n])) for n in best),
+                    tuple(
+                        PassageHit(start, end, float(each[n]))
+                        for n, (start, end) in ((n, spans[position][n]) for n in best)
+                    ),
                 )
         return [hits[address] for address in addresses]
 

@@ -1,33 +1,33 @@
-"""Files become an index while it is served: in a thread, seen by all, stopped at any time."""
+"""Index documents in a background thread while they are served."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pocket_colbert.server.messages as m
 from pocket_colbert.errors import PocketColbertError
-from pocket_colbert.ingest.incremental import Pace, SyncReport, sync
-from pocket_colbert.ingest.readers import Fields, read_sources
+from pocket_colbert.ingest.incremental import Pace, SyncReport
+from pocket_colbert.ingest.indexing import sync_files
+from pocket_colbert.ingest.readers import read_documents
+from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.server.problems import logger
-from pocket_colbert.source_paths import source_name
-from pocket_colbert.types import Document
 
 _PACE = Pace(documents=32, first_tokens=10_000)
-"""Somebody may wait for the first documents that can be found: they come in a second or two."""
+"""Someone may be waiting: the first documents can be found after a second or two."""
 
 
 class _Stopped(Exception):
-    """The server is told to stop."""
+    """The server is shutting down."""
 
 
 class Indexing:
-    """Brings an index up to date with a folder or file of documents, once.
+    """Brings an index up to date with a file or folder of documents, once.
 
     It writes through the index that is served, whose lock the server holds, and commits as it
-    goes: after an interruption of any kind the next one goes on from the last commit.
+    goes: after any interruption the next run continues from the last commit.
     """
 
     def __init__(
@@ -36,78 +36,82 @@ class Indexing:
         index_folder: Path,
         fields: Fields,
         *,
-        tell: Callable[[str], None] = lambda text: None,
+        report: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Say what is to be indexed.
+        """Prepare; `start` begins.
 
         Args:
-            path: See `corpus.read_documents`.
-            index_folder: Where the index is.
+            path: See `readers.read_documents`.
+            index_folder: The folder of the index.
             fields: Names of the keys of JSON lines.
-            tell: Called with a sentence for people when it has ended.
+            report: Called at the end with a sentence about the outcome.
         """
         self._path = path
         self._index_folder = index_folder
         self._fields = fields
-        self._tell = tell
+        self._report = report
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._progress = m.Indexing(path.resolve().name, "counting", 0, None)
 
     @property
     def progress(self) -> m.Indexing:
-        """How far it is; to be read from any thread."""
+        """How far it is; may be read from any thread."""
         return self._progress
 
     def start(self, retriever: Retriever) -> None:
-        """Begin.
+        """Start the thread.
 
         Args:
             retriever: Encoder and writable index.
         """
-        # A daemon, lest a process that is told twice to stop lives on until all is indexed.
+        # A daemon, so that a process that is told twice to stop does not live on until the end.
         self._thread = threading.Thread(
             target=self._run, args=(retriever,), name="pocket-colbert-indexing", daemon=True
         )
         self._thread.start()
 
     def stop(self) -> None:
-        """End within a passage's time, or a commit's that has begun, and wait for that."""
+        """Stop after the current passage or commit, and wait for that."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self, retriever: Retriever) -> None:
         try:
-            self._say("counting")
-            # Which reads all files first: one that cannot be read is told before the work begins.
-            self._say("indexing", total=sum(1 for _ in self._documents()))
-            source = source_name(self._path, self._index_folder)
-            report = sync(
-                retriever, self._documents(), [source], progress=self._advance, pace=_PACE
-            )
+            self._update("counting")
+            # This reads all files: one that cannot be read is reported before the work begins.
+            self._update("indexing", total=self._count())
+            synced = sync_files(
+                retriever, [self._path], self._index_folder, self._fields,
+                progress=self._advance, pace=_PACE,
+            )  # fmt: skip
         except _Stopped:
-            self._say("stopped")
+            self._update("stopped")
         except Exception as error:
-            self._say("failed", message=_message(error))
-            self._tell(f"Indexing {self._path} stopped: {self._progress.message}")
+            self._update("failed", message=_message(error))
+            self._report(f"Indexing {self._path} stopped: {self._progress.message}")
         else:
             # Files may have come and gone since they were counted.
-            self._say("done", total=self._progress.documents)
-            self._tell(_summary(self._path, report))
+            self._update("done", total=self._progress.documents)
+            self._report(_summary(self._path, synced))
 
-    def _documents(self) -> Iterator[Document]:
-        for document in read_sources([self._path], self._index_folder, self._fields):
-            if self._stopping.is_set():
-                raise _Stopped
-            yield document
+    def _count(self) -> int:
+        count = 0
+        for _ in read_documents([self._path], self._fields):
+            self._check_stopping()
+            count += 1
+        return count
 
     def _advance(self, done: int) -> None:
+        self._check_stopping()
+        self._update("indexing", documents=done)
+
+    def _check_stopping(self) -> None:
         if self._stopping.is_set():
             raise _Stopped
-        self._say("indexing", documents=done)
 
-    def _say(
+    def _update(
         self,
         state: m.IndexingState,
         *,
@@ -129,13 +133,13 @@ def _message(error: Exception) -> str:
     if isinstance(error, PocketColbertError):
         return str(error)
     if isinstance(error, OSError):
-        return f"the index could not be written ({error.strerror}). Start again to go on."
+        return f"the index could not be written ({error.strerror}). Start again to continue."
     logger.error("indexing failed", exc_info=error)
-    return "an error nobody expected; the server's log says more."
+    return "an unexpected error; see the server's log."
 
 
-def _summary(path: Path, report: SyncReport) -> str:
+def _summary(path: Path, synced: SyncReport) -> str:
     return (
-        f"{path}: {report.added} documents added, {report.changed} changed, "
-        f"{report.unchanged} unchanged, {report.deleted} deleted"
+        f"{path}: {synced.added} documents added, {synced.changed} changed, "
+        f"{synced.unchanged} unchanged, {synced.deleted} deleted"
     )

@@ -7,6 +7,7 @@ import time
 
 from pocket_colbert.errors import (
     BackendError,
+    DocumentNotFoundError,
     DuplicateIdError,
     IndexConflictError,
     InvalidInputError,
@@ -45,6 +46,8 @@ def as_request_error(error: Exception) -> RequestError:
         return RequestError(422, "unsupported", str(error))
     if isinstance(error, InvalidInputError):
         return RequestError(422, "invalid_request", str(error))
+    if isinstance(error, DocumentNotFoundError):
+        return RequestError(404, "unknown_id", str(error))
     if isinstance(error, IndexConflictError):
         return RequestError(409, "index_conflict", str(error))
     if isinstance(error, BackendError):

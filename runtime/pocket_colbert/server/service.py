@@ -15,16 +15,15 @@ from msgspec import UNSET
 import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
 from pocket_colbert.config import SearchParameters
-from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index.facets import FieldValues
 from pocket_colbert.model.encoder import Encoder
+from pocket_colbert.reranker import rerank
 from pocket_colbert.retriever import Retriever
-from pocket_colbert.search.explanation import Explanation
+from pocket_colbert.search.explanation import Explanation, explain_match
+from pocket_colbert.search.snippets import snippet
 from pocket_colbert.server.index_sources import Source
 from pocket_colbert.server.problems import Deadline, RequestError
 from pocket_colbert.types import Hit
-
-_ATTEMPTS = 3
 
 
 class Service:
@@ -91,23 +90,18 @@ class Service:
     def search(self, request: m.SearchRequest, deadline: Deadline) -> m.SearchResponse:
         """Search, and say why and where."""
         self._source.refresh()
-        for _ in range(_ATTEMPTS):
-            generation = self._source.generation
-            try:
-                return self._search(request, deadline)
-            except InvalidInputError:
-                # A document that was found may have been deleted before it was explained.
-                if generation == self._source.generation:
-                    raise
-        raise RequestError(
-            503, "overloaded", "the index changes too fast; try again.", {"Retry-After": "1"}
-        )
-
-    def _search(self, request: m.SearchRequest, deadline: Deadline) -> m.SearchResponse:
         parameters = SearchParameters(mode=request.mode, hybrid=request.hybrid)
+        query = self.encoder.query(request.query)
         hits = self._retriever.retrieve(
-            [request.query], request.k, parameters=parameters, where=request.where
+            [query], request.k, parameters=parameters, where=request.where
         )[0]
+        deadline.check()
+        passages = {
+            passage.document_id: passage
+            for passage in self._retriever.matched_passages(
+                [hit for hit in hits if hit.text is not None], progress=deadline.progress
+            )
+        }
         found = []
         for hit in hits:
             deadline.check()
@@ -124,10 +118,11 @@ class Service:
             if request.text:
                 item.text = hit.text
             if hit.text is not None:
-                (span,) = self._retriever.snippets(request.query, [hit], request.snippet_length)
-                item.snippet, item.snippet_span = hit.text[span[0] : span[1]], span
+                passage = passages[hit.document_id]
+                start, end = snippet(query, passage, request.snippet_length)
+                item.snippet, item.snippet_span = hit.text[start:end], (start, end)
                 if request.explain:
-                    item.explanation = _explanation(self._retriever.explain(request.query, hit))
+                    item.explanation = _explanation(explain_match(query, passage))
             found.append(item)
         return m.SearchResponse(found)
 
@@ -145,14 +140,14 @@ class Service:
     ) -> m.CompatibleRerankResponse:
         """Order texts as Cohere's and Jina's interfaces of a version do."""
         texts = [d if isinstance(d, str) else d.text for d in request.documents]
-        tokens: list[int] = []
-        hits = self._retriever.rerank(
-            request.query, texts, request.top_n, progress=deadline.progress, encoded=tokens.append
+        ranked = rerank(
+            self.encoder, request.query, texts, request.top_n, progress=deadline.progress
         )
         # Jina's clients expect the documents back unless they say otherwise; version 2 of
         # Cohere's has no such thing.
         wanted = version == "1" if request.return_documents is None else request.return_documents
-        query_tokens = max(len(self.encoder.query_tokens(request.query)), 1)
+        query_tokens = max(ranked.query_tokens, 1)
+        tokens = ranked.query_tokens + ranked.document_tokens
         return m.CompatibleRerankResponse(
             id=str(uuid.uuid4()),
             model=request.model or self.encoder.card.fingerprint,
@@ -162,10 +157,10 @@ class Service:
                     min(max(hit.score / query_tokens, 0.0), 1.0),
                     m.TextObject(hit.text or "") if wanted else UNSET,
                 )
-                for hit in hits
+                for hit in ranked.hits
             ],
             meta=m.RerankMeta(m.ApiVersion(version), m.BilledUnits(1)),
-            usage=m.Usage(tokens[0], tokens[0]),
+            usage=m.Usage(tokens, tokens),
         )
 
     def encode(self, request: m.EncodeRequest, deadline: Deadline) -> m.EncodeResponse:

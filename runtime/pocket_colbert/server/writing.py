@@ -11,11 +11,9 @@ from pocket_colbert.index.index import Index
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.server.background_indexing import Indexing
 from pocket_colbert.server.index_sources import IndexSource
-from pocket_colbert.server.problems import Deadline, logger
+from pocket_colbert.server.problems import Deadline
 from pocket_colbert.server.service import Service, unknown
 from pocket_colbert.types import Document
-
-_SMALL_SEGMENTS = 8
 
 
 class WritingService(Service):
@@ -74,7 +72,6 @@ class WritingService(Service):
                 if not replacing:  # take them back, so that the same request may be repeated
                     self._index.delete([document.document_id for document in documents])
                 raise
-            self._tidy()
             return m.AddedResponse(len(documents), tokens, len(self._index))
 
     def delete(self, document_ids: Sequence[str]) -> m.DeletedResponse:
@@ -86,7 +83,6 @@ class WritingService(Service):
                     raise unknown(document_id)
             deleted = self._index.delete(document_ids)
             self._index.commit()
-            self._tidy()
             return m.DeletedResponse(deleted, len(self._index))
 
     def _begin(self) -> None:
@@ -108,13 +104,6 @@ class WritingService(Service):
                     f"document ids must be new, got {document_id!r}, which is in the index; PUT "
                     "replaces it."
                 )
-
-    def _tidy(self) -> None:
-        """Keep the number of small segments bounded. The commit before this one holds anyway."""
-        try:
-            self._index.compact(only_small=_SMALL_SEGMENTS)
-        except OSError as error:
-            logger.warning("small segments could not be merged: %s", error)
 
     def _progress(self) -> m.Indexing | None:
         return None if self._indexing is None else self._indexing.progress

@@ -134,12 +134,19 @@ class DocumentStore:
             found.update((document_id, position) for position, document_id in rows)
         return found
 
-    def spans(self, first: int, last: int) -> dict[int, Span]:
-        """Return the spans of passages first to last - 1, those that are whole texts left out."""
-        rows = self._database.select(
-            "SELECT passage, start, stop FROM passages WHERE passage >= ? AND passage < ?",
-            (first, last),
-        )
+    def spans(self, ranges: Iterable[tuple[int, int]]) -> dict[int, Span]:
+        """Return the spans of passages, those that are whole texts left out.
+
+        Args:
+            ranges: The first passage of each range, and the one after its last.
+        """
+        rows = []
+        for batch in batches(ranges):
+            condition = " OR ".join(["passage >= ? AND passage < ?"] * len(batch))
+            rows += self._database.select(
+                f"SELECT passage, start, stop FROM passages WHERE {condition}",
+                [bound for bounds in batch for bound in bounds],
+            )
         for _, begin, end in rows:
             if not isinstance(begin, int) or not isinstance(end, int) or not 0 <= begin <= end:
                 raise self._database.damaged(f"a passage from {begin!r:.20} to {end!r:.20}")

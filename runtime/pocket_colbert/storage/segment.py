@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -255,11 +255,17 @@ class Segment:
             return self
         return replace(self, alive=_open_alive(folder, entry), entry=entry)
 
-    def spans(self, document: int, text: str | None) -> list[Span]:
-        """Return the spans of a document's passages in its text."""
-        first, stop = self.passages.bounds(document)
-        spans, whole = self.documents.spans(first, stop), (0, len(text or ""))
-        return [spans.get(passage, whole) for passage in range(first, stop)]
+    def spans(self, documents: Mapping[int, Document]) -> dict[int, list[Span]]:
+        """Return the spans of the passages of some documents, given by their positions."""
+        bounds = {position: self.passages.bounds(position) for position in documents}
+        spans = self.documents.spans(bounds.values())
+        return {
+            position: [
+                spans.get(passage, (0, len(document.text or "")))
+                for passage in range(*bounds[position])
+            ]
+            for position, document in documents.items()
+        }
 
     def living_ids(self) -> Iterator[list[str]]:
         """Iterate over the ids of documents that are not deleted, in batches."""
@@ -273,7 +279,7 @@ class Segment:
     def stored(self) -> Iterator[StoredDocument]:
         """Iterate over the documents that are not deleted, with the spans of their passages."""
         return (
-            (document, self.spans(position, document.text))
+            (document, self.spans({position: document})[position])
             for position, document in self.living_documents()
         )
 

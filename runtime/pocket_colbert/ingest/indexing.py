@@ -1,0 +1,332 @@
+"""Index files and folders: all of `pocket-colbert index` as one call."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pocket_colbert.checks import check_whole_number, require
+from pocket_colbert.config import (
+    Codes,
+    IndexConfig,
+    InvertedFileUse,
+    Keywords,
+    Pruning,
+    Splitting,
+)
+from pocket_colbert.errors import IndexExistsError, InvalidInputError
+from pocket_colbert.index.directory import is_index, replacement
+from pocket_colbert.index.index import Index
+from pocket_colbert.index.stats import IndexInfo
+from pocket_colbert.ingest.incremental import Pace, SyncReport, sync
+from pocket_colbert.ingest.readers import read_documents, read_sources, text_to_encode
+from pocket_colbert.ingest.rows import Fields
+from pocket_colbert.model.encoder import Encoder
+from pocket_colbert.retriever import Retriever
+from pocket_colbert.source_paths import source_name
+from pocket_colbert.storage.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexOptions:
+    """The settings of an index that `index_files` can be given.
+
+    They are fixed when the index is made. None means the default for a new index, and whatever it
+    was made with for an existing one.
+
+    Attributes:
+        codes: See `IndexConfig.codes`.
+        keywords: See `IndexConfig.keywords`.
+        inverted_file: See `IndexConfig.inverted_file`.
+        pool_factor: See `Pruning.pool_factor`.
+        keep: See `Pruning.keep`.
+        max_tokens: See `Pruning.max_tokens`.
+        drop_frequent: How many of the most frequent tokens of the documents to drop.
+        passage_tokens: See `Splitting.max_tokens`.
+        passage_overlap: See `Splitting.overlap`.
+    """
+
+    codes: Codes | None = None
+    keywords: Keywords | None = None
+    inverted_file: InvertedFileUse | None = None
+    pool_factor: float | None = None
+    keep: float | None = None
+    max_tokens: int | None = None
+    drop_frequent: int | None = None
+    passage_tokens: int | None = None
+    passage_overlap: int | None = None
+
+    def __post_init__(self) -> None:
+        check_whole_number("drop_frequent", self.drop_frequent, least=0, optional=True)
+        self.config(dim=1)  # checks the others
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that are not None, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def config(
+        self, *, dim: int, model: str = "", skiplist_ids: tuple[int, ...] = ()
+    ) -> IndexConfig:
+        """Return the settings of a new index.
+
+        Args:
+            dim: Width of a token vector.
+            model: Fingerprint of the model.
+            skiplist_ids: The tokens that `drop_frequent` drops.
+        """
+        values = _options_of(IndexConfig(dim=dim)) | self.given
+        return IndexConfig(
+            dim=dim,
+            model=model,
+            codes=values["codes"],
+            keywords=values["keywords"],
+            inverted_file=values["inverted_file"],
+            pruning=Pruning(
+                skiplist_ids=skiplist_ids,
+                pool_factor=values["pool_factor"],
+                keep=values["keep"],
+                max_tokens=values["max_tokens"],
+            ),
+            splitting=Splitting(
+                max_tokens=values["passage_tokens"], overlap=values["passage_overlap"]
+            ),
+        )
+
+    def check_same(self, config: IndexConfig) -> None:
+        """Raise InvalidInputError if an index was made with other options than these."""
+        made_with = _options_of(config)
+        for name, value in self.given.items():
+            if made_with[name] != value:
+                raise InvalidInputError(
+                    f"the index was made with {name}={made_with[name]}, got {value}; leave the "
+                    "option out, or overwrite the index to make it with other options."
+                )
+
+
+def _options_of(config: IndexConfig) -> dict[str, Any]:
+    return {
+        "codes": config.codes,
+        "keywords": config.keywords,
+        "inverted_file": config.inverted_file,
+        "pool_factor": config.pruning.pool_factor,
+        "keep": config.pruning.keep,
+        "max_tokens": config.pruning.max_tokens,
+        "drop_frequent": len(config.pruning.skiplist_ids),
+        "passage_tokens": config.splitting.max_tokens,
+        "passage_overlap": config.splitting.overlap,
+    }
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What a call of `index_files` did.
+
+    Attributes:
+        folder: The folder of the index.
+        updated: Whether an existing index was updated, rather than a new one made.
+        added: Number of new documents.
+        changed: Number of documents whose text, title or metadata changed.
+        unchanged: Number of documents left as they were.
+        deleted: Number of documents that the paths no longer have.
+        truncated: Number of passages that did not fit the model's window; what lies beyond it
+            cannot be found.
+        info: What the index holds now, and its size.
+    """
+
+    folder: Path
+    updated: bool
+    added: int
+    changed: int
+    unchanged: int
+    deleted: int
+    truncated: int
+    info: IndexInfo
+
+
+def index_files(
+    paths: Sequence[str | Path],
+    into: str | Path,
+    *,
+    encoder: Encoder | None = None,
+    options: IndexOptions | None = None,
+    fields: Fields | None = None,
+    id_prefix: str = "",
+    keep_missing: bool = False,
+    overwrite: bool = False,
+    moved_from: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    pace: Pace | None = None,
+) -> IndexReport:
+    """Index files and folders of documents, or bring the index of them up to date.
+
+    In an existing index, new and changed documents are encoded, documents that `paths` no longer
+    have are deleted, and documents from other paths stay. After an error or an interruption, the
+    same call continues where it stopped.
+
+        >>> report = index_files(["notes"], "notes.index")
+        >>> report.added
+        2
+        >>> index_files(["notes"], "notes.index").unchanged
+        2
+
+    Args:
+        paths: Files and folders; `read_documents` says which formats are read.
+        into: The folder of the index; a new one is made unless an index is there.
+        encoder: The encoder; by default that of the bundled model that made the index, and of the
+            default model for a new index.
+        options: The settings of a new index. They must agree with those of an existing one.
+        fields: Names of the keys of JSON lines.
+        id_prefix: Goes in front of every id.
+        keep_missing: Keep documents that `paths` no longer have.
+        overwrite: Replace an existing index with a new one, in one step at the end.
+        moved_from: The source that documents of the one path had before they or the index were
+            moved, as `Document.source` has it.
+        progress: Called with the number of documents processed, from another thread.
+        pace: How often to commit.
+
+    Returns:
+        What was done, and what the index holds now.
+
+    Raises:
+        CorpusError: A file cannot be read, or two documents have the same id.
+        IndexExistsError: Something that is not an index is at `into`.
+        InvalidInputError: An argument is wrong, or the index was made with another model or other
+            options.
+        IndexFolderError: The index cannot be used.
+        OSError: The disk is full or fails.
+    """
+    require(not isinstance(paths, str), "paths must be a list of paths, got one string.")
+    files, folder, options = [Path(path) for path in paths], Path(into), options or IndexOptions()
+    exists = _exists(folder)
+    update = exists and not overwrite
+    require(
+        moved_from is None or (update and len(files) == 1),
+        "moved_from needs one path and an existing index; leave it out.",
+    )
+    if encoder is None:
+        encoder = Encoder.for_index(Manifest.load(folder).config) if update else Encoder.load()
+    truncated_before = encoder.truncated
+    if update:
+        opened = _existing(folder, encoder, options)
+    else:
+        config = _new_config(files, encoder, options, fields)
+        opened = _replaced(folder, config, encoder) if exists else _new(folder, config, encoder)
+    with opened as index:
+        if moved_from is not None:
+            _move_source(index, moved_from, source_name(files[0], folder))
+        try:
+            synced = sync_files(
+                Retriever(encoder, index), files, folder, fields, id_prefix=id_prefix,
+                keep_missing=keep_missing, progress=progress, pace=pace,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            index.commit()  # keep what is encoded
+            raise
+        info = index.info()
+    return IndexReport(
+        folder=folder, updated=update, **asdict(synced),
+        truncated=encoder.truncated - truncated_before, info=info,
+    )  # fmt: skip
+
+
+def sync_files(
+    retriever: Retriever,
+    paths: Sequence[Path],
+    folder: Path,
+    fields: Fields | None = None,
+    *,
+    id_prefix: str = "",
+    keep_missing: bool = False,
+    progress: Callable[[int], None] | None = None,
+    pace: Pace | None = None,
+) -> SyncReport:
+    """Bring an open index up to date with files and folders; see `index_files`.
+
+    Args:
+        retriever: Encoder and writable index.
+        paths: The files and folders.
+        folder: The folder of the index, to which sources are relative.
+        fields: Names of the keys of JSON lines.
+        id_prefix: Goes in front of every id.
+        keep_missing: Keep documents that `paths` no longer have.
+        progress: Called with the number of documents processed; what it raises ends the call.
+        pace: How often to commit.
+
+    Returns:
+        The number of documents added, changed, unchanged and deleted.
+
+    Raises:
+        CorpusError: A file cannot be read, or two documents have the same id.
+        InvalidInputError: The retriever has no index that can be written to.
+        OSError: The disk is full or fails.
+    """
+    documents = read_sources(paths, folder, fields, id_prefix=id_prefix)
+    sources = [source_name(path, folder) for path in paths]
+    return sync(
+        retriever, documents, sources, keep_missing=keep_missing, progress=progress, pace=pace
+    )
+
+
+def _exists(folder: Path) -> bool:
+    """Return whether an index is at a path; raise if something else is."""
+    if is_index(folder):
+        return True
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise IndexExistsError(f"{folder} already exists and is not an index.")
+    return False
+
+
+def _new_config(
+    files: Sequence[Path],
+    encoder: Encoder,
+    options: IndexOptions,
+    fields: Fields | None,
+) -> IndexConfig:
+    skiplist_ids: tuple[int, ...] = ()
+    if options.drop_frequent:
+        from pocket_colbert.ingest.frequent_tokens import frequent_ids
+
+        texts = map(text_to_encode, read_documents(files, fields))
+        skiplist_ids = frequent_ids(encoder, texts, options.drop_frequent)
+    return options.config(
+        dim=encoder.dim, model=encoder.card.fingerprint, skiplist_ids=skiplist_ids
+    )
+
+
+@contextmanager
+def _existing(folder: Path, encoder: Encoder, options: IndexOptions) -> Iterator[Index]:
+    with Index.load(folder, writable=True, threads=encoder.threads) as index:
+        options.check_same(index.config)
+        yield index
+
+
+@contextmanager
+def _new(folder: Path, config: IndexConfig, encoder: Encoder) -> Iterator[Index]:
+    """Make an index; remove it again if an error comes before its first commit."""
+    index = Index.create(folder, config, threads=encoder.threads)
+    try:
+        with index:
+            yield index
+    except BaseException:
+        if index.generation == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _replaced(folder: Path, config: IndexConfig, encoder: Encoder) -> Iterator[Index]:
+    """Make an index that replaces the one in a folder when the block ends without an error."""
+    with replacement(folder) as work, Index.create(work, config, threads=encoder.threads) as index:
+        yield index
+
+
+def _move_source(index: Index, old: str, new: str) -> None:
+    if not index.change_source(old, new):
+        raise InvalidInputError(
+            f"no document in {index.folder} is from {old!r}; leave --moved-from out."
+        )

@@ -1,0 +1,62 @@
+"""What `--help` shows."""
+
+from __future__ import annotations
+
+import re
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from pocket_colbert.cli.commands import main
+from tests.support.cli import run
+
+ORDER = [
+    "search", "index", "info", "rerank", "encode", "delete", "compact", "check", "serve",
+    "evaluate", "tune", "push", "collect", "merge", "completion", "bundle", "encode-corpus",
+]  # fmt: skip
+
+
+def test_help_and_version() -> None:
+    for command in tuple(main.commands):
+        assert run(command, "--help").exit_code == 0
+    assert run("--help").exit_code == 0
+    assert "0.1.0" in run("--version").stdout
+
+
+def test_commands_are_listed_by_what_people_do() -> None:
+    shown = run("--help").stdout.split("Options:")[1]
+    sections = dict(re.findall(r"^([A-Z][\w ]+):\n((?:  .*\n)+)", shown, re.MULTILINE))
+    assert list(sections) == [
+        "Search", "Maintain an index", "Serve", "Measure quality", "Move data", "Other",
+    ]  # fmt: skip
+    listed = [line.split()[0] for text in sections.values() for line in text.splitlines()]
+    assert listed == ORDER == main.list_commands(click.Context(main))
+    assert sorted(listed) == sorted(main.commands)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_summary_is_one_whole_line_of_80_columns(name: str) -> None:
+    result = CliRunner().invoke(main, ["--help"], terminal_width=80)
+    (line,) = [line for line in result.stdout.splitlines() if line.split()[:1] == [name]]
+    summary = (main.commands[name].help or "").partition("\n\n")[0]
+    assert line.split(maxsplit=1)[1] == summary.replace("\n", " ")
+    assert len(line) <= 80 and line.endswith(".") and not line.endswith("...")
+
+
+def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pocket_colbert.index.index.Index.load", interrupted)
+    result = run("info", "somewhere")
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object, **named: object) -> None:
+        raise OSError(28, "No space\nleft", "a\x1b[2Jb")
+
+    monkeypatch.setattr("pocket_colbert.index.index.Index.load", fails)
+    result = run("info", "somewhere")
+    assert (result.exit_code, result.stderr) == (1, "Error: No space left: a[2Jb.\n")

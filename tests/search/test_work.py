@@ -1,0 +1,94 @@
+"""How much work a page of hits takes: tokenisations, runs of the model, SQL, decoded passages."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever, Splitting
+from pocket_colbert.model.session import Session
+from pocket_colbert.model.tokenizer import Tokenizer
+from pocket_colbert.search.explanation import explain_match
+from pocket_colbert.search.snippets import snippet
+from pocket_colbert.storage.database import Database
+from pocket_colbert.storage.token_vectors import TokenVectors
+from tests.support.cli import run
+
+QUESTION = "who pays for the bees on the roof?"
+FILLER = "The parties have read this paragraph, and nothing in it matters to anybody. " * 20
+
+
+@pytest.fixture(scope="module")
+def folder(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of one segment, with documents of one passage and of several."""
+    path = tmp_path_factory.mktemp("work") / "made.index"
+    config = IndexConfig(dim=encoder.dim, splitting=Splitting(max_tokens=64, overlap=8))
+    with Index.create(path, config) as index:
+        Retriever(encoder, index).add([
+            Document(f"d{n}", f"{FILLER if n % 2 else ''}Bees live on roof {n}.", f"Roof {n}")
+            for n in range(14)
+        ])  # fmt: skip
+        index.commit()
+    return path
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count calls from here on."""
+    counts: Counter[str] = Counter()
+
+    def count(owner: type, method: str, name: Callable[..., str]) -> None:
+        original = getattr(owner, method)
+
+        def counting(self: Any, *arguments: Any, **named: Any) -> Any:
+            counts[name(*arguments)] += 1
+            return original(self, *arguments, **named)
+
+        monkeypatch.setattr(owner, method, counting)
+
+    count(Tokenizer, "_backend_encode", lambda text, *_: "query" if text == QUESTION else "passage")
+    count(Session, "run", lambda *_: "run")
+    count(Session, "run_rows", lambda *_: "run")
+    count(Database, "select", lambda *_: "sql")
+    count(TokenVectors, "decode", lambda passage: f"decode {passage}")
+    return counts
+
+
+def check_page(work: Counter[str]) -> None:
+    assert work["query"] == 1 and work["run"] == 1
+    assert 0 < work["passage"] <= 10
+    assert 0 < work["sql"] <= 5
+    decoded = {name: times for name, times in work.items() if name.startswith("decode")}
+    assert len(decoded) == 10 and set(decoded.values()) == {1}
+
+
+def test_a_page_of_ten_explained_hits(folder: Path, encoder: Encoder, work: Counter[str]) -> None:
+    with Index.load(folder) as index:
+        retriever = Retriever(encoder, index)
+        work.clear()
+        query = encoder.query(QUESTION)
+        (hits,) = retriever.retrieve([query], 10)
+        assert len(hits) == 10 and {len(hit.passages) for hit in hits} > {1}
+        passages = retriever.matched_passages(hits)
+        explanations = [explain_match(query, passage) for passage in passages]
+        assert all(snippet(query, passage)[1] > 0 for passage in passages)
+        check_page(work)
+        assert [why.score for why in explanations] == pytest.approx(
+            [hit.score for hit in hits], rel=1e-3
+        )
+
+
+def test_a_page_of_the_command_line(folder: Path, work: Counter[str]) -> None:
+    work.clear()
+    Index.load(folder).close()
+    opening = work["sql"]
+    work.clear()
+    page = json.loads(run("search", folder, QUESTION, "-k", 10, "--explain", "--json").stdout)
+    assert len(page) == 10 and all(hit["snippet"] and hit["explanation"] for hit in page)
+    work["sql"] -= opening
+    check_page(work)
