@@ -1,4 +1,4 @@
-"""Metadata of documents: JSON objects that read back as they are, and what filters see of them."""
+"""The metadata of documents: JSON objects, and their values as filters see them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DEEPEST = 100
 
 
 def checked_json(text: str) -> Any:
-    """Read JSON; ValueError or RecursionError unless it can be written again and searched."""
+    """Read JSON; raise ValueError or RecursionError if it cannot be written again and searched."""
     value = json.loads(text)
     json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     if _depth(value) > _DEEPEST:
@@ -22,12 +22,12 @@ def checked_json(text: str) -> Any:
 
 
 def same_json(one: Any, other: Any) -> bool:
-    """Compare JSON values: 1, 1.0 and true, which are equal in Python, are three."""
+    """Compare JSON values; 1, 1.0 and true differ, although they are equal in Python."""
     return one == other and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _depth(value: Any) -> int:
-    """Return how deep a JSON value is nested, 0 for one that is neither object nor list."""
+    """Return how deep a JSON value is nested, 0 if it is neither an object nor a list."""
     depth, values = -1, [value]
     while values:
         nested = [item for item in values if isinstance(item, dict | list)]
@@ -38,7 +38,7 @@ def _depth(value: Any) -> int:
 
 
 def flat(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    """List the values of a JSON object: inner names follow a dot, lists count item by item."""
+    """Iterate over the values of a JSON object; inner names follow a dot, lists item by item."""
     yield from _flat((), metadata)
 
 
@@ -56,7 +56,7 @@ def _flat(names: tuple[str, ...], value: Any) -> Iterator[tuple[str, Value]]:
 
 
 def sql_number(value: float) -> int | float:
-    """Return a number as SQLite can hold it: true is 1, and beyond 64 bits floats take over."""
+    """Return a number that SQLite can store: true is 1, and integers beyond 64 bits are floats."""
     if isinstance(value, float) or -(2**63) <= value < 2**63:
         return value if isinstance(value, float) else int(value)
     try:

@@ -1,4 +1,4 @@
-"""Where documents were read from, as an index says it: relative to its folder."""
+"""The sources of documents: paths relative to the folder of the index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def source_name(path: Path, index_folder: Path) -> str:
-    """Name a path as it is seen from an index, so that both may move together."""
+    """Return a path relative to an index, so that both can be moved together."""
     try:
         return Path(os.path.relpath(path.resolve(), index_folder.resolve())).as_posix()
     except ValueError:  # on another drive of Windows
@@ -18,10 +18,10 @@ def source_name(path: Path, index_folder: Path) -> str:
 
 
 def source_path(source: str, index_folder: Path) -> Path | None:
-    """Return the path that `source_name` gave a name, None for what it does not name so.
+    """Return the path that `source_name` named, or None for any other source.
 
-    Those are addresses, absolute paths, and whatever programs pass as `sources`; and paths within
-    the index's own folder, which look like them.
+    Other sources are addresses, absolute paths and whatever programs pass as `sources`, and also
+    paths inside the index's own folder, because those look the same.
     """
     upward = source == ".." or source.startswith("../")
     if not upward or posixpath.normpath(source) != source or "\0" in source:
@@ -30,17 +30,17 @@ def source_path(source: str, index_folder: Path) -> Path | None:
 
 
 def mover(before: Path | None, after: Path) -> Callable[[str], str]:
-    """Return the function that names what a source names as it is seen from another index.
+    """Return a function that makes sources relative to another index.
 
     Args:
-        before: The folder of the index that has the sources; None in memory.
+        before: The folder of the index that has the sources, None in memory.
         after: The folder of the other index.
 
     Returns:
-        Takes a source and returns it, changed where `source_path` knows its path.
+        A function that takes a source and returns it, adjusted if `source_path` knows its path.
     """
 
-    @cache  # as `save` asks for every document
+    @cache  # `save` calls it for every document
     def moved(source: str) -> str:
         path = None if before is None else source_path(source, before)
         return source if path is None else source_name(path, after)

@@ -151,12 +151,12 @@ def test_the_installed_server_shows_its_page(site: Path, tmp_path: Path) -> None
 from starlette.testclient import TestClient
 from pocket_colbert import Encoder, Index, IndexConfig
 from pocket_colbert.server.app import create_app
-from pocket_colbert.server.index_sources import IndexSource
+from pocket_colbert.server.served import ServedIndex
 from pocket_colbert.server.service import Service
 encoder = Encoder.load("tiny", threads=1)
 config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
 with Index.create({str(tmp_path / "empty.index")!r}, config) as index:
-    service = Service(encoder, IndexSource(index))
+    service = Service(encoder, ServedIndex(index))
     with TestClient(create_app(service)) as client:
         print(client.get("/").text[:15], client.get("/app.js").status_code)
 """

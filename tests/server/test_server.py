@@ -28,9 +28,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
 from pocket_colbert.cli.commands import main
 from pocket_colbert.server.app import Limits, create_app
-from pocket_colbert.server.index_sources import IndexSource
 from pocket_colbert.server.run import run
 from pocket_colbert.server.security import LOOPBACK_HOSTS, host_name, listening_socket
+from pocket_colbert.server.served import ServedIndex
 from pocket_colbert.server.service import Service
 from pocket_colbert.server.writing import WritingService
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
@@ -69,7 +69,7 @@ def serving(folder: Path, encoder: Encoder) -> Iterator[Callable[..., TestClient
         service = (
             WritingService(encoder, Index.load(folder, writable=True))
             if writable
-            else Service(encoder, IndexSource(Index.load(folder)))
+            else Service(encoder, ServedIndex(Index.load(folder)))
         )
         client = TestClient(create_app(service, **options), base_url=BASE)
         client.__enter__()
@@ -444,7 +444,7 @@ def test_overload_answers_everyone(folder: Path, encoder: Encoder) -> None:
                 with lock:
                     running[0] -= 1
 
-    service = Slow(encoder, IndexSource(Index.load(folder)))
+    service = Slow(encoder, ServedIndex(Index.load(folder)))
     app = create_app(service, limits=Limits(concurrency=2, queue=5, seconds=120))
 
     async def send() -> tuple[list[httpx.Response], httpx.Response]:

@@ -20,7 +20,7 @@ from pocket_colbert.backends import RemoteBackend, open_backend, push
 from pocket_colbert.backends.engine import Engine
 from pocket_colbert.cli.commands import main
 from pocket_colbert.server.app import Limits, create_app
-from pocket_colbert.server.index_sources import IndexSource, JoinedSource, Source, StoreSource
+from pocket_colbert.server.served import Served, ServedIndex, ServedMultiIndex, ServedStore
 from pocket_colbert.server.service import Service
 from tests.support.library import LIBRARY
 from tests.support.servers import BASE, QDRANT_KEY, error_of, listening, qdrant_listening
@@ -75,11 +75,11 @@ class Place:
         with open_backend(self.addresses[self.kind], api_key=QDRANT_KEY) as store:
             return type(store._engine)
 
-    def open(self) -> Source:
+    def open(self) -> Served:
         """Open it as the command does."""
         if self.kind == "joined":
-            return JoinedSource(MultiIndex.load(self.parts))
-        return StoreSource(open_backend(self.addresses[self.kind], api_key=QDRANT_KEY))
+            return ServedMultiIndex(MultiIndex.load(self.parts))
+        return ServedStore(open_backend(self.addresses[self.kind], api_key=QDRANT_KEY))
 
     def push(self) -> None:
         """Bring the store up to date."""
@@ -111,7 +111,7 @@ def place(
 
 
 @pytest.fixture
-def serving(encoder: Encoder) -> Iterator[Callable[[Source], TestClient]]:
+def serving(encoder: Encoder) -> Iterator[Callable[[Served], TestClient]]:
     """Make clients of servers; all are stopped at the end."""
     with ExitStack() as stack:
         yield lambda source: stack.enter_context(
@@ -120,21 +120,21 @@ def serving(encoder: Encoder) -> Iterator[Callable[[Source], TestClient]]:
 
 
 @pytest.fixture
-def client(place: Place, serving: Callable[[Source], TestClient]) -> TestClient:
+def client(place: Place, serving: Callable[[Served], TestClient]) -> TestClient:
     """A client of a server of the library in each kind of place."""
     return serving(place.open())
 
 
 @pytest.fixture
-def plain(place: Place, serving: Callable[[Source], TestClient]) -> TestClient:
+def plain(place: Place, serving: Callable[[Served], TestClient]) -> TestClient:
     """A client of a server of the same documents in one index."""
-    return serving(IndexSource(Index.load(place.whole)))
+    return serving(ServedIndex(Index.load(place.whole)))
 
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have stores asked for what is new by every request."""
-    monkeypatch.setattr("pocket_colbert.server.index_sources.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("pocket_colbert.server.served.REFRESH_SECONDS", 0.0)
 
 
 def hits_of(client: TestClient, query: str, **asked: Any) -> list[dict[str, Any]]:
@@ -235,7 +235,7 @@ def test_nothing_can_be_written(client: TestClient, place: Place) -> None:
         client.delete("/api/documents?id=paris"),
     ):
         assert error_of(response, 403) == "read_only"
-        assert ("push again" if place.kind != "joined" else "together") in response.text
+        assert ("push again" if place.kind != "joined" else "joined indexes are") in response.text
     assert client.get("/api/info").json()["documents"] == len(LIBRARY)
 
 
@@ -288,12 +288,12 @@ def test_requests_side_by_side_answer_alike(place: Place, encoder: Encoder) -> N
 @pytest.mark.parametrize(("seconds", "times"), [(3600.0, 0), (0.0, 3)])
 def test_a_store_is_asked_for_what_is_new_only_so_often(
     place: Place,
-    serving: Callable[[Source], TestClient],
+    serving: Callable[[Served], TestClient],
     monkeypatch: pytest.MonkeyPatch,
     seconds: float,
     times: int,
 ) -> None:
-    monkeypatch.setattr("pocket_colbert.server.index_sources.REFRESH_SECONDS", seconds)
+    monkeypatch.setattr("pocket_colbert.server.served.REFRESH_SECONDS", seconds)
     asked: list[RemoteBackend] = []
     monkeypatch.setattr(RemoteBackend, "refresh", lambda store: asked.append(store))
     client = serving(place.open())
@@ -323,7 +323,7 @@ def test_an_engine_that_is_gone_is_a_bad_gateway(
     encoder: Encoder,
     library_folder: Path,
     tmp_path: Path,
-    serving: Callable[[Source], TestClient],
+    serving: Callable[[Served], TestClient],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     if kind == "lance" and not importlib.util.find_spec("lancedb"):
@@ -409,14 +409,14 @@ def test_an_incomplete_store_is_served_when_that_is_asked_for(
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("lance://x/papers", ["--also", "INDEX"], "--also goes with an index, and"),
-        ("lance://x/papers", ["--into", "y"], "--into goes with documents, and"),
+        ("lance://x/papers", ["--also", "INDEX"], "--also goes with an index, but"),
+        ("lance://x/papers", ["--into", "y"], "--into goes with documents, but"),
         ("qdrant://s3cret@h/p", ["--text-field", "y"], "qdrant://h:6333/p is a store"),
-        ("INDEX", ["--also", "INDEX", "--into", "y"], "--into goes with documents, and"),
-        ("INDEX", ["--id-field", "y"], "--id-field goes with documents, and"),
-        ("INDEX", ["--incomplete"], "--incomplete goes with a store, and"),
-        ("INDEX", ["--api-key", "y"], "--api-key goes with a store, and"),
-        ("FILE", ["--also", "INDEX"], "--also goes with an index, and"),
+        ("INDEX", ["--also", "INDEX", "--into", "y"], "--into goes with documents, but"),
+        ("INDEX", ["--id-field", "y"], "--id-field goes with documents, but"),
+        ("INDEX", ["--incomplete"], "--incomplete goes with a store, but"),
+        ("INDEX", ["--api-key", "y"], "--api-key goes with a store, but"),
+        ("FILE", ["--also", "INDEX"], "--also goes with an index, but"),
     ],
 )
 def test_options_that_would_do_nothing_are_wrong_usage(

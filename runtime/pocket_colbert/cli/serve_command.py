@@ -38,7 +38,7 @@ from pocket_colbert.errors import (
 if TYPE_CHECKING:
     from pocket_colbert.ingest.rows import Fields
     from pocket_colbert.model.encoder import Encoder
-    from pocket_colbert.server.index_sources import Source
+    from pocket_colbert.server.served import Served
 
 
 _NEEDED = ("starlette", "uvicorn", "msgspec", "threadpoolctl")
@@ -161,8 +161,8 @@ def serve(
             served = _read_only_source(
                 source, also, kind, threads, api_key, incomplete, math.ceil(timeout)
             )
-            opened.callback(served.store.close)
-            service = Service(encoder_for(served.store.config, model, threads, provider), served)
+            opened.callback(served.backend.close)
+            service = Service(encoder_for(served.backend.config, model, threads, provider), served)
         else:
             encoder = None
             if not is_index(folder):
@@ -218,20 +218,20 @@ def _read_only_source(
     api_key: str | None,
     incomplete: bool,
     seconds: int,
-) -> Source:
+) -> Served:
     """Open a source that is only read; a request to an engine may take `seconds`."""
     from pocket_colbert.backends.connect import open_backend
     from pocket_colbert.index.index import Index
     from pocket_colbert.index.multi_index import MultiIndex
-    from pocket_colbert.server.index_sources import IndexSource, JoinedSource, StoreSource
+    from pocket_colbert.server.served import ServedIndex, ServedMultiIndex, ServedStore
 
     if kind == _STORE:
-        return StoreSource(
+        return ServedStore(
             open_backend(source, api_key=api_key, timeout=seconds, incomplete=incomplete)
         )
     if also:
-        return JoinedSource(MultiIndex.load([source, *also], threads=threads))
-    return IndexSource(Index.load(source, threads=threads))
+        return ServedMultiIndex(MultiIndex.load([source, *also], threads=threads))
+    return ServedIndex(Index.load(source, threads=threads))
 
 
 def _index_folder(path: Path, into: Path | None, fields: Fields, read_only: bool) -> Path:

@@ -1,4 +1,4 @@
-"""The application: routes, limits, and answers for everything that can be asked."""
+"""The application: its routes, its limits, and how requests become answers."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a server takes on.
+    """How much a server accepts.
 
     Attributes:
-        body: Bytes of a request's body at most.
-        concurrency: Requests that read and compute at a time; one more may write.
-        queue: Requests that wait for either at most.
-        seconds: Seconds a request may wait and compute, and as many to send its body.
+        body: Most bytes in the body of a request.
+        concurrency: Requests that may read at the same time; one more may write.
+        queue: Most requests that may wait to read, and as many to write.
+        seconds: Seconds a request may wait and run, and as many to send its body.
     """
 
     body: int = 8_000_000
@@ -79,9 +79,9 @@ def create_app(
 
     Args:
         service: What is served; closed when the application ends.
-        limits: What it takes on.
-        token: What requests must show as bearer; None asks for none.
-        hosts: Names a Host header may have; None allows any.
+        limits: How much it accepts.
+        token: The bearer token that requests must carry, None for none.
+        hosts: Host names that requests may use; None allows any.
 
     Returns:
         The application.
@@ -92,9 +92,7 @@ def create_app(
     if token is not None and not (
         token.isascii() and token.isprintable() and token == token.strip() != ""
     ):
-        raise InvalidInputError(
-            "a token must be printable ASCII characters, without spaces around."
-        )
+        raise InvalidInputError("a token must be printable ASCII without spaces around it.")
     server = _Server(service, limits or Limits())
     table: list[tuple[Operation, Work | None]] = [
         (
@@ -119,7 +117,7 @@ def create_app(
         ),
         (
             Operation("put", "/api/documents", "upsertDocuments",
-                      "Add documents, in the place of those that have their ids.",
+                      "Add documents, replacing those with the same ids.",
                       m.AddedResponse, m.DocumentsRequest, errors=(403, 409)),
             partial(service.add, replacing=True),
         ),
@@ -134,12 +132,12 @@ def create_app(
             lambda ids, deadline: service.delete(ids),
         ),
         (
-            Operation("get", "/api/info", "info", "Say what is served.", m.InfoResponse,
+            Operation("get", "/api/info", "info", "Describe what is served.", m.InfoResponse,
                       errors=(502,)),
             lambda nothing, deadline: service.info(),
         ),
         (
-            Operation("get", "/api/fields", "fields", "Say what there is to filter by.",
+            Operation("get", "/api/fields", "fields", "List the fields to filter by.",
                       m.FieldsResponse, errors=(422,)),
             lambda nothing, deadline: service.fields(),
         ),
@@ -156,7 +154,7 @@ def create_app(
             )
         ),
         (
-            Operation("get", "/health", "health", "Say that the server answers.",
+            Operation("get", "/health", "health", "Report that the server is up.",
                       m.HealthResponse, public=True),
             None,
         ),
@@ -194,7 +192,7 @@ class _Server:
         self._service = service
         self._limits = limits
         self._reading = Gate("read", limits.concurrency, limits.queue)
-        # Of their own, so that one who adds much does not keep those who search waiting.
+        # Separate, so that a large addition does not make searches wait.
         self._writing = Gate("write", 1, limits.queue)
 
     @asynccontextmanager
@@ -222,13 +220,13 @@ class _Server:
                     asked = _ids(request)
 
                 def job(deadline: Deadline) -> bytes:
-                    # Decoding and encoding may take as long as the work, so they are part of it.
+                    # Decoding and encoding can take as long as the work, so they are part of it.
                     read = asked if decoder is None else _decoded(decoder, body)
                     return msgspec.json.encode(work(read, deadline))
 
                 content = await gate.run(job, Deadline(self._limits.seconds))
             except ClientDisconnect:
-                return Response(status_code=400)  # nobody is there to read it
+                return Response(status_code=400)  # nobody is left to read it
             except Exception as error:
                 return _error(as_request_error(error))
             return Response(content, operation.status, media_type=_JSON)
@@ -237,12 +235,12 @@ class _Server:
 
     async def _body(self, request: Request) -> bytes:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != _JSON:  # which pages of other sites cannot send without being asked for leave
+        if kind != _JSON:  # which pages of other sites may not send without permission (CORS)
             raise RequestError(
                 415, "unsupported_media_type", f"send Content-Type: {_JSON}, got {kind!r}."
             )
         too_large = RequestError(
-            413, "too_large", f"a body has at most {self._limits.body} bytes; send less at once.",
+            413, "too_large", f"a body may have {self._limits.body} bytes; send less at a time.",
             {"Connection": "close"},
         )  # fmt: skip
         stated = request.headers.get("content-length", "")
@@ -280,20 +278,20 @@ def _ids(request: Request) -> list[str]:
     unknown = set(request.query_params) - {"id"}
     if unknown:
         raise RequestError(
-            422, "invalid_request", f"the one parameter is 'id', got {sorted(unknown)[0]!r}."
+            422, "invalid_request", f"the only parameter is 'id', got {sorted(unknown)[0]!r}."
         )
-    found = request.query_params.getlist("id")
-    if not 1 <= len(found) <= MAX_IDS:
+    ids = request.query_params.getlist("id")
+    if not 1 <= len(ids) <= MAX_IDS:
         raise RequestError(
-            422, "invalid_request", f"give 1 to {MAX_IDS} parameters 'id', got {len(found)}."
+            422, "invalid_request", f"pass 1 to {MAX_IDS} parameters 'id', got {len(ids)}."
         )
-    for document_id in found:
+    for document_id in ids:
         if not 1 <= len(document_id) <= m.MAX_ID:
             raise RequestError(
                 422, "invalid_request",
                 f"an id has 1 to {m.MAX_ID} characters, got {len(document_id)}.",
             )  # fmt: skip
-    return found
+    return ids
 
 
 def _dispatch(methods: dict[str, Answer]) -> Answer:
@@ -323,7 +321,7 @@ def _error(error: RequestError) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = _KINDS.get(error.status_code, "invalid_request")
-    message = {404: f"there is nothing at {request.url.path}; see /openapi.json."}.get(
+    message = {404: f"nothing is at {request.url.path}; see /openapi.json."}.get(
         error.status_code, f"{request.method} {request.url.path}: {error.detail}."
     )
     return _error(RequestError(error.status_code, kind, message, dict(error.headers or {})))

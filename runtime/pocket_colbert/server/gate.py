@@ -1,4 +1,4 @@
-"""A bounded number of requests compute, a bounded number wait, the rest is refused."""
+"""Limits how many requests run and how many wait; refuses the rest."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _REFUSAL_PAUSE = 0.5  # seconds
 
 
 class Gate:
-    """Runs functions in threads of its own, off the event loop, first come first served.
+    """Runs functions in its own threads, off the event loop, first come, first served.
 
     Attributes:
-        limit: How many run at a time.
-        queue: How many may wait beside them.
+        limit: How many run at the same time.
+        queue: How many may wait.
     """
 
     def __init__(self, name: str, limit: int, queue: int) -> None:
@@ -32,21 +32,21 @@ class Gate:
         """Run a function in a thread and return what it returns.
 
         Raises:
-            RequestError: There is no room to wait in, or the time is over before it begins.
+            RequestError: The queue is full, or the time is up before the function starts.
         """
         if self._present >= self.limit + self.queue:
-            # Who asks again at once, whatever Retry-After says, would take the processor from
-            # those who are let in.
+            # A client that retries at once, despite Retry-After, would take the processor from
+            # requests that were let in.
             await asyncio.sleep(_REFUSAL_PAUSE)
             raise overloaded(
-                f"{self.limit} requests run and {self.queue} wait already; try again later."
+                f"{self.limit} requests are running and {self.queue} waiting; try again later."
             )
         self._present += 1
         try:
             try:
                 await asyncio.wait_for(self._slots.acquire(), deadline.left)
             except asyncio.TimeoutError:
-                raise deadline.passed() from None
+                raise deadline.expired() from None
             try:
                 # Shielded: a thread cannot be cancelled, and a commit must not be.
                 future = self._executor.submit(function, deadline)
@@ -57,5 +57,5 @@ class Gate:
             self._present -= 1
 
     def close(self) -> None:
-        """Wait for what runs."""
+        """Wait for the functions that are running."""
         self._executor.shutdown(wait=True)

@@ -15,16 +15,16 @@ ERRORS = {
     400: "The body is not JSON.",
     401: "The token is missing or wrong.",
     403: "The index is served read-only.",
-    404: "There is no document of that id.",
+    404: "There is no document with that id.",
     408: "The body did not come in time.",
     409: "An id is given twice or is in the index, or another process has changed the index.",
     413: "The body is too large.",
     415: "The body is not application/json.",
     421: "The Host header names another server.",
     422: "The request does not follow the schema or another rule; the message says which.",
-    500: "The index could not be read or written, or an error nobody expected.",
+    500: "The index could not be read or written, or there was an unexpected error.",
     502: "The engine that keeps the documents cannot be reached or does not answer as it must.",
-    503: "Too many requests wait, or this one took too long.",
+    503: "Too many requests are waiting, this one took too long, or the server is stopping.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Errors with a status code, and which error of the package has which."""
+"""Which error of the package is answered with which status code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 
 from pocket_colbert.errors import (
     BackendError,
+    ClosedError,
     DocumentNotFoundError,
     DuplicateIdError,
     IndexConflictError,
@@ -32,22 +33,24 @@ class RequestError(Exception):
 
 
 def overloaded(message: str, kind: str = "overloaded") -> RequestError:
-    """Build the answer to a request there is no room or time for."""
+    """Return the answer to a request that there is no capacity or time for."""
     return RequestError(503, kind, message, {"Retry-After": "1"})
 
 
 def as_request_error(error: Exception) -> RequestError:
-    """Return the answer to a request that failed; what nobody expected is logged whole."""
+    """Return the answer to a request that failed; log unexpected errors in full."""
     if isinstance(error, RequestError):
         return error
+    if isinstance(error, ClosedError):
+        return overloaded("the server is shutting down; try again later.", "closed")
+    if isinstance(error, DocumentNotFoundError):
+        return RequestError(404, "unknown_id", str(error))
     if isinstance(error, DuplicateIdError):
         return RequestError(409, "duplicate_id", str(error))
     if isinstance(error, UnsupportedError):
         return RequestError(422, "unsupported", str(error))
     if isinstance(error, InvalidInputError):
         return RequestError(422, "invalid_request", str(error))
-    if isinstance(error, DocumentNotFoundError):
-        return RequestError(404, "unknown_id", str(error))
     if isinstance(error, IndexConflictError):
         return RequestError(409, "index_conflict", str(error))
     if isinstance(error, BackendError):
@@ -59,14 +62,13 @@ def as_request_error(error: Exception) -> RequestError:
     if isinstance(error, OSError):
         return RequestError(
             500, "storage",
-            f"the index could not be read or written ({error.strerror}); the server's log says "
-            "more.",
+            f"the index could not be read or written ({error.strerror}); see the server's log.",
         )  # fmt: skip
-    return RequestError(500, "internal", "an error nobody expected; the server's log says more.")
+    return RequestError(500, "internal", "an unexpected error; see the server's log.")
 
 
 class Deadline:
-    """Until when a request may compute. It is looked at between steps, never in the midst."""
+    """When a request must be finished. It is checked between steps, not during them."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -74,21 +76,22 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds that are left, at least 0."""
+        """Seconds left, at least 0."""
         return max(0.0, self._end - time.monotonic())
 
     def check(self) -> None:
-        """Raise the answer 503 when the time is over."""
+        """Raise the answer 503 if the time is up."""
         if not self.left:
-            raise self.passed()
+            raise self.expired()
 
-    def passed(self) -> RequestError:
-        """Build the answer to a request whose time is over."""
+    def expired(self) -> RequestError:
+        """Return the answer to a request whose time is up."""
         return overloaded(
-            f"the request took more than {self.seconds:g} s; send less at once or try again later.",
+            f"the request took more than {self.seconds:g} s; send less at a time or try again "
+            "later.",
             "timeout",
         )
 
     def progress(self, done: int, total: int) -> None:
-        """Do the same as a callback of the encoder."""
+        """Check, as a progress callback of the encoder."""
         self.check()

@@ -1,4 +1,4 @@
-"""Listens, serves until it is told to stop, and stops in order."""
+"""Run the server until it is told to stop, and shut it down in order."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from threadpoolctl import threadpool_limits
 from pocket_colbert.server.security import Application
 
 _KEEP_ALIVE = 75
-"""Seconds that an idle connection stays open: longer than clients and proxies keep theirs (60 at
-most, by default), as who closes first may do so just when a request is on its way."""
+"""Seconds that an idle connection stays open. Longer than clients and proxies keep theirs (60 by
+default): the side that closes first may do so just as a request arrives."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
-    """Serve until SIGINT or SIGTERM; then let what is under way come to its end.
+    """Serve until SIGINT or SIGTERM, then let running requests finish.
 
     Args:
         app: The application.
         listening: A listening socket.
-        seconds: How long requests may take to end. A second signal waits for none.
+        seconds: How long requests may take to finish. A second signal does not wait for them.
     """
     config = uvicorn.Config(
         app, lifespan="on", log_level="warning", access_log=False, server_header=False,
@@ -34,17 +34,17 @@ def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
     server = uvicorn.Server(config)
 
     def stop(*_: object) -> None:
-        """Take a signal that comes before uvicorn listens to them, and those it raises again.
+        """Handle signals that come before uvicorn handles them, or that it raises again.
 
-        It does that when it has ended, for whoever handled them before; an ordered stop is no
-        failure that anybody needs to hear of.
+        uvicorn raises a signal again after it has stopped, for the handler that was there before;
+        an orderly stop is not a failure to report.
         """
         server.should_exit = True
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
-        # Requests run beside each other already; numpy's own threads would wait for each other, by
-        # spinning: with four clients on two busy cores that took fourteen times as long.
+        # Requests already run in parallel. NumPy's own threads would spin while they wait for each
+        # other: with four clients on two busy cores that took fourteen times as long.
         with threadpool_limits(1, user_api="blas"):
             server.run(sockets=[listening])
     finally:

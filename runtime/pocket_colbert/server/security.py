@@ -1,4 +1,4 @@
-"""Who may ask: hosts, tokens, addresses; and the headers that every answer has."""
+"""Who may connect (host names, tokens, addresses), and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
-    # Nothing but the page's own files, and no way for one that holds it to be framed.
+    # Allow only the page's own files, and do not let other pages frame it.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -47,10 +47,10 @@ class Guard:
 
         Args:
             inner: The application.
-            token: What a bearer must show; None asks for none.
-            hosts: Names that a Host header may have, without ports; None allows any.
+            token: The bearer token that requests must carry, None for none.
+            hosts: Host names, without ports, that requests may use; None allows any.
             public_paths: Paths that need no token.
-            refuse: Makes the application that answers with an error.
+            refuse: Returns an application that answers with an error.
         """
         self._inner = inner
         self._token = None if token is None else token.encode("utf-8")
@@ -88,7 +88,7 @@ class Guard:
         headers = [(name.lower(), value) for name, value in scope["headers"]]
         hosts = [value for name, value in headers if name == b"host"]
         if self._hosts is not None:
-            # A page of another site whose name was made to lead here still sends that name.
+            # A page of another site whose name was pointed here (DNS rebinding) sends that name.
             if len(hosts) != 1 or host_name(hosts[0].decode("latin-1")) not in self._hosts:
                 raise RequestError(
                     421, "wrong_host",
@@ -119,14 +119,14 @@ def listening_socket(host: str, port: int, *, token: str | None) -> tuple[socket
     Args:
         host: A name or address.
         port: A port, 0 for any that is free.
-        token: What requests must show, None when they need not.
+        token: The token that requests must carry, None for none.
 
     Returns:
         The socket, and whether only this machine can reach it.
 
     Raises:
-        InvalidInputError: Others could reach it and need no token, or there is no such host.
-        OSError: The address is taken or not this machine's.
+        InvalidInputError: Other machines could connect without a token, or there is no such host.
+        OSError: The address is in use, or not one of this machine.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -135,7 +135,7 @@ def listening_socket(host: str, port: int, *, token: str | None) -> tuple[socket
             error
         )
     family, _, _, _, address = found[0]
-    # The address that is listened on is the one that was checked, whatever the name means later.
+    # Listen on the address that was checked, whatever the name resolves to later.
     local = ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
     if not local and not token:
         raise InvalidInputError(

@@ -1,6 +1,6 @@
-"""What is asked for, computed: plain functions of a request and its deadline, run in threads.
+"""Answers to requests that only read: functions of a request and its deadline, run in threads.
 
-Nothing is changed here; `writing.py` does that.
+Requests that write are in `writing.py`.
 """
 
 from __future__ import annotations
@@ -8,26 +8,27 @@ from __future__ import annotations
 import base64
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from msgspec import UNSET
 
 import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
 from pocket_colbert.config import SearchParameters
+from pocket_colbert.errors import DocumentNotFoundError
 from pocket_colbert.index.facets import FieldValues
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.reranker import rerank
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.search.explanation import Explanation, explain_match
 from pocket_colbert.search.snippets import snippet
-from pocket_colbert.server.index_sources import Source
 from pocket_colbert.server.problems import Deadline, RequestError
+from pocket_colbert.server.served import Served
 from pocket_colbert.types import Hit
 
 
 class Service:
-    """What is served and the encoder that it was made with; read-only.
+    """What is served and its encoder; read-only.
 
     Methods may be called from any thread.
 
@@ -38,58 +39,58 @@ class Service:
 
     writable = False
 
-    def __init__(self, encoder: Encoder, source: Source) -> None:
-        """Put the two together.
+    def __init__(self, encoder: Encoder, served: Served) -> None:
+        """Join the two.
 
         Args:
             encoder: The encoder.
-            source: What is served; `close` closes its store.
+            served: What is served; `close` closes its backend.
 
         Raises:
             InvalidInputError: It was made with another model.
         """
         self.encoder = encoder
-        self._source = source
-        self._retriever = Retriever(encoder, source.store)
+        self._served = served
+        self._retriever = Retriever(encoder, served.backend)
 
     def start(self) -> None:
-        """Begin with what is to be done beside answering, which is nothing here."""
+        """Start what runs in the background, which is nothing here."""
 
     def close(self) -> None:
-        """Close what is served; again does nothing."""
-        self._source.store.close()
+        """Close what is served; a second call does nothing."""
+        self._served.backend.close()
 
     def info(self) -> m.InfoResponse:
-        """Say what is served."""
-        self._source.refresh()
-        # Read before the numbers, so that who has seen it has seen at least these.
-        generation = self._source.generation
-        held = self._source.held()
+        """Describe what is served."""
+        self._served.refresh()
+        # Read before the numbers, which are then at least as new.
+        generation = self._served.generation
+        contents = self._served.contents()
         return m.InfoResponse(
             version=__version__,
             model=self.encoder.card.fingerprint,
-            documents=held.documents,
-            passages=held.passages,
-            tokens=held.tokens,
+            documents=contents.documents,
+            passages=contents.passages,
+            tokens=contents.tokens,
             dim=self.encoder.dim,
-            codes=held.codes,
-            keywords=held.keywords,
-            fields=held.fields,
-            complete=held.complete,
-            bytes=held.bytes,
+            codes=contents.codes,
+            keywords=contents.keywords,
+            fields=contents.fields,
+            complete=contents.complete,
+            bytes=contents.bytes,
             generation=generation,
             writable=self.writable,
             indexing=self._progress(),
         )
 
     def fields(self) -> m.FieldsResponse:
-        """Say what there is to filter by."""
-        self._source.refresh()
-        return m.FieldsResponse([_field(found) for found in self._source.fields()])
+        """List the fields to filter by."""
+        self._served.refresh()
+        return m.FieldsResponse([_field(values) for values in self._served.fields()])
 
     def search(self, request: m.SearchRequest, deadline: Deadline) -> m.SearchResponse:
-        """Search, and say why and where."""
-        self._source.refresh()
+        """Search; add snippets and, on request, explanations."""
+        self._served.refresh()
         parameters = SearchParameters(mode=request.mode, hybrid=request.hybrid)
         query = self.encoder.query(request.query)
         hits = self._retriever.retrieve(
@@ -138,13 +139,13 @@ class Service:
     def rerank_compatible(
         self, request: m.CompatibleRerankRequest, deadline: Deadline, version: str
     ) -> m.CompatibleRerankResponse:
-        """Order texts as Cohere's and Jina's interfaces of a version do."""
+        """Order texts as a version of Cohere's and Jina's interfaces does."""
         texts = [d if isinstance(d, str) else d.text for d in request.documents]
         ranked = rerank(
             self.encoder, request.query, texts, request.top_n, progress=deadline.progress
         )
-        # Jina's clients expect the documents back unless they say otherwise; version 2 of
-        # Cohere's has no such thing.
+        # Jina's clients expect the documents back unless they ask for none; version 2 of Cohere's
+        # never returns them.
         wanted = version == "1" if request.return_documents is None else request.return_documents
         query_tokens = max(ranked.query_tokens, 1)
         tokens = ranked.query_tokens + ranked.document_tokens
@@ -180,23 +181,16 @@ class Service:
 
     def documents(self, document_ids: Sequence[str]) -> m.DocumentsResponse:
         """Return documents."""
-        self._source.refresh()
-        known = self._source.documents(document_ids)
-        found = []
-        for document_id in document_ids:
-            if document_id not in known:
-                raise unknown(document_id)
-            document = known[document_id]
-            found.append(
-                m.StoredDocument(
-                    document_id,
-                    document.text,
-                    document.title,
-                    dict(document.metadata),
-                    document.source,
-                )
+        self._served.refresh()
+        known = self._served.documents(document_ids)
+        check_found(document_ids, known)
+        return m.DocumentsResponse([
+            m.StoredDocument(
+                document_id, document.text, document.title, dict(document.metadata), document.source
             )
-        return m.DocumentsResponse(found)
+            for document_id in document_ids
+            for document in [known[document_id]]
+        ])  # fmt: skip
 
     def add(
         self, request: m.DocumentsRequest, deadline: Deadline, *, replacing: bool
@@ -209,24 +203,24 @@ class Service:
         raise self._refused()
 
     def _refused(self) -> RequestError:
-        return RequestError(403, "read_only", self._source.read_only)
+        return RequestError(403, "read_only", self._served.read_only)
 
     def _progress(self) -> m.Indexing | None:
-        """How far what is served is indexed; None where that has been done before."""
+        """Return how far documents are indexed, None if nothing is being indexed."""
         return None
 
 
-def _field(found: FieldValues) -> m.MetadataField:
+def _field(field: FieldValues) -> m.MetadataField:
     values = None
-    if found.values is not None:
-        values = [m.FieldValue(value, count) for value, count in found.values]
-    least, greatest = found.least, found.greatest
+    if field.values is not None:
+        values = [m.FieldValue(value, count) for value, count in field.values]
+    least, greatest = field.least, field.greatest
     if isinstance(least, str):
-        return m.MetadataField(found.name, "text", None, None, values)
+        return m.MetadataField(field.name, "text", None, None, values)
     if isinstance(greatest, str):
-        return m.MetadataField(found.name, "mixed", None, None, values)
+        return m.MetadataField(field.name, "mixed", None, None, values)
     ends = [value if math.isfinite(value) else None for value in (least, greatest)]
-    return m.MetadataField(found.name, "number", ends[0], ends[1], values)
+    return m.MetadataField(field.name, "number", ends[0], ends[1], values)
 
 
 def _passages(hit: Hit) -> list[m.Passage]:
@@ -252,6 +246,8 @@ def _explanation(why: Explanation) -> m.Explanation:
     )
 
 
-def unknown(document_id: str) -> RequestError:
-    """Build the answer to a request for a document that is not there."""
-    return RequestError(404, "unknown_id", f"no document {document_id!r} in the index.")
+def check_found(document_ids: Sequence[str], known: Container[object]) -> None:
+    """Raise DocumentNotFoundError unless all ids are known."""
+    for document_id in document_ids:
+        if document_id not in known:
+            raise DocumentNotFoundError(f"no document {document_id!r} in the index.")

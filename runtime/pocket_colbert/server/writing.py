@@ -1,4 +1,4 @@
-"""An index that is changed while it is served."""
+"""Requests that write: they change the index while it is served."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from pocket_colbert.errors import DuplicateIdError
 from pocket_colbert.index.index import Index
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.server.background_indexing import Indexing
-from pocket_colbert.server.index_sources import IndexSource
 from pocket_colbert.server.problems import Deadline
-from pocket_colbert.server.service import Service, unknown
+from pocket_colbert.server.served import ServedIndex
+from pocket_colbert.server.service import Service, check_found
 from pocket_colbert.types import Document
 
 
 class WritingService(Service):
-    """An index that is open for writing. Methods that write take turns."""
+    """Serves an index that is open for writing. Only one method writes at a time."""
 
     writable = True
 
     def __init__(self, encoder: Encoder, index: Index, *, indexing: Indexing | None = None) -> None:
-        """Put encoder and index together.
+        """Join encoder and index.
 
         Args:
             encoder: The encoder.
             index: Its index, open for writing; closed by `close`.
-            indexing: What brings the index up to date from `start` on.
+            indexing: Brings the index up to date in the background, from `start` on.
 
         Raises:
             InvalidInputError: The index was made with another model.
         """
-        super().__init__(encoder, IndexSource(index))
+        super().__init__(encoder, ServedIndex(index))
         self._index = index
         self._writing = threading.Lock()
         self._indexing = indexing
 
     def start(self) -> None:
-        """Begin to index what is to be indexed."""
+        """Start to index in the background."""
         if self._indexing is not None:
             self._indexing.start(self._retriever)
 
     def close(self) -> None:
-        """Stop indexing, commit what is pending and close the index; again does nothing."""
+        """Stop indexing, commit, and close the index; a second call does nothing."""
         if self._indexing is not None:
             self._indexing.stop()
         with self._writing:
@@ -56,7 +56,7 @@ class WritingService(Service):
     def add(
         self, request: m.DocumentsRequest, deadline: Deadline, *, replacing: bool
     ) -> m.AddedResponse:
-        """Add documents, or put them in the place of others; they are durable on return."""
+        """Add documents, or replace those with the same ids; they are on disk on return."""
         documents = [
             Document(item.id, item.text, item.title, item.metadata, item.source)
             for item in request.documents
@@ -69,31 +69,29 @@ class WritingService(Service):
             try:
                 self._index.commit()
             except OSError:
-                if not replacing:  # take them back, so that the same request may be repeated
+                if not replacing:  # take them back, so that the request can be repeated
                     self._index.delete([document.document_id for document in documents])
                 raise
             return m.AddedResponse(len(documents), tokens, len(self._index))
 
     def delete(self, document_ids: Sequence[str]) -> m.DeletedResponse:
-        """Delete documents; they are gone for good on return."""
+        """Delete documents; that is on disk on return."""
         with self._writing:
             self._begin()
-            for document_id in document_ids:
-                if document_id not in self._index:
-                    raise unknown(document_id)
+            check_found(document_ids, self._index)
             deleted = self._index.delete(document_ids)
             self._index.commit()
             return m.DeletedResponse(deleted, len(self._index))
 
     def _begin(self) -> None:
-        """Commit what an earlier request changed and, on a full disk, could not commit.
+        """Commit what an earlier request could not, because the disk was full.
 
-        One request's changes are never told as another's.
+        The changes of one request must not be reported as those of another.
         """
         self._index.commit()
 
     def _check_ids(self, document_ids: Sequence[str], replacing: bool) -> None:
-        """Refuse ids before the work of encoding that the index would refuse after it."""
+        """Refuse ids before encoding that the index would refuse after it."""
         seen: set[str] = set()
         for document_id in document_ids:
             if document_id in seen:

@@ -1,4 +1,4 @@
-"""What is served: an index, several joined, or a store; what the server asks beside searching."""
+"""What a server serves: an index, several joined, or a store, and what it asks of them."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ from pocket_colbert.server.problems import RequestError
 from pocket_colbert.types import Document
 
 REFRESH_SECONDS = 2.0
-"""A store is asked so often for what is new, at most: that takes some requests over the network."""
+"""Least time between two looks for changes in a store: each takes requests over the network."""
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class Held:
-    """What can be found, and how it is kept.
+class Contents:
+    """What is served, in numbers.
 
     Attributes:
         documents: Number of documents.
-        passages: Number of passages, those of documents that are deleted but still take room
-            included.
+        passages: Number of passages, including those of deleted documents that still take space.
         tokens: Number of token vectors, likewise.
         codes: How token vectors are stored.
-        keywords: What counts as a word in keyword search, "none" where there is none.
-        fields: Whether `Source.fields` can say what there is to filter by.
-        complete: Whether no document may be missing because a push is under way or broke off.
-        bytes: Size on disk; None where that is not known.
+        keywords: What keyword search treats as a word, "none" without keyword search.
+        fields: Whether `Served.fields` can list the fields to filter by.
+        complete: False if documents may be missing because a push is running or failed.
+        bytes: Size on disk, None if unknown.
     """
 
     documents: int
@@ -54,37 +53,37 @@ class Held:
     bytes: int | None
 
 
-class Source(ABC):
-    """What is served. Methods may be called from any thread.
+class Served(ABC):
+    """Something to serve. Methods may be called from any thread.
 
     Attributes:
-        store: What is searched.
-        read_only: Why nothing can be written through the server, and what to do instead.
+        backend: What is searched.
+        read_only: Why the server cannot write to it, and what to do instead.
     """
 
-    store: Backend
+    backend: Backend
     read_only: str
 
     @property
     @abstractmethod
     def generation(self) -> int | None:
-        """Number of the commit that is shown; None where there are no commits."""
+        """Number of the commit that is served; None without commits."""
 
     @abstractmethod
     def refresh(self) -> None:
-        """Show what others have written since.
+        """Serve what others have written since.
 
         Raises:
-            PocketColbertError: It cannot be read; what was shown before is still shown.
+            PocketColbertError: It cannot be read; the state from before is still served.
         """
 
     @abstractmethod
-    def held(self) -> Held:
-        """Say what is shown."""
+    def contents(self) -> Contents:
+        """Return what is served, in numbers."""
 
     @abstractmethod
     def fields(self) -> list[FieldValues]:
-        """Return the fields of the metadata and their values.
+        """List the fields of the metadata and their values.
 
         Raises:
             UnsupportedError: They cannot be listed.
@@ -92,50 +91,50 @@ class Source(ABC):
 
     @abstractmethod
     def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
-        """Return those of the documents that are there."""
+        """Return the documents that exist, by id."""
 
 
-class IndexSource(Source):
+class ServedIndex(Served):
     """An index in this process."""
 
     read_only = "the index is served read-only; start without --read-only."
 
     def __init__(self, index: IndexReader) -> None:
-        """Take an index, of which what is committed is shown."""
-        self.store = self._index = index
-        self._described = _OfSnapshot(self._describe)
-        self._fields = _OfSnapshot(field_values)
+        """Serve what is committed to an index."""
+        self.backend = self._index = index
+        self._described = _SnapshotCache(self._describe)
+        self._fields = _SnapshotCache(field_values)
 
     @property
     def generation(self) -> int:
-        """See `Source.generation`."""
+        """See `Served.generation`."""
         return self._index.generation
 
     def refresh(self) -> None:
-        """See `Source.refresh`."""
+        """See `Served.refresh`."""
         self._index.refresh()
 
-    def held(self) -> Held:
-        """See `Source.held`."""
+    def contents(self) -> Contents:
+        """See `Served.contents`."""
         snapshot = self._index.snapshot
-        found = self._described.get(snapshot)
-        return Held(
-            documents=found.documents,
-            passages=found.passages,
-            tokens=found.tokens,
-            codes=found.codes,
+        info = self._described.get(snapshot)
+        return Contents(
+            documents=info.documents,
+            passages=info.passages,
+            tokens=info.tokens,
+            codes=info.codes,
             keywords=self._index.config.keywords,
             fields=True,
             complete=True,
-            bytes=sum(found.bytes.values()),
+            bytes=sum(info.bytes.values()),
         )
 
     def fields(self) -> list[FieldValues]:
-        """See `Source.fields`."""
+        """See `Served.fields`."""
         return self._fields.get(self._index.snapshot)
 
     def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
-        """See `Source.documents`."""
+        """See `Served.documents`."""
         snapshot = self._index.snapshot
         addresses = snapshot.addresses(document_ids)
         return {name: snapshot.document(address) for name, address in addresses.items()}
@@ -145,43 +144,43 @@ class IndexSource(Source):
         return describe(config, snapshot.segments, WriteBuffer(config))
 
 
-class JoinedSource(IndexSource):
-    """Indexes that were built apart."""
+class ServedMultiIndex(ServedIndex):
+    """Several indexes, joined."""
 
     read_only = (
-        "indexes that are served together are read-only; change one of them, and that is seen."
+        "joined indexes are served read-only; change one of them, and the server picks it up."
     )
 
     def __init__(self, index: MultiIndex) -> None:
-        """Take joined indexes."""
+        """Serve joined indexes."""
         super().__init__(index)
 
     def refresh(self) -> None:
-        """See `Source.refresh`."""
+        """See `Served.refresh`."""
         try:
             super().refresh()
-        except DuplicateIdError as error:  # which is no fault of who asks
+        except DuplicateIdError as error:  # which is not the fault of the request
             raise RequestError(500, "index_conflict", str(error)) from error
 
 
-class StoreSource(Source):
+class ServedStore(Served):
     """A store on another engine."""
 
     read_only = "a store is served read-only; change the index it was pushed from and push again."
 
     def __init__(self, store: RemoteBackend) -> None:
-        """Take a store."""
-        self.store = self._remote = store
+        """Serve a store."""
+        self.backend = self._remote = store
         self._refreshing = threading.Lock()
         self._due = time.monotonic() + REFRESH_SECONDS
 
     @property
     def generation(self) -> None:
-        """See `Source.generation`."""
+        """See `Served.generation`."""
         return
 
     def refresh(self) -> None:
-        """See `Source.refresh`; one thread does it, and the others go on with what there is."""
+        """See `Served.refresh`; while one thread does it, others use the state from before."""
         if time.monotonic() < self._due or not self._refreshing.acquire(blocking=False):
             return
         try:
@@ -190,10 +189,10 @@ class StoreSource(Source):
         finally:
             self._refreshing.release()
 
-    def held(self) -> Held:
-        """See `Source.held`."""
+    def contents(self) -> Contents:
+        """See `Served.contents`."""
         record = self._remote.record
-        return Held(
+        return Contents(
             documents=record.documents,
             passages=record.passages,
             tokens=record.tokens,
@@ -205,30 +204,30 @@ class StoreSource(Source):
         )
 
     def fields(self) -> list[FieldValues]:
-        """See `Source.fields`."""
+        """See `Served.fields`."""
         raise UnsupportedError(
             f"the fields of a store cannot be listed, got {self._remote.address}; filter (where) "
-            "by those you know, or serve the index it was pushed from."
+            "by fields you know, or serve the index it was pushed from."
         )
 
     def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
-        """See `Source.documents`."""
+        """See `Served.documents`."""
         return self._remote.find(document_ids)
 
 
-class _OfSnapshot(Generic[_Result]):
-    """Remembers what was made of a snapshot, for as long as that is the last one asked about."""
+class _SnapshotCache(Generic[_Result]):
+    """Caches what a function returns for the latest snapshot."""
 
-    def __init__(self, make: Callable[[Snapshot], _Result]) -> None:
-        self._make = make
-        # Weak, lest segments that have been merged away stay open.
-        self._known: tuple[weakref.ref[Snapshot], _Result] | None = None
+    def __init__(self, compute: Callable[[Snapshot], _Result]) -> None:
+        self._compute = compute
+        # Weak, so that segments that were merged away can be closed.
+        self._cached: tuple[weakref.ref[Snapshot], _Result] | None = None
 
     def get(self, snapshot: Snapshot) -> _Result:
-        """Return what was made of it, made now if need be."""
-        known = self._known
-        if known is not None and known[0]() is snapshot:
-            return known[1]
-        made = self._make(snapshot)
-        self._known = weakref.ref(snapshot), made
-        return made
+        """Return the value for a snapshot, computing it if it is not cached."""
+        cached = self._cached
+        if cached is not None and cached[0]() is snapshot:
+            return cached[1]
+        value = self._compute(snapshot)
+        self._cached = weakref.ref(snapshot), value
+        return value
