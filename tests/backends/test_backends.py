@@ -869,7 +869,7 @@ def test_the_commands(
     done = run(main, ["search", address, "bees", "--hybrid", "rrf"])
     assert done.exit_code == 1 and "hybrid works only for an index in this process" in done.stderr
     done = run(main, ["search", address, "bees", "--also", str(library_folder)])
-    assert done.exit_code == 2 and "push them to one" in done.stderr
+    assert done.exit_code == 2 and "push them to one backend" in done.stderr
     monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
     done = run(main, ["search", "qdrant://127.0.0.1:9/papers", "bees"])
     if kind == "qdrant":

@@ -75,7 +75,7 @@ def push(
             engine.close()
         address = str(engine)
     if as_json:
-        print_json({"store": address, **asdict(report)})
+        print_json({"backend": address, **asdict(report)})
         return
     click.echo(
         f"{address}: {report.documents} documents, {report.passages} passages, "

@@ -95,7 +95,7 @@ def search(
     provider: str,
     as_json: bool,
 ) -> None:
-    """Search an index folder, or a store at an address.
+    """Search an index folder, or a backend at an address.
 
     Addresses are those that `push` writes to.
     """
@@ -221,7 +221,7 @@ def encode(
 def _opened(
     source: str, also: Sequence[Path], threads: int | None, api_key: str | None, incomplete: bool
 ) -> Index | MultiIndex | RemoteBackend:
-    """Open an index folder, several as one, or a store."""
+    """Open an index folder, several as one, or a backend."""
     from pocket_colbert.backends.address import is_address
 
     if is_address(source):
