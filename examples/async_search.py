@@ -1,4 +1,4 @@
-"""asyncio: many searches at a time, none of which stops the event loop."""
+"""asyncio: run many searches at a time without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUESTIONS = ["When do bees swarm?", "How long does honey keep?", "What do bees e
 
 
 async def search(retriever: Retriever, question: str, limit: asyncio.Semaphore) -> Hit:
-    # A search cannot be stopped half-way: more of them than cores only wait for each other.
+    # A search cannot be interrupted, and more of them than cores only wait for each other.
     async with limit:
         hits = await asyncio.to_thread(retriever.retrieve, [question], 1)
     return hits[0][0]

@@ -1,4 +1,4 @@
-"""Haystack: a pipeline that finds, reranks and builds a prompt, written to YAML and read back."""
+"""Haystack: a pipeline that retrieves, reranks and builds a prompt, saved as YAML and loaded."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def main() -> None:
         pipeline = Pipeline.loads(pipeline.dumps(), allowed_modules=allowed)
         question = "When do bees swarm?"
         newer = {"field": "meta.year", "operator": ">=", "value": 2020}
-        found = pipeline.run(
+        output = pipeline.run(
             {
                 "retriever": {"query": question, "filters": newer},
                 "ranker": {"query": question},
                 "prompt": {"asked": question},
             }
         )
-        print(found["prompt"]["prompt"])
+        print(output["prompt"]["prompt"])
         pipeline.close()
 
 

@@ -1,4 +1,4 @@
-"""A heat map of what matched, as a notebook shows it, written to a file that a browser opens."""
+"""Write a heat map of what matched, as a notebook shows it, to an HTML file."""
 
 from __future__ import annotations
 

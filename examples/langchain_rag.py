@@ -1,4 +1,4 @@
-"""LangChain: find passages, rerank them, and build the prompt for a chat model."""
+"""LangChain: retrieve documents, rerank them, and build the prompt for a chat model."""
 
 from __future__ import annotations
 

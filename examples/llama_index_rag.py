@@ -1,4 +1,4 @@
-"""LlamaIndex: find passages and rerank nodes."""
+"""LlamaIndex: retrieve passages and rerank nodes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""MTEB: evaluate a model, its index and its search on a task of one's own, or on MTEB's by name.
+"""MTEB: evaluate model, index and search on your own task, or on MTEB's tasks by name.
 
-python examples/mteb_evaluate.py                 # the task below, offline
-python examples/mteb_evaluate.py SciFact NFCorpus    # fetched from the hub
+python examples/mteb_evaluate.py                     # the task below, offline
+python examples/mteb_evaluate.py SciFact NFCorpus    # downloaded from the hub
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Bees(AbsTaskRetrieval):
     )  # fmt: skip
 
     def load_data(self, **options: object) -> None:
-        """Put the data where mteb looks for it; by default it is fetched from the hub."""
+        """Set the data, which mteb would otherwise download from the hub."""
         corpus = [{"id": key, "text": text, "title": ""} for key, text in NOTES.items()]
         queries = [{"id": key, "text": text} for key, (text, _) in QUESTIONS.items()]
         self.dataset = {

@@ -1,10 +1,10 @@
-"""rerankers: order texts through the interface that it has for many models."""
+"""rerankers: rerank texts through the interface it offers for many models."""
 
 from __future__ import annotations
 
 from rerankers import Reranker
 
-import pocket_colbert.integrations.rerankers  # noqa: F401 - makes the model type known
+import pocket_colbert.integrations.rerankers  # noqa: F401 - registers the model type
 
 NOTES = {
     "a": "Bees swarm in May when the hive is full.",

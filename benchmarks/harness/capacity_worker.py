@@ -189,10 +189,10 @@ def opened(order: Order) -> Iterator[tuple[Search, dict[str, Any]]]:
             store = stack.enter_context(MultiIndex.load(folders, threads=order.threads))
         else:
             from benchmarks.studies.backends import KEY
-            from pocket_colbert.backends import open_store
+            from pocket_colbert.backends import open_backend
 
             address, _ = stack.enter_context(address_of(order, new=False))
-            store = stack.enter_context(open_store(address, api_key=KEY))
+            store = stack.enter_context(open_backend(address, api_key=KEY))
 
         def search(query: NDArray[np.float32]) -> list[str]:
             return [h.document_id for h in store.search([query], K, parameters=parameters)[0]]

@@ -30,7 +30,7 @@ from benchmarks.harness.results import Run
 from benchmarks.harness.tables import decimals, markdown
 from benchmarks.harness.timing import each_ms, seconds_of
 from pocket_colbert import Backend, Encoder, Hit, Index, SearchParameters, maxsim_pairwise
-from pocket_colbert.backends import open_store, push
+from pocket_colbert.backends import open_backend, push
 from pocket_colbert.ingest.readers import read_documents
 from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.vectors.top_k import top_k
@@ -99,7 +99,7 @@ def measured(
     )
     resumed = seconds_of(lambda: reports.append(push(index, address, api_key=KEY)))
     assert reports[1].written == 0 and reports[1].documents == reports[0].documents
-    with open_store(address, api_key=KEY) as store:
+    with open_backend(address, api_key=KEY) as store:
         found, milliseconds = searched(store, queries)
     return {
         "push_seconds": seconds, "push_again_seconds": resumed, "query_ms": milliseconds,

@@ -28,7 +28,7 @@ from pocket_colbert.evaluation.tuning import (
     DROP_FREQUENT,
     PRUNINGS,
     Judge,
-    Measured,
+    Measurement,
     most_frequent,
 )
 from pocket_colbert.vectors.pruning import apply_pruning
@@ -38,7 +38,7 @@ QUERIES = 200
 
 def measure(
     folder: Path, codes: list[str], labels: list[str]
-) -> tuple[dict[str, float], list[tuple[Measured, float]]]:
+) -> tuple[dict[str, float], list[tuple[Measurement, float]]]:
     """Measure all settings on one set; returns the baseline, and settings with their share."""
     data = Vectors.load(folder)
     chosen = data.sample(QUERIES)

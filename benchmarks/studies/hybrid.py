@@ -29,7 +29,7 @@ from benchmarks.harness.timing import each_ms
 from pocket_colbert import Document, Encoder, Hit, Index, IndexConfig, Retriever, SearchParameters
 from pocket_colbert.config import DEFAULT_CODES
 from pocket_colbert.evaluation.beir import BeirFolder, read_beir
-from pocket_colbert.evaluation.evaluate import judge, to_run
+from pocket_colbert.evaluation.metrics import compute_metrics, to_run
 from pocket_colbert.vectors.maxsim_float import maxsim_ragged
 from pocket_colbert.vectors.top_k import top_k
 
@@ -77,7 +77,7 @@ def fusions(
     found = {}
     for name, parameters in settings().items():
         hits = index.search(queries, K, parameters=parameters, texts=texts)
-        found[name] = judge(qrels, to_run(chosen, hits))
+        found[name] = compute_metrics(qrels, to_run(chosen, hits))
     return found
 
 

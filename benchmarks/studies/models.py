@@ -34,7 +34,8 @@ from benchmarks.harness.tables import markdown
 from benchmarks.harness.timing import in_turns, seconds_of
 from pocket_colbert import Document, Encoder, Index, IndexConfig, SearchParameters
 from pocket_colbert.evaluation.beir import BeirFolder, read_beir
-from pocket_colbert.evaluation.evaluate import DEPTH, evaluate, judge, to_run
+from pocket_colbert.evaluation.evaluate import DEPTH, evaluate
+from pocket_colbert.evaluation.metrics import compute_metrics, to_run
 from pocket_colbert.ingest.readers import text_to_encode
 from pocket_colbert.types import Hit
 from pocket_colbert.vectors.top_k import top_k
@@ -101,7 +102,7 @@ def keywords(data: BeirFolder) -> dict[str, float]:
     texts = list(data.queries.values())
     blank = [np.ones((1, 1), np.float32)] * len(texts)
     hits = index.search(blank, DEPTH, parameters=parameters, texts=texts)
-    return judge(data.qrels, to_run(data.queries, hits))
+    return compute_metrics(data.qrels, to_run(data.queries, hits))
 
 
 def one_vector(encoder: Encoder, data: BeirFolder) -> dict[str, float]:
@@ -113,7 +114,7 @@ def one_vector(encoder: Encoder, data: BeirFolder) -> dict[str, float]:
     for scores in queries @ documents.T:
         best = top_k(scores, min(DEPTH, len(scores)))
         hits.append([Hit(ids[n], float(scores[n])) for n in best])
-    return judge(data.qrels, to_run(data.queries, hits))
+    return compute_metrics(data.qrels, to_run(data.queries, hits))
 
 
 def means(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

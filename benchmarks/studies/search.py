@@ -34,7 +34,7 @@ from benchmarks.harness.results import ROOT, Run
 from benchmarks.harness.tables import decimals, markdown
 from benchmarks.harness.timing import in_turns
 from benchmarks.harness.vectors import Vectors
-from pocket_colbert.evaluation.evaluate import judge
+from pocket_colbert.evaluation.metrics import compute_metrics
 from pocket_colbert.vectors.maxsim_float import maxsim_ragged
 from pocket_colbert.vectors.top_k import top_k
 
@@ -124,7 +124,7 @@ def ndcg(data: Vectors, chosen: Sequence[int], hits: Sequence[Sequence[int]]) ->
         name: {data.document_ids[n]: float(-rank) for rank, n in enumerate(found)}
         for name, found in zip(names, hits, strict=True)
     }
-    return judge({name: data.qrels[name] for name in names}, run)["nDCG@10"]
+    return compute_metrics({name: data.qrels[name] for name in names}, run)["nDCG@10"]
 
 
 def start(options: argparse.Namespace, vectors: Path, work: Path) -> list[Worker]:

@@ -1,4 +1,4 @@
-"""What MkDocs is told beside its configuration: pages from outside docs/, and links to them."""
+"""Hooks for MkDocs: pages from outside docs/, and links to them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[2]
 
 COPIED = (
+    "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "benchmarks/README.md",
     "benchmarks/results/*.svg",
     "models/*/README.md",
     "examples/serverless/README.md",
 )
-"""Files of the repository that are pages or pictures of the site, under the same names."""
+"""Files outside docs/ that become pages or pictures of the site, under the same names."""
 
 _LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what is read beside docs/, and what the pages need."""
+    """Add the pages from outside docs/ and the files that pages need."""
     for pattern in COPIED:
         for path in sorted(ROOT.glob(pattern)):
             name = path.relative_to(ROOT).as_posix()
@@ -38,8 +40,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def _examples() -> str:
-    """Return the page of the scripts in examples/."""
-    parts = ["# Examples", "[In a serverless function](serverless/README.md) has a folder."]
+    """Build the page that shows the scripts in examples/."""
+    parts = [
+        "# Examples",
+        "The example for [a serverless function](serverless/README.md) has its own folder.",
+    ]
     for path in sorted((ROOT / "examples").rglob("*.py")):
         name = path.relative_to(ROOT / "examples").as_posix()
         source = path.read_text(encoding="utf-8").rstrip()
@@ -48,32 +53,31 @@ def _examples() -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links between files of the repository to the pages made of them."""
+    """Point links between files of the repository at the pages built from them."""
     here = posixpath.dirname(_repository_path(page.file.src_uri))
 
-    def lead(match: re.Match[str]) -> str:
+    def redirect(match: re.Match[str]) -> str:
         if re.match(r"[a-z]+:", match[2]):
             return match[0]
-        place = posixpath.normpath(posixpath.join(here, match[2]))
-        if not (ROOT / place).exists():
-            return match[0]  # no link, or a broken one, which MkDocs reports
-        target = _site_path(place)
+        path = posixpath.normpath(posixpath.join(here, match[2]))
+        if not (ROOT / path).exists():
+            return match[0]  # not a link, or a broken one, which MkDocs reports
         start = posixpath.dirname(page.file.src_uri) or "."
-        return match[1] + posixpath.relpath(target, start)
+        return match[1] + posixpath.relpath(_site_path(path), start)
 
-    return _LINK.sub(lead, markdown)
+    return _LINK.sub(redirect, markdown)
 
 
 def _repository_path(name: str) -> str:
-    """Return where a file of the site stands in the repository."""
-    outside = name.split("/")[0] in ("CHANGELOG.md", "benchmarks", "models", "examples")
-    return name if outside else f"docs/{name}"
+    """Return the repository path of a file of the site."""
+    outside = {pattern.split("/")[0] for pattern in COPIED} | {"examples"}
+    return name if name.split("/")[0] in outside else f"docs/{name}"
 
 
 def _site_path(name: str) -> str:
-    """Return which file of the site is made of one of the repository."""
+    """Return the page of the site that is built from a file of the repository."""
     if name == "README.md":
-        return "index.md"  # what it says of the project is the site's first page
+        return "index.md"
     if name == "examples" or (name.startswith("examples/") and name.endswith(".py")):
         return "examples/README.md"
     return name.removeprefix("docs/")

@@ -1,9 +1,9 @@
-"""Draws the pictures of "How late interaction works" from runs of the bundled model.
+"""Draw the pictures of "How late interaction works" from runs of the bundled model.
 
     python docs/site/pictures.py
 
-writes docs/images/maxsim.svg and docs/images/bytes.svg. Needs the checkout, nothing but the base
-install, and half a minute. The texts of the second are those that the exporter ships.
+writes docs/images/maxsim.svg and docs/images/bytes.svg. It needs the checkout, the base install and
+half a minute. The second picture uses the exporter's own probe texts.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pocket_colbert.config import CODES
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
-PROBE = ROOT / "export" / "pocket_colbert_export" / "data" / "probe.jsonl"
+PROBE = ROOT / "export" / "pocket_colbert_export" / "proof" / "data" / "probe.jsonl"
 
 QUERY = "When do bees swarm?"
 MARKERS = {"[unused0]": "[Q]", "[unused1]": "[D]"}
-"""What the papers call the tokens that tell queries from documents."""
+"""The papers' names for the tokens that mark queries and documents."""
 PASSAGE = "In May the old queen leaves the hive with half of the colony."
 
-# A page may be dark while the system is light, so that a picture brings its own ground.
+# The page can be dark while the system is light, so a picture has its own background.
 STYLE = """
   text { font: 13px ui-sans-serif, system-ui, sans-serif; fill: #1f2328; white-space: pre; }
   .score { font-weight: 600; }
@@ -59,8 +59,8 @@ class Matrix:
         rows: The query's tokens.
         columns: The passage's tokens.
         similarities: (rows, columns) float32, their cosines.
-        filled: How many tokens of those only fill the query up and are not drawn.
-        filled_score: What they add to the score.
+        filled: Number of tokens that pad the query, which are not drawn.
+        filled_score: What those add to the score.
     """
 
     rows: list[str]
@@ -72,12 +72,12 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Size:
-    """What codes cost.
+    """The size of a document's token vectors under some codes, and what they cost.
 
     Attributes:
         name: The codes, or the type of a plain array.
-        bytes_per_document: Of token vectors.
-        same: Share of the first 10 of exact float32 search that is found, None for float32.
+        bytes_per_document: Mean size of a document's token vectors.
+        same: Share of the top 10 of exact float32 search that stays, None for float32.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Size:
 
 
 def measure_matrix(encoder: Encoder) -> Matrix:
-    """Encode the query and the passage of the picture."""
+    """Encode the picture's query and passage."""
     similarities = encoder.encode_query([QUERY])[0] @ encoder.encode_document([PASSAGE])[0].T
     rows = [MARKERS.get(token.label, token.label) for token in encoder.query_tokens(QUERY)]
     columns = [MARKERS.get(token.label, token.label) for token in encoder.document_tokens(PASSAGE)]
@@ -101,10 +101,10 @@ def measure_matrix(encoder: Encoder) -> Matrix:
 
 
 def measure_sizes(encoder: Encoder) -> tuple[int, float, list[Size]]:
-    """Index the exporter's passages by all codes.
+    """Index the exporter's passages with each kind of codes.
 
     Returns:
-        How many documents there are, their token vectors on average, and what codes cost.
+        Number of documents, mean number of token vectors, and the sizes.
     """
     pairs = [json.loads(line) for line in PROBE.read_text(encoding="utf-8").splitlines()]
     with warnings.catch_warnings():
@@ -124,15 +124,15 @@ def measure_sizes(encoder: Encoder) -> tuple[int, float, list[Size]]:
                 hits = index.search(queries, 10)
                 taken = index.info().bytes["vectors"] / len(passages)
         same = [
-            len({hit.document_id for hit in found} & {str(n) for n in best}) / 10
-            for found, best in zip(hits, exact, strict=True)
+            len({hit.document_id for hit in query_hits} & {str(n) for n in best}) / 10
+            for query_hits, best in zip(hits, exact, strict=True)
         ]
         sizes.append(Size(codes, taken, float(np.mean(same))))
     return len(passages), tokens, sizes
 
 
 def draw_matrix(matrix: Matrix) -> str:
-    """Draw similarities as shades, the best match of every query token framed."""
+    """Draw similarities as shades, with a frame around each query token's best match."""
     side, left, top = 32, 92, 104
     width = left + side * len(matrix.columns) + 190
     height = top + side * len(matrix.rows) + 66
@@ -140,8 +140,8 @@ def draw_matrix(matrix: Matrix) -> str:
     parts = []
     for n, name in enumerate(matrix.columns):
         x = left + side * n + side / 2 + 4
-        place = f"translate({x:g} {top - 10}) rotate(-55)"
-        parts.append(f'<text transform="{place}">{escape(name)}</text>')
+        transform = f"translate({x:g} {top - 10}) rotate(-55)"
+        parts.append(f'<text transform="{transform}">{escape(name)}</text>')
     for m, name in enumerate(matrix.rows):
         y = top + side * m
         parts.append(f'<text x="{left - 10}" y="{y + 21}" text-anchor="end">{escape(name)}</text>')
@@ -172,27 +172,27 @@ def draw_matrix(matrix: Matrix) -> str:
 
 
 def draw_sizes(documents: int, tokens: float, sizes: list[Size]) -> str:
-    """Draw bytes as bars, with what is still found beside them."""
+    """Draw sizes as bars, labelled with the share of the top 10 that stays."""
     left, top, step, longest = 74, 42, 34, 420
     width, height = left + longest + 260, top + step * len(sizes) + 22
     most = max(size.bytes_per_document for size in sizes)
     parts = [
-        f'<text class="small" x="{left}" y="24">bytes a document: {documents} documents of '
+        f'<text class="small" x="{left}" y="24">bytes per document: {documents} documents of '
         f"{tokens:.0f} token vectors on average</text>"
     ]
     for n, size in enumerate(sizes):
         y = top + step * n
         length = longest * size.bytes_per_document / most
         kind = "plain" if size.same is None else "bar"
-        found = "" if size.same is None else f", {size.same:.1%} of the first 10 the same"
+        stays = "" if size.same is None else f", {size.same:.1%} of the top 10 the same"
         parts += [
             f'<text x="{left - 10}" y="{y + 18}" text-anchor="end">{size.name}</text>',
             f'<rect class="{kind}" x="{left}" y="{y + 3}" width="{length:.1f}" height="22" '
             'rx="3"/>',
             f'<text x="{left + length + 10:.1f}" y="{y + 18}">'
-            f"{size.bytes_per_document:,.0f}{found}</text>".replace(",", " ", 1),
+            f"{size.bytes_per_document:,.0f}{stays}</text>".replace(",", " ", 1),
         ]
-    return _svg(width, height, "Bytes a document by codes", parts)
+    return _svg(width, height, "Bytes per document by codes", parts)
 
 
 def _svg(width: int, height: int, what: str, parts: list[str]) -> str:

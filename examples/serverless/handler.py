@@ -1,4 +1,4 @@
-"""What AWS Lambda calls, as `handler.handler`: opens index and model once, then answers events."""
+"""The handler that AWS Lambda calls (`handler.handler`): loads index and model once."""
 
 from __future__ import annotations
 

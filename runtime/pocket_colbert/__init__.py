@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         TruncationWarning,
         UnsupportedError,
     )
-    from pocket_colbert.evaluation.evaluate import to_run
+    from pocket_colbert.evaluation.metrics import to_run
     from pocket_colbert.index.index import Index
     from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.index.stats import IndexInfo
@@ -164,7 +164,7 @@ _HOMES = {
     "index_files": "ingest.indexing",
     "maxsim": "vectors.maxsim_float",
     "maxsim_pairwise": "vectors.maxsim_float",
-    "to_run": "evaluation.evaluate",
+    "to_run": "evaluation.metrics",
 }
 """The module that defines each public name; a test compares it with the imports above."""
 

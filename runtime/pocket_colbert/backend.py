@@ -1,4 +1,4 @@
-"""What `Retriever` needs of whatever holds the documents."""
+"""The protocol of what `Retriever` searches: an index, or a copy of one on another engine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pocket_colbert.types import Document, Hit, Passage, Span
 
 
 class Backend(Protocol):
-    """Documents with their token vectors: what `Retriever` searches.
+    """Documents with their token vectors, ready to be searched.
 
-    `Index` and `MultiIndex` are in this process, those in `pocket_colbert.backends` on other
-    engines. They rank alike, and differ only in what raises `UnsupportedError`.
+    `Index` and `MultiIndex` are backends in this process; `pocket_colbert.backends` has backends
+    on other engines. All rank alike and behave alike, except for what raises `UnsupportedError`.
 
     Attributes:
         config: How the documents were encoded.
@@ -46,28 +46,28 @@ class Backend(Protocol):
         """Find the best documents for each query; see `Index.search`."""
 
     def get(self, document_id: str) -> Document:
-        """Return a document; DocumentNotFoundError if there is none of that id."""
+        """Return a document; raise DocumentNotFoundError if there is none with that id."""
 
     def passages(self, document_id: str) -> list[Passage]:
-        """Return a document's passages with their token vectors as they are stored.
+        """Return a document's passages with their stored token vectors.
 
         Raises:
-            DocumentNotFoundError: There is no document of that id.
+            DocumentNotFoundError: There is no document with that id.
         """
 
     def passage_embeddings(
         self, passages: Sequence[tuple[str, Span]]
     ) -> list[NDArray[np.float32] | None]:
-        """Return the token vectors of some passages, which are read or fetched together.
+        """Return the token vectors of some passages, read or fetched together.
 
         Args:
-            passages: The id of a document and the span of one of its passages, as in `Hit`.
+            passages: The id of a document and the span of one of its passages, each, as in `Hit`.
 
         Returns:
-            (num_tokens, dim) float32 each, None where there is no such passage.
+            One (num_tokens, dim) float32 array per passage, None if there is no such passage.
 
         Raises:
-            ClosedError: `close` was called.
+            ClosedError: The backend is closed.
         """
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ class ClosedError(PocketColbertError):
 
 
 class UnsupportedError(InvalidInputError):
-    """A store's engine cannot do what was asked; the message names it and what to do instead."""
+    """A backend's engine cannot do what was asked; the message says what to do instead."""
 
 
 class CorpusError(PocketColbertError):
@@ -98,11 +98,11 @@ class IndexLockedError(IndexConflictError):
 
 
 class BackendError(PocketColbertError):
-    """A store on another engine cannot be reached, is incomplete, or does not answer as it must."""
+    """A backend on another engine is out of reach, incomplete, or answers in an unexpected way."""
 
 
 class BackendNotFoundError(BackendError):
-    """Nothing that `push` wrote is at that address."""
+    """Nothing has been pushed to that address."""
 
 
 class ClusterError(PocketColbertError):

@@ -22,7 +22,7 @@ from pocket_colbert.types import Document, EncodedDocument, Hit, Query, Span
 
 
 class Retriever:
-    """An encoder and, for `retrieve`, a store of documents that it encoded."""
+    """An encoder and, for `retrieve`, the documents that it encoded."""
 
     def __init__(self, encoder: Encoder, index: Backend | None = None) -> None:
         """Put the two together.
@@ -30,7 +30,7 @@ class Retriever:
         Args:
             encoder: Encodes queries, and documents to rerank.
             index: Holds documents that this encoder's model encoded: an `Index`, a `MultiIndex`
-                or a store on another engine; not needed for `rerank`.
+                or a backend on another engine; not needed for `rerank`.
 
         Raises:
             InvalidInputError: The index holds vectors of another width or another model.

@@ -47,7 +47,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from pocket_colbert.backends import open_store, push
+from pocket_colbert import distributed
+from pocket_colbert.backends import open_backend, push
 from pocket_colbert.distributed import (
     EncodedCorpus,
     PartSize,
@@ -209,7 +210,7 @@ def test_cells_become_metadata(tmp_path: Path) -> None:
     [
         (
             lambda: pa.table([["a"], ["x"], ["y"]], names=["_id", "text", "text"]),
-            "has two columns 'text'",
+            "has two columns named 'text'",
         ),
         (
             lambda: pa.table({"_id": ["a"], "text": ["x"], "day": pa.array([10**8], pa.date32())}),
@@ -399,8 +400,10 @@ def test_what_is_finished_is_not_done_again(
     if kind == "parquet":
         check_whole(EncodedCorpus(into), documents_in(corpus))
     else:
-        with open_store(into) as store:
-            assert len(store) == 68 and all(d.document_id in store for d in documents_in(corpus))
+        with open_backend(into) as backend:
+            assert len(backend) == 68 and all(
+                d.document_id in backend for d in documents_in(corpus)
+            )
 
 
 @needs_lance
@@ -415,8 +418,8 @@ def test_a_table_ranks_as_the_index_does(corpus: Path, tiny_model: Path, tmp_pat
     assert not list((tmp_path / "papers.encoding").glob("parts/*"))
     with Index(dim=Encoder.load(tiny_model).dim, config=config_of(tiny_model)) as here:
         retriever = encoded_here(tiny_model, corpus, here)
-        with open_store(address) as store:
-            there = Retriever(retriever.encoder, store)
+        with open_backend(address) as backend:
+            there = Retriever(retriever.encoder, backend)
             exact = {d.document_id: retriever.encode([d])[0] for d in documents_in(corpus)}
             for query in WORDS:
                 (hits,) = there.retrieve([query], 68)
@@ -430,11 +433,11 @@ def test_a_table_ranks_as_the_index_does(corpus: Path, tiny_model: Path, tmp_pat
                     assert hit.score == pytest.approx(best[hit.document_id], abs=1e-4)
             (hits,) = there.retrieve(["bees"], where={"year": {"$lt": 1905}})
             assert {hit.metadata["year"] for hit in hits} == set(range(1900, 1905))
-        # The same documents, pushed: those that decode to other vectors are written anew.
+        # The same documents, pushed: those that decode to other vectors are written again.
         report = push(here, address)
         assert (report.documents, report.deleted) == (68, 0)
-        with open_store(address) as store:
-            assert len(store) == 68
+        with open_backend(address) as backend:
+            assert len(backend) == 68
 
 
 @pytest.mark.usefixtures("two_processors")
@@ -505,14 +508,14 @@ def test_another_job_at_the_same_place_is_refused(
         ("fields", {"fields": Fields("")}), ("datatype", {"datatype": "float16"}),
         ("part size", {"part_size": PartSize(9, 9)}),
     ):  # fmt: skip
-        with pytest.raises(InvalidInputError, match=f"begun with another choice of {name}"):
+        with pytest.raises(InvalidInputError, match=f"started with other {name}"):
             encode_corpus([corpus], into, **(same | other))
-    with pytest.raises(InvalidInputError, match=r"choice of files: it was .*c\.parquet"):
+    with pytest.raises(InvalidInputError, match=r"other files: it was .*c\.parquet"):
         encode_corpus([corpus / "a.jsonl"], into, **same)
-    with pytest.raises(InvalidInputError, match="datatype must be one of"):
+    with pytest.raises(InvalidInputError, match="datatype must be 'float32' or 'float16'"):
         encode_corpus([corpus], into, **(same | {"datatype": "int8"}))
     os.utime(corpus / "a.jsonl", (1, 1))
-    with pytest.raises(InvalidInputError, match=r"choice of files: it was .*a\.jsonl"):
+    with pytest.raises(InvalidInputError, match=r"other files: it was .*a\.jsonl"):
         encode_corpus([corpus], into, **same)
 
 
@@ -520,11 +523,11 @@ def test_another_job_at_the_same_place_is_refused(
 def test_a_place_with_something_else_is_refused(
     corpus: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(BackendError, match="there is something at"):
+    with pytest.raises(BackendError, match="already exists and is not empty"):
         encode_corpus([corpus], corpus, model=tiny_model)
     with pytest.raises(InvalidInputError, match="encode into a folder and `push` that"):
         encode_corpus([corpus], "qdrant://localhost/papers", model=tiny_model)
-    with pytest.raises(InvalidInputError, match="approximate goes with a table"):
+    with pytest.raises(InvalidInputError, match="approximate is for LanceDB tables"):
         encode_corpus([corpus], tmp_path / "x", model=tiny_model, approximate=True)
     assert not (corpus / "job.json").exists()
 
@@ -543,14 +546,14 @@ def test_two_jobs_at_one_place_are_found_out(
         return found
 
     monkeypatch.setattr(encoding, "survey", slow)
-    with pytest.raises(InvalidInputError, match="begun with another choice of settings: splitting"):
+    with pytest.raises(InvalidInputError, match="started with other settings: splitting"):
         encode_corpus([corpus], into, model=tiny_model, datatype="float32", part_size=SIZE)
     monkeypatch.undo()
 
     def replaced(done: int, total: int) -> None:
         (into / "job.json").unlink(missing_ok=True)
 
-    with pytest.raises(BackendError, match="another job has begun"):
+    with pytest.raises(BackendError, match="another job has started"):
         encode_corpus(
             [corpus], into, model=tiny_model, datatype="float32", part_size=SIZE,
             splitting=SPLITTING, progress=replaced,
@@ -559,7 +562,7 @@ def test_two_jobs_at_one_place_are_found_out(
 
 
 @pytest.mark.usefixtures("two_processors")
-def test_settings_that_fail_do_not_claim_a_place(
+def test_settings_that_fail_do_not_claim_a_folder(
     corpus: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidInputError, match="max_tokens must be above"):
@@ -585,7 +588,7 @@ def test_a_corpus_that_is_not_whole_is_not_read(
     with pytest.raises(BackendNotFoundError, match="no encoded corpus"):
         EncodedCorpus(tmp_path / "none")
     begin(corpus, tmp_path / "encoded", tiny_model, 3)
-    with pytest.raises(BackendError, match="is not complete"):
+    with pytest.raises(BackendError, match="is incomplete"):
         EncodedCorpus(tmp_path / "encoded")
 
 
@@ -606,7 +609,7 @@ def encoded(finished: Path, tmp_path: Path) -> Path:
 
 
 def rewritten(path: Path, change: Any) -> None:
-    """Write a part anew with other contents and the same description."""
+    """Rewrite a part with other contents and the same description."""
     table = pq.read_table(path)
     rows = change(table.to_pylist())
     pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
@@ -627,11 +630,11 @@ def first_row(**cells: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows[1:], "not as much as it says"),
+        (lambda rows: rows[1:], "not hold as many documents as it says"),
         (first_row(passages=[{"start": 0, "end": 10**6, "tokens": 1}]), "outside its text"),
-        (first_row(passages=[{"start": 0, "end": 1, "tokens": 10**6}]), "passages of 1000000"),
+        (first_row(passages=[{"start": 0, "end": 1, "tokens": 10**6}]), "its passages 1000000"),
         (first_row(passages=[{"start": 0, "end": 1, "tokens": -1}]), "outside its text"),
-        (first_row(passages=[]), "passages of 0"),
+        (first_row(passages=[]), "its passages 0"),
         (first_row(passages=None), "damaged"),
         (first_row(document_id=None), "a document has no id"),
         (first_row(metadata="no json"), "damaged"),
@@ -689,7 +692,7 @@ def test_a_damaged_description_is_an_error(encoded: Path, name: str, content: st
     with pytest.raises(BackendError, match=f"{name} is damaged"):
         EncodedCorpus(encoded)
     (encoded / "job.json").write_text('{"format": 9}')
-    with pytest.raises(BackendError, match="is of format 9, this release reads 1"):
+    with pytest.raises(BackendError, match="has format 9, this release reads 1"):
         EncodedCorpus(encoded)
 
 
@@ -763,11 +766,11 @@ def test_a_pushed_corpus_is_that_of_the_index(encoded: Path, tmp_path: Path) -> 
         assert push(index, address).documents == 1
     report = push(corpus, address)
     assert (report.written, report.documents) == (20, 20) and report.deleted > 0
-    with open_store(address) as store:
+    with open_backend(address) as backend:
         for document, passages in corpus.encoded():
-            assert store.get(document.document_id) == document
+            assert backend.get(document.document_id) == document
             for mine, other in zip(
-                store.passages(document.document_id), passages, strict=True
+                backend.passages(document.document_id), passages, strict=True
             ):  # fmt: skip
                 np.testing.assert_array_equal(mine.embedding, other.embedding)
 
@@ -775,7 +778,7 @@ def test_a_pushed_corpus_is_that_of_the_index(encoded: Path, tmp_path: Path) -> 
 def test_no_worker_fits_what_the_cluster_has_not(
     corpus: Path, tiny_model: Path, tmp_path: Path, two_processors: None
 ) -> None:
-    with pytest.raises(ClusterError, match="one needs 64 processors, and the cluster has 2"):
+    with pytest.raises(ClusterError, match="each needs 64 processors, and the cluster has 2"):
         encode_corpus(
             [corpus], tmp_path / "x", model=tiny_model, workers=Workers(threads=64)
         )  # fmt: skip
@@ -804,11 +807,14 @@ def test_the_commands(corpus: Path, tiny_model: Path, tmp_path: Path, two_proces
     assert wrong.exit_code == 1 and "there is no encoded corpus" in wrong.output
 
 
+MODULES = sorted(path.stem for path in Path(distributed.__file__).parent.glob("[a-z]*.py"))
+
+
 @pytest.mark.parametrize(
     ("package", "module", "extra"),
     [
         ("ray", "workers", "ray"),
-        ("pyarrow", "object_storage", "ray"),
+        *(("pyarrow", module, "ray") for module in MODULES),
         pytest.param("lance", "lance_table", "ray-lance", marks=needs_lance),
     ],
 )

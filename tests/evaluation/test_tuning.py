@@ -22,7 +22,7 @@ from pocket_colbert import (
 )
 from pocket_colbert.evaluation.beir import BeirFolder, read_beir
 from pocket_colbert.evaluation.tuning import (
-    Measured,
+    Measurement,
     Tuning,
     _sample,
     prune_passages,
@@ -120,8 +120,8 @@ def test_prunings_of_passages_are_the_encoders(encoder: Encoder) -> None:
         assert (ours.embedding == theirs.embedding).all()
 
 
-def item(size: float, quality: float) -> Measured:
-    return Measured("int4", f"{size}", Pruning(), size, 1.0, {}, 1.0, quality)
+def item(size: float, quality: float) -> Measurement:
+    return Measurement("int4", f"{size}", Pruning(), size, 1.0, {}, 1.0, quality)
 
 
 def test_recommendations_keep_within_the_budget() -> None:
@@ -132,9 +132,9 @@ def test_recommendations_keep_within_the_budget() -> None:
     assert [item.bytes_per_document for item in found.frontier()] == [10, 20, 30]
     with pytest.raises(InvalidInputError, match=r"keeps 99\.5%.*keeps 99\.0%"):
         found.recommend(min_quality=0.995)
-    with pytest.raises(InvalidInputError, match="9 bytes a document; the smallest"):
+    with pytest.raises(InvalidInputError, match="9 bytes per document; the smallest"):
         found.recommend(max_bytes_per_document=9)
-    with pytest.raises(InvalidInputError, match="give one"):
+    with pytest.raises(InvalidInputError, match="exactly one of"):
         found.recommend()
 
 

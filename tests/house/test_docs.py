@@ -37,7 +37,11 @@ DOCS = ROOT / "docs"
 SITE = DOCS / "site"
 BIN = Path(sys.executable).parent
 PAGES = sorted(path for path in DOCS.rglob("*.md"))
-READ_ON_GITHUB = [*PAGES, ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
+READ_ON_GITHUB = [
+    *PAGES,
+    *(ROOT / name for name in ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    ROOT / "benchmarks" / "README.md",
+]
 NEEDED = {
     "langchain": "langchain_core", "llama_index": "llama_index.core", "haystack": "haystack",
     "rerankers": "rerankers",
@@ -79,7 +83,7 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
 def test_every_block_has_a_language_that_is_known_here() -> None:
-    assert {block.language for block in BLOCKS} == {"bash", "python", "text"}
+    assert {block.language for block in BLOCKS} == {"bash", "python", "sql", "text"}
 
 
 # Python
@@ -292,7 +296,7 @@ def slugs_of(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", READ_ON_GITHUB, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    """As GitHub shows the pages; the site's build checks its own."""
+    """As GitHub shows the pages; the site's build checks its own. test_readme.py has README's."""
     text = re.sub(
         r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
     )

@@ -36,3 +36,18 @@ def test_commands_exist() -> None:
         command = main.commands[words[1]]
         options = {option for item in command.params for option in item.opts}
         assert {word for word in words if word.startswith("--")} <= options, words
+
+
+def test_links_are_absolute_and_lead_to_files_of_this_repository() -> None:
+    """PyPI shows the README without the repository, so no link in it may be relative."""
+    text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[.+?\]: (\S+)$", text, re.M)
+    assert targets and all(target.startswith("https://") for target in targets)
+    names = re.findall(r"^\[(.+?)\]: ", text, flags=re.MULTILINE)
+    flowing = " ".join(text.split())
+    assert all(f"][{name}]" in flowing for name in names), "a link nobody uses"
+    assert set(re.findall(r"\]\[(.+?)\]", flowing)) <= set(names), "a link without an address"
+    ours = r"https://(?:github\.com|raw\.githubusercontent\.com)/pocket-colbert/pocket-colbert/"
+    for target in targets:
+        match = re.fullmatch(rf"{ours}(?:blob/)?main/([^#]+)(?:#.*)?", target)
+        assert match and (ROOT / match[1]).is_file(), target

@@ -134,9 +134,9 @@ def test_heat_is_the_share_of_what_has_a_place() -> None:
 def test_hits_and_explanations_belong_together(encoder: Encoder) -> None:
     why = Explanation("a", 1.0, 0, 1, ())
     assert HeatMap("q", [], []).to_html() == "<div>no hits</div>"
-    with pytest.raises(InvalidInputError, match="one a hit, in order, got 1 for 2 hits"):
+    with pytest.raises(InvalidInputError, match="one per hit, in order, got 1 for 2 hits"):
         HeatMap("q", [Hit("a", 1, "x"), Hit("b", 1, "x")], [why])
-    with pytest.raises(InvalidInputError, match="one a hit"):
+    with pytest.raises(InvalidInputError, match="one per hit"):
         HeatMap("q", [Hit("b", 1, "x")], [why])
     with pytest.raises(InvalidInputError, match="'a' has no text"):
         HeatMap("q", [Hit("a", 1)], [why])

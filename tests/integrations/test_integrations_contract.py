@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pocket_colbert import Document, Encoder, Hit, Index, InvalidInputError, Retriever
-from pocket_colbert.integrations.common import both, search, search_parameters
+from pocket_colbert.integrations.common import combine_filters, search, search_parameters
 
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = {
@@ -70,9 +70,9 @@ def test_examples_run_offline(name: str, tmp_path: Path) -> None:
 
 
 def test_filters_combine() -> None:
-    assert both(None, None) is None
-    assert both({"a": 1}, None) == both(None, {"a": 1}) == {"a": 1}
-    assert both({"a": 1}, {"a": 2}) == {"$and": [{"a": 1}, {"a": 2}]}
+    assert combine_filters(None, None) is None
+    assert combine_filters({"a": 1}, None) == combine_filters(None, {"a": 1}) == {"a": 1}
+    assert combine_filters({"a": 1}, {"a": 2}) == {"$and": [{"a": 1}, {"a": 2}]}
 
 
 def test_documents_without_text_are_their_titles_or_an_error(encoder: Encoder) -> None:
@@ -97,12 +97,12 @@ def test_metadata_of_the_search_takes_precedence(encoder: Encoder) -> None:
     hit: Hit = retriever.retrieve(["bees"])[0][0]
     parameters = search_parameters(1, None, None, None, 1)
     (whole,) = search(retriever, "bees", k=1, where=None, parameters=parameters, passages=0)
-    assert whole.place is None and whole.found_id == "a"
+    assert whole.span is None and whole.result_id == "a"
     assert whole.metadata == {
         **own, "passages": [{"start": 0, "end": 5, "score": hit.score}]
     }  # fmt: skip
     (part,) = search(retriever, "bees", k=1, where=None, parameters=parameters, passages=1)
-    assert part.place == (0, 5) and part.found_id == "a:0-5"
+    assert part.span == (0, 5) and part.result_id == "a:0-5"
     assert part.metadata == {
         "title": "mine", "passages": 3, "start": 0, "end": 5, "document_id": "a",
         "document_score": hit.score,

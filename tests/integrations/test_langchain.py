@@ -74,8 +74,8 @@ def test_wrong_settings_fail_where_they_are_made(library: Retriever, encoder: En
         ({"k": 0}, "k must be a whole number >= 1, got 0"),
         ({"passages": -1}, "passages must be a whole number >= 0, got -1"),
         ({"where": {"$near": 1}}, "a filter has names"),
-        ({"hybrid": "rrf", "parameters": SearchParameters()}, "hybrid or parameters, got both"),
-        ({"hybrid": "keywords", "passages": 1}, "passages are found by MaxSim"),
+        ({"hybrid": "rrf", "parameters": SearchParameters()}, "must not both be given"),
+        ({"hybrid": "keywords", "passages": 1}, "passages need MaxSim scores"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             PocketColbertRetriever(retriever=library, **settings)

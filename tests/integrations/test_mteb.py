@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
-from pocket_colbert import Encoder, IndexConfig, InvalidInputError, Retriever, SearchParameters
-from pocket_colbert.evaluation.evaluate import to_run
+from pocket_colbert import (
+    ClosedError,
+    Encoder,
+    IndexConfig,
+    InvalidInputError,
+    Retriever,
+    SearchParameters,
+)
+from pocket_colbert.evaluation.metrics import to_run
 from tests.support.library import LIBRARY
 
 pytest.importorskip("mteb", reason="needs the mteb extra")
@@ -23,7 +30,7 @@ from mteb.abstasks.retrieval import AbsTaskRetrieval  # noqa: E402
 from mteb.abstasks.task_metadata import TaskMetadata  # noqa: E402
 from mteb.models import SearchProtocol  # noqa: E402
 
-from pocket_colbert.evaluation.evaluate import judge, ndcg_of_queries  # noqa: E402
+from pocket_colbert.evaluation.metrics import compute_metrics, ndcg_per_query  # noqa: E402
 from pocket_colbert.integrations.mteb import PocketColbertSearch  # noqa: E402
 
 WORDS = "bees honey hive syrup dough yeast flour oven river bridge castle museum".split()
@@ -116,7 +123,7 @@ def test_evaluate_gives_what_a_user_gets(make: Callable[..., PocketColbertSearch
     assert len(index.passages("contract")) > 1, "long documents are split as users' are"
     hits = retriever_of(model).retrieve(list(QUERIES.values()), 1000)
     run = to_run(QUERIES, hits)
-    measured = judge(QRELS, run)
+    measured = compute_metrics(QRELS, run)
     assert scores["ndcg_at_10"] == pytest.approx(measured["nDCG@10"], abs=1e-5)
     assert scores["recall_at_100"] == pytest.approx(measured["Recall@100"], abs=1e-5)
     assert scores["mrr_at_10"] == pytest.approx(measured["MRR@10"], abs=1e-5)
@@ -138,7 +145,7 @@ def test_reranking_scores_the_documents_it_is_given(
     }
     (written,) = tmp_path.rglob("*.json")
     assert json.loads(written.read_text())["default"]["test"] == run
-    wanted = sum(ndcg_of_queries(QRELS, run)) / len(QRELS)
+    wanted = sum(ndcg_per_query(QRELS, run)) / len(QRELS)
     assert scores["ndcg_at_10"] == pytest.approx(wanted, abs=1e-5)
 
 
@@ -186,7 +193,7 @@ def test_instructions_follow_the_query(make: Callable[..., PocketColbertSearch])
     assert folder.is_dir()
     model.close()
     assert not folder.exists()
-    with pytest.raises(InvalidInputError, match="is closed"):
+    with pytest.raises(ClosedError, match="is closed"):
         model.index(rows, **options)
 
 

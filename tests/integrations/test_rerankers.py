@@ -79,11 +79,11 @@ def test_rank_async_gives_the_same(ranker: PocketColbertRanker) -> None:
 
 def test_what_cannot_be_ranked_is_an_error(ranker: PocketColbertRanker) -> None:
     image = Document(document_type="image", image_path="x.png")
-    with pytest.raises(InvalidInputError, match="got image at place 1"):
+    with pytest.raises(InvalidInputError, match="got image at position 1"):
         ranker.rank(QUESTION, [Document("a"), image])
-    with pytest.raises(InvalidInputError, match="got int at place 0"):
+    with pytest.raises(InvalidInputError, match="got int at position 0"):
         ranker.rank(QUESTION, [3])  # type: ignore[list-item]
-    with pytest.raises(InvalidInputError, match="doc_ids must have one for each of 2 documents"):
+    with pytest.raises(InvalidInputError, match="doc_ids must have one item for each of 2"):
         ranker.rank(QUESTION, ["a", "b"], doc_ids=["x"])
     with pytest.raises(InvalidInputError, match="query must be a string"):
         ranker.rank(3, ["a"])  # type: ignore[arg-type]

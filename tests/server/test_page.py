@@ -316,16 +316,16 @@ def test_what_a_store_cannot_do_is_hidden_and_that_it_is_gone_is_said(
 ) -> None:
     if not importlib.util.find_spec("lancedb"):
         pytest.skip("needs the 'lance' extra")
-    from pocket_colbert.backends import open_store, push
+    from pocket_colbert.backends import open_backend, push
     from pocket_colbert.server.app import create_app
-    from pocket_colbert.server.served import ServedStore
+    from pocket_colbert.server.served import ServedBackend
     from pocket_colbert.server.service import Service
 
     monkeypatch.setattr("pocket_colbert.server.served.REFRESH_SECONDS", 0.0)
     place = f"lance://{tmp_path}/lance/papers"
     with Index.load(library_folder) as index:
         push(index, place)
-    with listening(create_app(Service(encoder, ServedStore(open_store(place))))) as address:
+    with listening(create_app(Service(encoder, ServedBackend(open_backend(place))))) as address:
         page = browser.new_page()
         page.goto(f'{address}/?q=bees&where={{"kind": "legal"}}')
         expect(page.locator("#hits .hit")).to_have_count(1)

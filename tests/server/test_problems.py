@@ -17,7 +17,7 @@ from pocket_colbert.server.problems import as_request_error
         (errors.UnsupportedError("no filters."), 422, "unsupported"),
         (errors.InvalidInputError("k must be >= 1."), 422, "invalid_request"),
         (errors.IndexLockedError("locked."), 409, "index_conflict"),
-        (errors.BackendError("gone."), 502, "store"),
+        (errors.BackendError("gone."), 502, "backend"),
         (errors.IndexFormatError("damaged."), 500, "internal"),
         (OSError(28, "No space left on device"), 500, "storage"),
         (RuntimeError("a secret"), 500, "internal"),

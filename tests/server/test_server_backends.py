@@ -1,4 +1,4 @@
-"""Joined indexes and stores are served as the index of the same documents is, read-only."""
+"""Joined indexes and backends are served as the index of the same documents is, read-only."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from pocket_colbert import BackendError, Document, Encoder, Index, MultiIndex, Retriever
-from pocket_colbert.backends import RemoteBackend, open_store, push
+from pocket_colbert.backends import RemoteBackend, open_backend, push
 from pocket_colbert.backends.engine import Engine
 from pocket_colbert.cli.commands import main
 from pocket_colbert.server.app import Limits, create_app
-from pocket_colbert.server.served import Served, ServedIndex, ServedMultiIndex, ServedStore
+from pocket_colbert.server.served import Served, ServedBackend, ServedIndex, ServedMultiIndex
 from pocket_colbert.server.service import Service
 from tests.support.library import LIBRARY
 from tests.support.servers import BASE, QDRANT_KEY, error_of, listening, qdrant_listening
@@ -30,8 +30,8 @@ pytestmark = [
     pytest.mark.filterwarnings("default:Api key is used with an insecure:UserWarning"),
 ]
 
-STORES = ["lance", "qdrant"]
-stores = pytest.mark.parametrize("place", STORES, indirect=True)
+BACKENDS = ["lance", "qdrant"]
+backends = pytest.mark.parametrize("place", BACKENDS, indirect=True)
 QUESTIONS = ["Which city is French?", "who keeps bees?", "bread"]
 ROOF = Document("roof", "Roofs keep rain out.", None, {"kind": "building"})
 ROUNDING = 0.1
@@ -72,17 +72,17 @@ class Place:
     @property
     def engine(self) -> type[Engine]:
         """The class of its engine."""
-        with open_store(self.addresses[self.kind], api_key=QDRANT_KEY) as store:
-            return type(store._engine)
+        with open_backend(self.addresses[self.kind], api_key=QDRANT_KEY) as backend:
+            return type(backend._engine)
 
     def open(self) -> Served:
         """Open it as the command does."""
         if self.kind == "joined":
             return ServedMultiIndex(MultiIndex.load(self.parts))
-        return ServedStore(open_store(self.addresses[self.kind], api_key=QDRANT_KEY))
+        return ServedBackend(open_backend(self.addresses[self.kind], api_key=QDRANT_KEY))
 
     def push(self) -> None:
-        """Bring the store up to date."""
+        """Bring the backend up to date."""
         with Index.load(self.whole) as index:
             push(index, self.addresses[self.kind], api_key=QDRANT_KEY)
 
@@ -96,7 +96,7 @@ class Place:
             self.push()
 
 
-@pytest.fixture(params=["joined", *STORES])
+@pytest.fixture(params=["joined", *BACKENDS])
 def place(
     request: pytest.FixtureRequest, encoder: Encoder, library_folder: Path, tmp_path: Path
 ) -> Iterator[Place]:
@@ -133,7 +133,7 @@ def plain(place: Place, serving: Callable[[Served], TestClient]) -> TestClient:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have stores asked for what is new by every request."""
+    """Have backends asked for what is new by every request."""
     monkeypatch.setattr("pocket_colbert.server.served.REFRESH_SECONDS", 0.0)
 
 
@@ -196,14 +196,14 @@ def test_documents_rerank_and_encode_are_the_indexes(client: TestClient, plain: 
 
 def test_info_says_what_is_supported(client: TestClient, plain: TestClient, place: Place) -> None:
     info, expected = client.get("/api/info").json(), plain.get("/api/info").json()
-    store = place.kind != "joined"
+    backend = place.kind != "joined"
     for name in ("model", "documents", "passages", "tokens", "dim", "indexing", "complete"):
         assert info[name] == expected[name], name
     assert info["writable"] is False and info["complete"] is True
-    assert info["keywords"] == ("none" if store else "english")
-    assert info["fields"] is not store and expected["fields"] is True
-    assert info["codes"] == ("float32" if store else "int4")
-    assert (info["bytes"] is None) == (info["generation"] is None) == store
+    assert info["keywords"] == ("none" if backend else "english")
+    assert info["fields"] is not backend and expected["fields"] is True
+    assert info["codes"] == ("float32" if backend else "int4")
+    assert (info["bytes"] is None) == (info["generation"] is None) == backend
 
 
 def test_what_is_not_supported_is_refused(
@@ -249,7 +249,7 @@ def test_changes_of_others_are_seen(client: TestClient, place: Place) -> None:
     assert client.get("/api/documents?id=roof").json()["documents"][0]["text"] == "Tiles."
 
 
-@stores
+@backends
 @pytest.mark.usefixtures("at_once")
 def test_a_push_under_way_is_told_and_does_not_stop_searches(
     client: TestClient, place: Place, monkeypatch: pytest.MonkeyPatch
@@ -284,7 +284,7 @@ def test_requests_side_by_side_answer_alike(place: Place, encoder: Encoder) -> N
     assert len({str(answer) for answer in answers}) == len(QUESTIONS)
 
 
-@stores
+@backends
 @pytest.mark.parametrize(("seconds", "times"), [(3600.0, 0), (0.0, 3)])
 def test_a_store_is_asked_for_what_is_new_only_so_often(
     place: Place,
@@ -295,7 +295,7 @@ def test_a_store_is_asked_for_what_is_new_only_so_often(
 ) -> None:
     monkeypatch.setattr("pocket_colbert.server.served.REFRESH_SECONDS", seconds)
     asked: list[RemoteBackend] = []
-    monkeypatch.setattr(RemoteBackend, "refresh", lambda store: asked.append(store))
+    monkeypatch.setattr(RemoteBackend, "refresh", lambda backend: asked.append(backend))
     client = serving(place.open())
     for _ in range(3):
         assert client.get("/api/info").status_code == 200
@@ -317,7 +317,7 @@ def test_an_id_that_comes_twice_is_told_until_it_is_put_right(
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("kind", BACKENDS)
 def test_an_engine_that_is_gone_is_a_bad_gateway(
     kind: str,
     encoder: Encoder,
@@ -341,14 +341,14 @@ def test_an_engine_that_is_gone_is_a_bad_gateway(
         client.get("/api/documents?id=paris"),
         client.get("/api/info"),
     ):
-        assert error_of(response, 502) == "store"
+        assert error_of(response, 502) == "backend"
         assert place.addresses[kind] in response.json()["error"]["message"]
         assert QDRANT_KEY not in response.text
     document = client.get("/openapi.json").json()["paths"]
     for method, path in (("post", "search"), ("get", "documents"), ("get", "info")):
         assert "502" in document[f"/api/{path}"][method]["responses"]
     assert place.addresses[kind] in caplog.text and QDRANT_KEY not in caplog.text
-    # What needs no store goes on.
+    # What needs no backend goes on.
     assert client.get("/health").status_code == 200
     asked = {"query": "capital", "documents": ["Bread.", "Paris is the capital of France."]}
     assert client.post("/api/rerank", json=asked).json()["results"][0]["index"] == 1
@@ -380,7 +380,7 @@ def test_the_command_serves_it(place: Place, monkeypatch: pytest.MonkeyPatch) ->
         assert "secret" not in done.output
 
 
-@stores
+@backends
 def test_an_incomplete_store_is_served_when_that_is_asked_for(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,11 +411,11 @@ def test_an_incomplete_store_is_served_when_that_is_asked_for(
     [
         ("lance://x/papers", ["--also", "INDEX"], "--also goes with an index, but"),
         ("lance://x/papers", ["--into", "y"], "--into goes with documents, but"),
-        ("qdrant://s3cret@h/p", ["--text-field", "y"], "qdrant://h:6333/p is a store"),
+        ("qdrant://s3cret@h/p", ["--text-field", "y"], "qdrant://h:6333/p is a backend"),
         ("INDEX", ["--also", "INDEX", "--into", "y"], "--into goes with documents, but"),
         ("INDEX", ["--id-field", "y"], "--id-field goes with documents, but"),
-        ("INDEX", ["--incomplete"], "--incomplete goes with a store, but"),
-        ("INDEX", ["--api-key", "y"], "--api-key goes with a store, but"),
+        ("INDEX", ["--incomplete"], "--incomplete goes with a backend, but"),
+        ("INDEX", ["--api-key", "y"], "--api-key goes with a backend, but"),
         ("FILE", ["--also", "INDEX"], "--also goes with an index, but"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Rows of an engine as tables of Arrow. An importer of `pyarrow`."""
+"""Convert rows to Arrow tables. Imports `pyarrow`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def vectors_type(dim: int, datatype: str) -> Any:
 
 
 def schema_of(dim: int, datatype: str) -> Any:
-    """Return the columns of a table: those of `Row`, the record, and the token vectors."""
+    """Return a table's columns: the attributes of `Row`, the record, and the token vectors."""
     texts, numbers = pa.list_(pa.string()), pa.list_(pa.float64())
     return pa.schema(
         {
@@ -37,7 +37,7 @@ def schema_of(dim: int, datatype: str) -> Any:
 
 
 def cells_of(row: Row) -> dict[str, Any]:
-    """Return a row's cells by the names of `schema_of`."""
+    """Return a row's cells, keyed by the column names of `schema_of`."""
     cells: dict[str, Any] = {name: getattr(row, name) for name in _COPIED}
     cells |= {"row": row.row_id, "values": list(row.tokens)}
     for kind, bounds in (("number", row.numbers), ("text", row.texts)):
@@ -53,7 +53,7 @@ def cells_of(row: Row) -> dict[str, Any]:
 
 
 def table_of(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
-    """Return a table of cells, missing ones being null."""
+    """Build a table from rows of cells; missing cells become null."""
     columns = [
         vectors_of([row.get("vector") for row in rows], item.type)
         if item.name == "vector"
@@ -64,11 +64,11 @@ def table_of(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
 
 
 def vectors_of(embeddings: Sequence[NDArray[np.float32] | None], kind: Any) -> Any:
-    """Return a column of token vectors without making a Python list of each.
+    """Build a column of token vectors without going through Python lists.
 
     Args:
-        embeddings: (num_tokens, dim) arrays; None, and one without tokens, becomes null.
-        kind: Its `vectors_type`.
+        embeddings: (num_tokens, dim) float32 arrays; None and empty arrays become null.
+        kind: The column's `vectors_type`.
     """
     dim, component = kind.value_type.list_size, kind.value_type.value_type.to_pandas_dtype()
     lengths = np.array([0 if item is None else len(item) for item in embeddings], np.int32)

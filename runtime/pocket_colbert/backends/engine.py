@@ -1,4 +1,4 @@
-"""What a store asks of an engine, and what filters mean to all of them."""
+"""The interface of a search engine, and how filters become its conditions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pocket_colbert.storage.filters import ID, Condition, Filter
 from pocket_colbert.types import Document, Passage, Span
 
 _EXACT_NUMBERS = 2**53
-"""From here on float64 does not tell whole numbers apart, up to those of 64 bits."""
+"""From here up, float64 cannot represent every whole number."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A passage that a search found; the attributes are those of `Row`, and its MaxSim."""
+class PassageMatch:
+    """A passage that matched a query: attributes of its `Row`, and its MaxSim score."""
 
     document_id: str
     passage: int
@@ -33,8 +33,8 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What an engine says of a document that it has; the attributes are those of `Row`."""
+class DocumentState:
+    """What an engine holds of a document; the attributes are those of `Row`."""
 
     digest: str
     passages: int
@@ -42,13 +42,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a new collection or table is made.
+    """The layout of a collection or table.
 
     Attributes:
         dim: Width of a token vector.
         datatype: See `Record.datatype`.
-        approximate: Whether the engine is to index token vectors for approximate search.
-        range_fields: Fields of numbers that get an index for comparisons, where there are such.
+        approximate: Whether the engine indexes token vectors for approximate search.
+        range_fields: Numeric fields that get an index for comparisons, on engines that have one.
     """
 
     dim: int
@@ -58,21 +58,21 @@ class Layout:
 
 
 def passage_of(values: Mapping[str, Any], vectors: Any, dim: int) -> Passage:
-    """Return a passage from the attributes of its row and its token vectors, None for none."""
+    """Build a passage from its row's attributes and its token vectors (None if it has none)."""
     embedding = np.array([] if vectors is None else vectors, np.float32).reshape(-1, dim)
     return Passage(values["start"], values["end"], embedding)
 
 
 class Engine(ABC):
-    """One collection or table of an engine. Conditions are what the engine takes as filters.
+    """One collection or table of an engine. Conditions are filters in the engine's own form.
 
-    `read_record` comes before everything else, `create` after it where there is nothing. Every
-    method raises BackendError where the engine cannot be reached or refuses.
+    Call `read_record` first, and `create` next if it returned None. Every method raises
+    BackendError if the engine cannot be reached or rejects the request.
 
     Attributes:
         name: The engine's name, for messages.
-        max_elements: Components of all token vectors of a passage, less than that.
-        batch_elements: Components of token vectors that are sent at once, about.
+        max_elements: Upper limit (exclusive) on the vector components of one passage.
+        batch_elements: Roughly how many vector components to send in one request.
     """
 
     name: ClassVar[str]
@@ -85,51 +85,51 @@ class Engine(ABC):
 
     @abstractmethod
     def read_record(self) -> str | None:
-        """Return the text of the record; None where there is nothing yet.
+        """Return the text of the record, or None if nothing has been pushed here yet.
 
         Raises:
-            BackendError: There is something else.
+            BackendError: The collection or table belongs to something else.
         """
 
     @abstractmethod
     def create(self, layout: Layout, record: str) -> None:
-        """Make the collection or table, with its first record."""
+        """Create the collection or table with its first record."""
 
     @abstractmethod
     def prepare(self, layout: Layout) -> None:
-        """Get ready for looking up many documents that are there already.
+        """Prepare an existing collection or table for many lookups.
 
         Args:
-            layout: As in `create`; its `range_fields` get an index where they have none.
+            layout: As in `create`; `range_fields` that have no index get one.
         """
 
     @abstractmethod
     def write_record(self, text: str) -> None:
-        """Write the record, durably, in the place of the one before."""
+        """Replace the record, durably."""
 
     @abstractmethod
     def nearest(
         self, query: NDArray[np.float32], limit: int, condition: Any, exact: bool
-    ) -> list[Found]:
+    ) -> list[PassageMatch]:
         """Return the passages with the largest MaxSim, best first.
 
         Args:
             query: (query_tokens, dim) float32, at least one token.
-            limit: How many at most.
-            condition: Which passages may be found; None for all.
-            exact: Whether all of them are scored, also where there is an approximate index.
+            limit: Maximum number of passages.
+            condition: Which passages to consider; None for all.
+            exact: Score every passage even if there is an approximate index.
         """
 
     @abstractmethod
     def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
-        """Return those of the documents that are there."""
+        """Return the documents with these ids; ids that are not there are left out."""
 
     @abstractmethod
     def passages(self, document_id: str, dim: int) -> list[Passage] | None:
-        """Return a document's passages in order, None for a document that is not there.
+        """Return a document's passages in order, or None if there is no such document.
 
         Args:
-            document_id: Its id.
+            document_id: Id of the document.
             dim: Width of a token vector.
         """
 
@@ -137,20 +137,23 @@ class Engine(ABC):
     def passages_at(
         self, passages: Sequence[tuple[str, Span]], dim: int
     ) -> dict[tuple[str, Span], Passage]:
-        """Return those of some passages that are there; token vectors of no others are fetched.
+        """Return the passages at these spans, without fetching the token vectors of any others.
 
         Args:
-            passages: The id of a document and the span of one of its passages.
+            passages: The id of a document and the span of one of its passages, each.
             dim: Width of a token vector.
+
+        Returns:
+            Those that are there, by id and span.
         """
 
     @abstractmethod
-    def known(self, document_ids: Sequence[str]) -> dict[str, Known]:
-        """Say what is there of some documents."""
+    def document_states(self, document_ids: Sequence[str]) -> dict[str, DocumentState]:
+        """Return the state of the documents that are there, by id."""
 
     @abstractmethod
     def upsert(self, rows: Sequence[Row]) -> None:
-        """Write rows, durably and in this order, in the place of those with their ids."""
+        """Write rows durably and in this order, replacing rows with the same ids."""
 
     @abstractmethod
     def delete(self, row_ids: Sequence[str]) -> None:
@@ -162,17 +165,17 @@ class Engine(ABC):
 
     @abstractmethod
     def count(self) -> int:
-        """Return the number of rows, without the record's."""
+        """Return the number of rows, not counting the record."""
 
     @abstractmethod
     def finish(self, layout: Layout) -> None:
-        """Make what has been written fast to search."""
+        """Optimize what has been written for searching."""
 
     @abstractmethod
     def latest(self) -> Engine:
-        """Return an engine that shows what others have written since, this one if it does.
+        """Return an engine that sees the latest writes, which may be this one.
 
-        If it is another one, this one shows what it did.
+        If it is a new one, this one keeps showing what it showed before.
         """
 
     @abstractmethod
@@ -180,10 +183,10 @@ class Engine(ABC):
         """Release what is open."""
 
     def condition(self, where: Filter) -> Any:
-        """Turn a filter into a condition that means the same.
+        """Translate a filter into an equivalent condition.
 
         Raises:
-            UnsupportedError: The engine has no such condition.
+            UnsupportedError: The engine has no equivalent.
         """
         if where.condition is not None:
             return self._leaf(where.condition)
@@ -211,43 +214,43 @@ class Engine(ABC):
             return self.compare_text(name, operator, value)
         if _EXACT_NUMBERS <= abs(value) <= 2**64:
             raise UnsupportedError(
-                f"{self.name} compares numbers as float64, which is not exact from 2**53 on; got "
-                f"{operator} {value} for {name!r}. Compare with smaller numbers, or by $eq and $in."
+                f"{self.name} compares numbers as float64, which is not exact from 2**53 up, got "
+                f"{operator} {value} for {name!r}. Compare smaller numbers, or use $eq or $in."
             )
         return self.compare_number(name, operator, float(value))
 
     @abstractmethod
     def all_of(self, parts: Sequence[Any]) -> Any:
-        """All conditions hold; without any, everything does."""
+        """Match rows that meet all conditions; no conditions match every row."""
 
     @abstractmethod
     def any_of(self, parts: Sequence[Any]) -> Any:
-        """One of the conditions holds, of which there is at least one."""
+        """Match rows that meet at least one of the conditions, which must not be empty."""
 
     @abstractmethod
     def none_of(self, parts: Sequence[Any]) -> Any:
-        """None of the conditions holds."""
+        """Match rows that meet none of the conditions."""
 
     @abstractmethod
     def documents_in(self, document_ids: Sequence[str]) -> Any:
-        """The document is one of these, of which there may be none."""
+        """Match rows of these documents; an empty list matches nothing."""
 
     @abstractmethod
     def has_any(self, tokens: Sequence[str]) -> Any:
-        """The row has one of these tokens, of which there is at least one."""
+        """Match rows that have at least one of these tokens, which must not be empty."""
 
     @abstractmethod
     def has_prefix(self, prefix: str) -> Any:
-        """The row has a token that begins so."""
+        """Match rows that have a token with this prefix."""
 
     @abstractmethod
     def compare_number(self, name: str, operator: str, value: float) -> Any:
-        """One of a field's numbers is greater or less."""
+        """Match rows where one of the field's numbers compares as asked."""
 
     @abstractmethod
     def compare_text(self, name: str, operator: str, value: str) -> Any:
-        """One of a field's texts is greater or less, by code points."""
+        """Match rows where one of the field's texts compares as asked, by code points."""
 
     @abstractmethod
     def compare_id(self, operator: str, value: str) -> Any:
-        """The document's id is greater or less, or begins so ("$prefix")."""
+        """Match rows by comparing their document id; "$prefix" compares its beginning."""

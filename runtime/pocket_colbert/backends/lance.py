@@ -1,4 +1,4 @@
-"""A table of LanceDB. The only importer of `lancedb`."""
+"""A LanceDB table as a backend. The only module that imports `lancedb`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.backends.address import Address
-from pocket_colbert.backends.engine import Engine, Found, Known, Layout, passage_of
+from pocket_colbert.backends.engine import DocumentState, Engine, Layout, PassageMatch, passage_of
 from pocket_colbert.backends.rows import RECORD_ID, SEPARATOR, Row, row_id
 from pocket_colbert.errors import BackendError, OptionalDependencyError
 from pocket_colbert.types import Document, Passage, Span
@@ -27,26 +27,26 @@ try:
 except ImportError as error:
     raise OptionalDependencyError.of("LanceDB", "lance") from error
 
-_FOUND = ["document_id", "passage", "passages", "start", "end", "position"]
+_MATCH_COLUMNS = ["document_id", "passage", "passages", "start", "end", "position"]
 _SIGNS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _PAGE = 10_000
 _INDEXED_ROWS = 10_000
-"""Below that scanning the columns of ids and tokens is as fast as their indexes."""
+"""Below this number of rows, scanning ids and tokens is as fast as using an index."""
 
 _PROBES = 20
 _REFINED = 5
 _SMALL_FRAGMENTS = 100
-"""Batches that may lie beside each other; joining them writes them all anew."""
+"""How many small fragments to allow before compacting, which rewrites all of them."""
 
 _OLD_VERSIONS = timedelta(hours=1)
-"""What readers that opened the table before may still need stays that long."""
+"""How long old versions are kept for readers that opened the table earlier."""
 
 
 class Lance(Engine):
     """A table in a folder or in object storage.
 
-    Rows have a column "vector", a list of token vectors compared by MaxSim of dot products, and the
-    attributes of `Row`. The record is a row without vectors.
+    Each row has the attributes of `Row` and a column "vector": a list of token vectors, compared
+    by MaxSim over dot products. The record is a row without vectors.
     """
 
     name = "LanceDB"
@@ -54,16 +54,16 @@ class Lance(Engine):
     batch_elements = 8_000_000  # every batch is a commit
 
     def __init__(self, address: Address) -> None:
-        """Connect; credentials for object storage come from where its clients look for them.
+        """Connect. Credentials for object storage come from its usual environment and files.
 
         Raises:
-            BackendError: The place cannot be reached.
+            BackendError: The folder or object storage cannot be reached.
         """
         self._address = address
         self._table: Any = None
         self._fresh = False
         with self._errors():
-            self._database = lancedb.connect(address.place)
+            self._database = lancedb.connect(address.location)
 
     def __str__(self) -> str:
         return str(self._address)
@@ -73,10 +73,12 @@ class Lance(Engine):
         if self._table is None and not self._open():
             return None
         if "record" in self._table.schema.names:
-            found = self._select(f"row = {_text(RECORD_ID)}", ["record"], 1)
-            if found and isinstance(found[0]["record"], str):
-                return str(found[0]["record"])
-        raise BackendError(f"{self} is a table that pocket-colbert did not make; choose another.")
+            rows = self._select(f"row = {_text(RECORD_ID)}", ["record"], 1)
+            if rows and isinstance(rows[0]["record"], str):
+                return str(rows[0]["record"])
+        raise BackendError(
+            f"{self} is a table that pocket-colbert did not create; choose another name."
+        )
 
     def create(self, layout: Layout, record: str) -> None:
         """See `Engine.create`."""
@@ -97,21 +99,23 @@ class Lance(Engine):
 
     def nearest(
         self, query: NDArray[np.float32], limit: int, condition: Any, exact: bool
-    ) -> list[Found]:
+    ) -> list[PassageMatch]:
         """See `Engine.nearest`."""
         with self._errors():
             request = self._table.search(query, vector_column_name="vector")
-            request = request.limit(limit).select([*_FOUND, "_distance"])
+            request = request.limit(limit).select([*_MATCH_COLUMNS, "_distance"])
             if condition is not None:
                 request = request.where(condition, prefilter=True)
             if exact:
                 request = request.distance_type("dot").bypass_vector_index()
-            else:  # its index over multivectors takes cosines only
+            else:  # LanceDB indexes multivectors by cosine only
                 request = request.distance_type("cosine").nprobes(_PROBES).refine_factor(_REFINED)
             rows = request.to_arrow().to_pylist()
-        # Its distance is one minus the dot product, summed over the query's tokens.
+        # LanceDB's distance is one minus the dot product, summed over the query's tokens.
         return [
-            Found(**{name: row[name] for name in _FOUND}, score=len(query) - row["_distance"])
+            PassageMatch(
+                **{name: row[name] for name in _MATCH_COLUMNS}, score=len(query) - row["_distance"]
+            )
             for row in rows
         ]
 
@@ -131,7 +135,7 @@ class Lance(Engine):
         names = ["passage", "start", "end", "vector"]
         where = f"document_id = {_text(document_id)}"
         rows = sorted(self._select(where, names, None), key=lambda row: row["passage"])
-        if not rows and not self.known([document_id]):
+        if not rows and not self.document_states([document_id]):
             return None
         return [passage_of(row, row["vector"], dim) for row in rows]
 
@@ -151,12 +155,12 @@ class Lance(Engine):
             for row in self._select(where, names, None)
         }
 
-    def known(self, document_ids: Sequence[str]) -> dict[str, Known]:
-        """See `Engine.known`."""
+    def document_states(self, document_ids: Sequence[str]) -> dict[str, DocumentState]:
+        """See `Engine.document_states`."""
         if self._fresh:
-            return {}  # a push to an empty table: nothing comes up twice
+            return {}  # the first push to an empty table writes each document once
         return {
-            row["document_id"]: Known(row["digest"], row["passages"])
+            row["document_id"]: DocumentState(row["digest"], row["passages"])
             for row in self._first_rows(document_ids, ["document_id", "digest", "passages"])
         }
 
@@ -166,7 +170,7 @@ class Lance(Engine):
         if not self._fresh:
             self._merge(values)
             return
-        with self._errors():  # there is nothing to look for
+        with self._errors():  # nothing to replace
             self._table.add(table_of(values, self._table.schema))
 
     def delete(self, row_ids: Sequence[str]) -> None:
@@ -203,18 +207,18 @@ class Lance(Engine):
                     "vector", config=IvfPq(distance_type="cosine", num_sub_vectors=parts)
                 )
             if self._table.stats()["fragment_stats"]["num_small_fragments"] > _SMALL_FRAGMENTS:
-                # Nobody needs what was there before the first push is complete.
+                # Until the first push is complete, no reader can need an older version.
                 old = timedelta(milliseconds=1) if first else _OLD_VERSIONS
                 self._table.optimize(cleanup_older_than=old)
 
     def latest(self) -> Lance:
         """See `Engine.latest`."""
         latest = copy(self)
-        latest._table = None  # `read_record` opens it as it is by then
+        latest._table = None  # `read_record` opens the latest version
         return latest
 
     def close(self) -> None:
-        """LanceDB holds nothing open that it does not release by itself."""
+        """Drop the table; LanceDB releases its own resources."""
         self._table = None
 
     def all_of(self, parts: Sequence[Any]) -> Any:
@@ -295,7 +299,7 @@ class Lance(Engine):
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what LanceDB raises into one error that names the place."""
+        """Turn LanceDB's exceptions into a BackendError that names the table."""
         try:
             yield
         except (RuntimeError, ValueError, OSError, pa.ArrowException) as error:
@@ -304,12 +308,12 @@ class Lance(Engine):
 
 
 def _compared(kind: str, name: str, operator: str, value: str) -> str:
-    """Compare the largest value of a field, or the smallest; False where there is none."""
+    """Compare a field's largest or smallest value; false if the field has no such value."""
     column = f"{kind}_maxs" if operator.startswith("$g") else f"{kind}_mins"
-    place = f"CAST(array_position({kind}_names, {_text(name)}) AS BIGINT)"
-    return f"coalesce({column}[{place}] {_SIGNS[operator]} {value}, false)"
+    position = f"CAST(array_position({kind}_names, {_text(name)}) AS BIGINT)"
+    return f"coalesce({column}[{position}] {_SIGNS[operator]} {value}, false)"
 
 
 def _text(value: str) -> str:
-    """Quote a text for SQL: within quotes nothing is syntax but a quote."""
+    """Quote a text for SQL, where a quote is the only special character inside quotes."""
     return "'" + value.replace("'", "''") + "'"

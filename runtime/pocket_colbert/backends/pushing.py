@@ -1,4 +1,4 @@
-"""Write an index to an engine, or bring what is there up to date with it."""
+"""Copy an index to an engine, or bring an earlier copy up to date."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from pocket_colbert.backends.connect import engine_at
 from pocket_colbert.backends.engine import Engine, Layout
-from pocket_colbert.backends.open_backend import engine_at
 from pocket_colbert.backends.record import DATATYPES, Record
 from pocket_colbert.backends.rows import Row, digest_of, row_id, rows_of_document
+from pocket_colbert.checks import check_choice
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import BackendError, InvalidInputError
 from pocket_colbert.index.index import Index
 from pocket_colbert.types import Document, EncodedDocument, Passage
 
 _DOCUMENTS = 256
-"""Documents that are looked up at once, at most."""
+"""Maximum number of documents to look up in one request."""
 
 
 class Content(Protocol):
-    """Documents with their token vectors, which stay as they are: those of a `Snapshot`."""
+    """A fixed set of documents with their token vectors, such as a `Snapshot`."""
 
     def __len__(self) -> int:
         """Return the number of documents."""
 
     def encoded(self) -> Iterator[EncodedDocument]:
-        """Iterate over documents and their passages."""
+        """Iterate over the documents and their passages."""
 
     def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
-        """Return the number of passages of those of these documents that are here."""
+        """Return the number of passages of each of these documents that is here, by id."""
 
 
 class Pushable(Protocol):
@@ -40,19 +41,19 @@ class Pushable(Protocol):
 
     @property
     def snapshot(self) -> Content:
-        """What is to be pushed."""
+        """The documents to push."""
 
 
 @dataclass(frozen=True)
 class PushReport:
-    """What a push has done.
+    """What a push did.
 
     Attributes:
-        written: Documents that were new or had changed.
-        unchanged: Documents that were left as they are.
-        deleted: Rows that were there and are not part of the index any more.
-        documents: Documents that are there now.
-        passages: Their passages, each of which is a row.
+        written: Documents written because they were new or had changed.
+        unchanged: Documents that were already up to date.
+        deleted: Rows deleted because the index no longer has them.
+        documents: Documents in the backend now.
+        passages: Their passages, one row each.
         tokens: Their token vectors.
     """
 
@@ -74,40 +75,41 @@ def push(
     api_key: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PushReport:
-    """Make a store on an engine what an index is.
+    """Make the collection or table at an address an exact copy of an index.
 
-    Only documents that are new or have changed are written. A push that breaks off leaves the
-    store incomplete, which `open_store` refuses; the next push goes on where it was. Memory does
-    not grow with the number of documents. One push at a time: when another one begins, the first
-    to find out raises.
+    Only new and changed documents are written. A push that is interrupted leaves the copy
+    incomplete, and `open_backend` refuses it; the next push resumes. Memory use does not grow with
+    the number of documents. Run one push at a time: if two overlap, the one that notices raises.
 
     Args:
-        index: An `Index` or a `MultiIndex`, of which what is committed is written, or an
+        index: An `Index` or `MultiIndex`, whose committed documents are pushed, or an
             `EncodedCorpus`.
-        to: An address, see `stores.address`, or an engine, which stays open.
-        datatype: How components are stored, "float32" or "float16"; a new store has "float32".
-        approximate: Whether the engine is to index token vectors (LanceDB IVF_PQ, Qdrant HNSW);
-            a new store is searched exactly.
-        range_fields: Fields of numbers that get an index for comparisons in a Qdrant collection;
-            others are compared document by document.
-        api_key: See `open_store`.
-        progress: Called with the number of documents that have been dealt with, and of all.
+        to: An address (see `backends.address`), or an engine, which stays open.
+        datatype: How components are stored, "float32" or "float16". A new copy defaults to
+            "float32", an existing one keeps what it has.
+        approximate: Whether the engine indexes token vectors (LanceDB IVF_PQ, Qdrant HNSW). A new
+            copy defaults to exact search.
+        range_fields: Numeric fields that get an index for comparisons in a Qdrant collection;
+            other fields are compared document by document.
+        api_key: See `open_backend`.
+        progress: Called with the number of documents processed so far and the total.
 
     Returns:
-        What has been done.
+        What was written, left alone and deleted.
 
     Raises:
-        InvalidInputError: The index has changes that are not committed, the store was made from
-            another model or with other settings, or a passage is larger than the engine allows.
+        ClosedError: The index is closed.
+        InvalidInputError: The index has uncommitted changes, the existing copy comes from another
+            model or other settings, or a passage is larger than the engine allows.
         OptionalDependencyError: The engine's package is not installed.
-        BackendError: The engine cannot be reached or refuses, something else is there, or another
-            push came in between.
+        BackendError: The engine cannot be reached or rejects a request, something else is at the
+            address, or another push interfered.
     """
     content = index.snapshot
     if isinstance(index, Index) and index.uncommitted:
-        raise InvalidInputError("the index has changes that are not committed; commit() first.")
-    if datatype is not None and datatype not in DATATYPES:
-        raise InvalidInputError(f"datatype must be one of {DATATYPES}, got {datatype!r}.")
+        raise InvalidInputError("the index has uncommitted changes; call commit() first.")
+    if datatype is not None:
+        check_choice("datatype", datatype, DATATYPES)
     engine = engine_at(to, api_key=api_key) if isinstance(to, str) else to
     try:
         return _Push(engine, index.config, content).run(
@@ -119,7 +121,7 @@ def push(
 
 
 class _Push:
-    """One push, from the record that says it has begun to the one that says it is done."""
+    """One push, from the record that marks its start to the one that marks its end."""
 
     def __init__(self, engine: Engine, config: IndexConfig, content: Content) -> None:
         self._engine = engine
@@ -134,7 +136,7 @@ class _Push:
         range_fields: tuple[str, ...],
         progress: Callable[[int, int], None],
     ) -> PushReport:
-        """Do it."""
+        """Run the push."""
         record, layout = self._begin(datatype, approximate, range_fields)
         total, done = len(self._content), 0
         for batch in self._batches():
@@ -145,12 +147,14 @@ class _Push:
         count = self._engine.count()
         if count != self._passages:
             raise BackendError(
-                f"{self._engine} has {count} rows, there must be {self._passages}; "
-                "something else writes to it. Push again when nothing does."
+                f"{self._engine} must have {self._passages} rows, got {count}: something else is "
+                "writing to it. Push again once nothing does."
             )
         self._engine.finish(layout)
         if Record.from_text(self._engine.read_record() or "", str(self._engine)) != record:
-            raise BackendError(f"another push to {self._engine} began; push again when it is done.")
+            raise BackendError(
+                f"another push to {self._engine} has begun; push again when it is done."
+            )
         record = replace(
             record, complete=True, documents=done, passages=self._passages, tokens=self._tokens,
             first_position=record.first_position + done,
@@ -163,7 +167,7 @@ class _Push:
     def _begin(
         self, datatype: str | None, approximate: bool | None, range_fields: tuple[str, ...]
     ) -> tuple[Record, Layout]:
-        """Make or check the store, and say in it that a push has begun."""
+        """Create or check the collection or table, and record that a push has begun."""
         text = self._engine.read_record()
         name = uuid.uuid4().hex
         if text is None:
@@ -189,7 +193,7 @@ class _Push:
         datatype: str | None,
         approximate: bool | None,
     ) -> None:
-        found = {
+        settings = {
             "model": (before.config.model[:12], self._config.model[:12]),
             "width": (before.config.dim, self._config.dim),
             "datatype": (before.datatype, datatype or before.datatype),
@@ -198,15 +202,15 @@ class _Push:
                 before.approximate if approximate is None else approximate,
             ),
         }
-        for what, (is_, would_be) in found.items():
-            if is_ != would_be:
+        for what, (old, new) in settings.items():
+            if old != new:
                 raise InvalidInputError(
-                    f"{self._engine} is there already, with {what} {is_!r}, got {would_be!r}; "
-                    "push to another name, and delete this one when it is not needed any more."
+                    f"{self._engine} already exists with {what} {old!r}, got {new!r}; push to "
+                    "another name, and delete this one when you no longer need it."
                 )
 
     def _batches(self) -> Iterator[list[EncodedDocument]]:
-        """Yield documents with their passages, as many as may be held at once."""
+        """Yield documents with their passages, in batches that fit one request."""
         batch: list[EncodedDocument] = []
         elements = 0
         for encoded in self._content.encoded():
@@ -222,7 +226,7 @@ class _Push:
             yield batch
 
     def _write(self, batch: Sequence[EncodedDocument], position: int) -> None:
-        known = self._engine.known([document.document_id for document, _ in batch])
+        known = self._engine.document_states([document.document_id for document, _ in batch])
         rows: list[Row] = []
         stale: list[str] = []
         for number, (document, passages) in enumerate(batch):
@@ -239,7 +243,7 @@ class _Push:
             if before is not None:
                 gone = range(len(passages), before.passages)
                 stale.extend(row_id(document.document_id, passage) for passage in gone)
-        # Before the rows, whose digests say that all is done for their documents.
+        # Delete first: a document's new digest must not appear while it has stale rows.
         if stale:
             self._engine.delete(stale)
             self._deleted += len(stale)
@@ -247,7 +251,7 @@ class _Push:
             self._engine.upsert(part)
 
     def _parts(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """Cut the rows of one document that is larger than a batch."""
+        """Split rows into requests; one document can be larger than a batch."""
         part: list[Row] = []
         elements = 0
         for row in rows:
@@ -265,11 +269,11 @@ class _Push:
             raise InvalidInputError(
                 f"{self._engine.name} takes passages of less than {self._engine.max_elements} "
                 f"components, got {largest} in {document.document_id!r}; index the documents "
-                "again in shorter passages (--passage-tokens) or pooled (--pool-factor)."
+                "again with shorter passages (--passage-tokens) or pooling (--pool-factor)."
             )
 
     def _delete_foreign(self) -> None:
-        """Delete rows of documents, or of passages, that the index does not have."""
+        """Delete rows whose document or passage the index does not have."""
         for batch in self._engine.rows():
             counts = self._content.passage_counts([document_id for document_id, _ in batch])
             foreign = [

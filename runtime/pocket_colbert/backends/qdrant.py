@@ -1,4 +1,4 @@
-"""A collection of Qdrant. The only importer of `qdrant_client`."""
+"""A Qdrant collection as a backend. The only module that imports `qdrant_client`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.backends.address import MEMORY, Address
-from pocket_colbert.backends.engine import Engine, Found, Known, Layout, passage_of
+from pocket_colbert.backends.engine import DocumentState, Engine, Layout, PassageMatch, passage_of
 from pocket_colbert.backends.rows import RECORD_ID, Row, metadata_text, row_id
 from pocket_colbert.errors import BackendError, OptionalDependencyError, UnsupportedError
 from pocket_colbert.types import Document, Passage, Span
@@ -25,16 +25,16 @@ except ImportError as error:
     raise OptionalDependencyError.of("Qdrant", "qdrant") from error
 
 _VECTOR = "tokens"
-_FOUND = ["document_id", "passage", "passages", "start", "end", "position"]
+_MATCH_FIELDS = ["document_id", "passage", "passages", "start", "end", "position"]
 _PAGE = 1000
 _GRAPH_LINKS = 16
 _T = TypeVar("_T")
 
 
 class Qdrant(Engine):
-    """A collection on a Qdrant server, or in this process.
+    """A collection on a Qdrant server or in this process.
 
-    Points have one multivector named "tokens", compared by MaxSim of dot products, and the
+    Each point has one multivector named "tokens", compared by MaxSim over dot products, and the
     attributes of `Row` as payload. The record is a point without a vector.
     """
 
@@ -43,19 +43,19 @@ class Qdrant(Engine):
     batch_elements = 500_000  # about 10 MB as JSON; the server takes up to 32 MB
 
     def __init__(
-        self, client: QdrantClient, collection: str, place: str = "Qdrant", *, local: bool = False
+        self, client: QdrantClient, collection: str, server: str = "Qdrant", *, local: bool = False
     ) -> None:
-        """Use a client of your own, with all its options; `close` closes it.
+        """Use your own client with all its options; `close` closes it.
 
         Args:
             client: The client.
-            collection: Name of the collection, or of an alias.
-            place: How messages name the server.
-            local: Whether the client works in this process, where there is nothing to tune.
+            collection: Name of the collection or of an alias.
+            server: What messages call the server.
+            local: Whether the client runs in this process, where there is nothing to tune.
         """
         self._client = client
         self._collection = collection
-        self._place = place
+        self._server = server
         self._local = local
 
     @classmethod
@@ -64,27 +64,27 @@ class Qdrant(Engine):
 
         Args:
             address: The address.
-            api_key: Goes before one that stands in the address.
-            timeout: Seconds that one request may take.
+            api_key: Takes precedence over a key in the address.
+            timeout: Time limit in seconds for one request.
 
         Raises:
-            BackendError: The folder is in use by another process, or cannot be read.
+            BackendError: The folder cannot be read, or another process is using it.
         """
         with _errors(str(address)):
             if address.remote:
                 client = QdrantClient(
-                    url=address.place, api_key=api_key or address.key, timeout=timeout,
+                    url=address.location, api_key=api_key or address.key, timeout=timeout,
                     check_compatibility=False,
                 )  # fmt: skip
-            elif address.place == MEMORY:
+            elif address.location == MEMORY:
                 client = QdrantClient(MEMORY)
             else:
-                client = QdrantClient(path=address.place, force_disable_check_same_thread=True)
-        place = str(address).rpartition("/")[0]
-        return cls(client, address.name, place, local=not address.remote)
+                client = QdrantClient(path=address.location, force_disable_check_same_thread=True)
+        server = str(address).rpartition("/")[0]
+        return cls(client, address.name, server, local=not address.remote)
 
     def __str__(self) -> str:
-        return f"{self._place}/{self._collection}"
+        return f"{self._server}/{self._collection}"
 
     def read_record(self) -> str | None:
         """See `Engine.read_record`."""
@@ -96,15 +96,15 @@ class Qdrant(Engine):
             return text
         if points or self.count() >= 0:
             raise BackendError(
-                f"{self} is a collection that pocket-colbert did not fill; choose another name."
+                f"{self} is a collection that pocket-colbert did not create; choose another name."
             )
         return None
 
     def create(self, layout: Layout, record: str) -> None:
-        """See `Engine.create`; an empty collection is taken as it is, if its vectors are right."""
+        """See `Engine.create`; an empty collection is used as it is if its vectors fit."""
         vectors = models.VectorParams(
             size=layout.dim,
-            distance=models.Distance.DOT,  # of the vectors as they are, as in an index
+            distance=models.Distance.DOT,  # Qdrant would normalize for COSINE; an index does not
             datatype=models.Datatype(layout.datatype),
             on_disk=True,
             hnsw_config=models.HnswConfigDiff(m=_GRAPH_LINKS if layout.approximate else 0),
@@ -123,20 +123,20 @@ class Qdrant(Engine):
     def _exists(self) -> bool:
         if self._call(lambda c: c.collection_exists(self._collection)):
             return True
-        # An alias is no collection to `collection_exists`, but does for all else.
+        # `collection_exists` does not see aliases, though every other call accepts them.
         aliases = self._call(lambda c: c.get_aliases().aliases)
         return any(item.alias_name == self._collection for item in aliases)
 
     def _check_vectors(self, wanted: Any) -> None:
-        found = self._call(lambda c: c.get_collection(self._collection)).config.params.vectors
-        mine = found.get(_VECTOR) if isinstance(found, dict) else None
+        vectors = self._call(lambda c: c.get_collection(self._collection)).config.params.vectors
+        mine = vectors.get(_VECTOR) if isinstance(vectors, dict) else None
         for name in ("size", "distance", "datatype", "multivector_config"):
-            is_, would_be = getattr(mine, name, None), getattr(wanted, name)
-            if is_ != would_be and (name, is_, would_be) != ("datatype", None, "float32"):
-                got, must = (getattr(value, "value", value) for value in (is_, would_be))
+            old, new = getattr(mine, name, None), getattr(wanted, name)
+            if old != new and (name, old, new) != ("datatype", None, "float32"):
+                got, must = (getattr(value, "value", value) for value in (old, new))
                 raise BackendError(
-                    f"{self} is an empty collection whose vector {_VECTOR!r} has {name} {got}, it "
-                    f"must be {must}; delete it, and push makes it."
+                    f"{self} is an empty collection whose vector {_VECTOR!r} has {name} {got}, but "
+                    f"it must be {must}; delete the collection, and push creates it."
                 )
 
     def _index_payload(self, range_fields: Sequence[str]) -> None:
@@ -147,7 +147,7 @@ class Qdrant(Engine):
             self._call(partial(_create_index, self._collection, field, kind))
 
     def prepare(self, layout: Layout) -> None:
-        """See `Engine.prepare`; points are found by their ids at once."""
+        """See `Engine.prepare`; looking up points by id needs no index."""
         if not self._local:
             self._index_payload(layout.range_fields)
 
@@ -157,17 +157,19 @@ class Qdrant(Engine):
 
     def nearest(
         self, query: NDArray[np.float32], limit: int, condition: Any, exact: bool
-    ) -> list[Found]:
+    ) -> list[PassageMatch]:
         """See `Engine.nearest`."""
         parameters = None if self._local else models.SearchParams(exact=exact)
         answer = self._call(
             lambda c: c.query_points(
                 self._collection, query=query.tolist(), using=_VECTOR, limit=limit,
-                query_filter=condition, search_params=parameters, with_payload=_FOUND,
+                query_filter=condition, search_params=parameters, with_payload=_MATCH_FIELDS,
             )
         )  # fmt: skip
         return [
-            Found(**{name: payload[name] for name in _FOUND}, score=float(point.score))
+            PassageMatch(
+                **{name: payload[name] for name in _MATCH_FIELDS}, score=float(point.score)
+            )
             for point in answer.points
             for payload in [self._payload(point)]
         ]
@@ -179,7 +181,7 @@ class Qdrant(Engine):
         return {point.payload["document_id"]: _document(point.payload) for point in points}
 
     def passages(self, document_id: str, dim: int) -> list[Passage] | None:
-        """See `Engine.passages`; most documents have one passage, and one request does for them."""
+        """See `Engine.passages`; a document of one passage, the common case, takes one request."""
         names = ["passage", "start", "end"]
         points = self._retrieve([row_id(document_id, 0)], ["passages", *names], with_vectors=True)
         if not points:
@@ -194,7 +196,7 @@ class Qdrant(Engine):
     def passages_at(
         self, passages: Sequence[tuple[str, Span]], dim: int
     ) -> dict[tuple[str, Span], Passage]:
-        """See `Engine.passages_at`; where the spans are comes first, as vectors are the bulk."""
+        """See `Engine.passages_at`; first look up spans without vectors, which are most bytes."""
         names = ["document_id", "passages", "start", "end"]
         document_ids = dict.fromkeys(document_id for document_id, _ in passages)
         points = self._retrieve([row_id(item, 0) for item in document_ids], names)
@@ -212,12 +214,14 @@ class Qdrant(Engine):
             for point in self._retrieve(chosen, names, with_vectors=True)
         }
 
-    def known(self, document_ids: Sequence[str]) -> dict[str, Known]:
-        """See `Engine.known`."""
+    def document_states(self, document_ids: Sequence[str]) -> dict[str, DocumentState]:
+        """See `Engine.document_states`."""
         names = ["document_id", "digest", "passages"]
         points = self._retrieve([row_id(item, 0) for item in document_ids], names)
         return {
-            point.payload["document_id"]: Known(point.payload["digest"], point.payload["passages"])
+            point.payload["document_id"]: DocumentState(
+                point.payload["digest"], point.payload["passages"]
+            )
             for point in points
         }
 
@@ -259,10 +263,10 @@ class Qdrant(Engine):
         return int(self._call(lambda c: c.count(self._collection, exact=True).count)) - 1
 
     def finish(self, layout: Layout) -> None:
-        """The server optimises by itself."""
+        """Do nothing: the server optimizes collections on its own."""
 
     def latest(self) -> Qdrant:
-        """Every request sees what is there."""
+        """Return this engine: every request sees the latest writes."""
         return self
 
     def close(self) -> None:
@@ -283,7 +287,7 @@ class Qdrant(Engine):
 
     def documents_in(self, document_ids: Sequence[str]) -> Any:
         """See `Engine.documents_in`."""
-        # No document has the empty id; whether an empty list matches nothing is not documented.
+        # Qdrant does not document what an empty list matches; no document has the empty id.
         return _matching("document_id", models.MatchAny(any=list(document_ids) or [""]))
 
     def has_any(self, tokens: Sequence[str]) -> Any:
@@ -300,11 +304,11 @@ class Qdrant(Engine):
         return models.Filter(must=[models.FieldCondition(key=_number_key(name), range=bounds)])
 
     def compare_text(self, name: str, operator: str, value: str) -> Any:
-        """Qdrant orders no texts."""
+        """Raise UnsupportedError: Qdrant has no order of texts."""
         raise UnsupportedError(
-            f"Qdrant cannot compare texts by order, got {operator} {value!r} for {name!r}. Keep a "
-            "number beside it, such as 20240131 for a date, or use $prefix or $in; LanceDB and an "
-            "index folder can."
+            f"Qdrant cannot compare texts by order, got {operator} {value!r} for {name!r}. Store a "
+            "number as well (such as 20240131 for a date), use $prefix or $in, or search an index "
+            "folder or LanceDB, which can compare texts."
         )
 
     def compare_id(self, operator: str, value: str) -> Any:
@@ -314,12 +318,12 @@ class Qdrant(Engine):
         return self.compare_text("$id", operator, value)
 
     def _payload(self, point: Any) -> dict[str, Any]:
-        """Return a point's payload, once it is known to be one of ours."""
+        """Return a point's payload; BackendError if `push` did not write the point."""
         payload = point.payload or {}
         if "document_id" not in payload:
             raise BackendError(
-                f"{self} has points that pocket-colbert did not write, such as {point.id}; delete "
-                "them, or push to another name."
+                f"{self} has points that pocket-colbert did not write, for example {point.id}; "
+                "delete them, or push to another name."
             )
         return dict(payload)
 
@@ -346,17 +350,17 @@ class Qdrant(Engine):
 
 
 @contextmanager
-def _errors(place: str) -> Iterator[None]:
-    """Turn what the client raises into one error that names the place and no key."""
+def _errors(address: str) -> Iterator[None]:
+    """Turn the client's exceptions into a BackendError that names the address without its key."""
     try:
         yield
     except ApiException as error:
-        # UnexpectedResponse says what the server answered, the other one what the network did.
+        # UnexpectedResponse is the server's answer, ResponseHandlingException a network failure.
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise BackendError(f"{place} does not answer as it must: {reason}.") from error
-    except (RpcError, RuntimeError, ValueError, OSError) as error:  # of gRPC, of the local mode
+        raise BackendError(f"{address} did not answer as expected: {reason}.") from error
+    except (RpcError, RuntimeError, ValueError, OSError) as error:  # gRPC and the local mode
         reason = " ".join(str(error).split())[:300]
-        raise BackendError(f"{place} cannot be used: {reason}.") from error
+        raise BackendError(f"{address} cannot be used: {reason}.") from error
 
 
 def _create_index(collection: str, field: str, kind: Any, client: Any) -> None:
@@ -373,7 +377,7 @@ def _matching(key: str, match: Any) -> Any:
 
 
 def _number_key(name: str) -> str:
-    """Return the path of a field's numbers; a quoted name may have anything but quotes."""
+    """Return the payload path of a field's numbers; quoted names may hold anything but quotes."""
     return f'numbers."{_number_name(name)}"'
 
 
@@ -382,7 +386,7 @@ def _number_name(name: str) -> str:
 
 
 def _payload(row: Row) -> dict[str, Any]:
-    payload: dict[str, Any] = {name: getattr(row, name) for name in _FOUND}
+    payload: dict[str, Any] = {name: getattr(row, name) for name in _MATCH_FIELDS}
     payload |= {"values": list(row.tokens), "digest": row.digest}
     payload["numbers"] = {
         _number_name(name): sorted(set(bounds)) for name, bounds in row.numbers.items()

@@ -1,4 +1,4 @@
-"""What a store says of itself: how its documents were encoded, and whether all are there."""
+"""The record a backend keeps: how its documents were encoded, and whether all are there."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import BackendError, InvalidInputError
 
 FORMAT = 1
-"""Version of the rows and of this record that this release writes and reads."""
+"""Version of the rows and the record that this release writes and reads."""
 
 DATATYPES = ("float32", "float16")
-"""How a store may hold the components of token vectors."""
+"""Datatypes a backend can store token vectors in."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """The record, which is one row of the store.
+    """A backend's record, stored as one row beside the passages.
 
     Attributes:
-        config: The settings of the index that was pushed: model, width, codes, pruning, splitting.
-        complete: Whether a push has come to its end since one began.
-        push: Name of the last push, by which one finds out that another came in between.
+        config: Settings of the pushed index: model, width, codes, pruning, splitting.
+        complete: Whether the last push to begin has finished.
+        push: Random name of the last push; a change shows that another push interfered.
         documents: Number of documents.
-        passages: Number of passages, each of which is a row.
+        passages: Number of passages, one row each.
         tokens: Number of token vectors.
-        first_position: Positions of the last push begin here; later ones begin behind them.
+        first_position: First position of the last push; later pushes start after its positions.
         datatype: One of `DATATYPES`.
-        approximate: Whether the engine has an index of its own over the token vectors.
+        approximate: Whether the engine has its own index over the token vectors.
         format: See `FORMAT`.
     """
 
@@ -49,35 +49,35 @@ class Record:
         return json.dumps(asdict(self) | {"config": self.config.to_json()})
 
     @classmethod
-    def from_text(cls, text: str, place: str) -> Record:
-        """Read a record.
+    def from_text(cls, text: str, address: str) -> Record:
+        """Parse a record.
 
         Args:
             text: What `to_text` returned.
-            place: Where it was found, for the message.
+            address: Where it was read from, for messages.
 
         Raises:
-            BackendError: It is damaged, or of a format that this release does not know.
+            BackendError: The record is damaged, or of a format this release does not read.
         """
         try:
             values: dict[str, Any] = json.loads(text)
             version = values["format"]
         except (ValueError, TypeError, KeyError) as error:
-            raise BackendError(f"{place} is damaged: its record cannot be read.") from error
+            raise BackendError(f"{address} is damaged: its record cannot be read.") from error
         if version != FORMAT:
             raise BackendError(
-                f"{place} is of format {version!r}, this release reads {FORMAT}; push the index "
-                "again to another name, or use the release that pushed it."
+                f"{address} has format {version!r}, this release reads {FORMAT}; push the index "
+                "to another name, or use the release that pushed it."
             )
         try:
             if set(values) != {item.name for item in fields(cls)}:
-                raise InvalidInputError("other keys")
-            found = cls(**{**values, "config": IndexConfig.from_json(values["config"])})
-            counts = found.documents, found.passages, found.tokens, found.first_position
-            if found.datatype not in DATATYPES or not all(
+                raise InvalidInputError("missing or unknown keys")
+            record = cls(**{**values, "config": IndexConfig.from_json(values["config"])})
+            counts = record.documents, record.passages, record.tokens, record.first_position
+            if record.datatype not in DATATYPES or not all(
                 isinstance(count, int) and count >= 0 for count in counts
             ):
-                raise InvalidInputError("other values")
+                raise InvalidInputError("an invalid datatype or count")
         except (InvalidInputError, TypeError, KeyError) as error:
-            raise BackendError(f"{place} is damaged: its record has {error}.") from error
-        return found
+            raise BackendError(f"{address} is damaged: its record has {error}.") from error
+        return record

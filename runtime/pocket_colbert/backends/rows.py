@@ -1,7 +1,7 @@
-"""Documents as rows of an engine: one a passage, found again by ids made of theirs.
+"""Turn documents into rows for an engine: one per passage, with ids derived from the document's.
 
-Metadata become what every engine can filter by: tokens, texts that say "the field `lang` has the
-value `en`", and the numbers and texts that comparisons need.
+Metadata turns into values that every engine can filter: tokens, which are texts such as
+`lang="en"`, and for comparisons the smallest and largest number and text of each field.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from pocket_colbert.types import Document, Passage, Value
 _NAMESPACE = uuid.UUID("6a0e7b57-5f1c-5d0e-9a43-0c8d7f2b1e64")
 
 RECORD_ID = str(uuid.uuid5(_NAMESPACE, "record"))
-"""Id of the row that holds the store's record."""
+"""Id of the row that holds the record."""
 
 NEVER = "="
 """A token that no document has."""
 
 SEPARATOR = "\x1f"
-"""No token has this character, so that tokens may be joined by it."""
+"""No token contains this character, so it can join tokens."""
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A passage as an engine keeps it.
+    """A passage as an engine stores it.
 
     Attributes:
         document_id: Id of its document.
-        passage: Its number in the document, from 0.
-        passages: How many the document has.
-        start: Its first character in the document's text.
-        end: The character after its last.
-        position: Orders documents that score the same.
-        digest: Of the document and its token vectors; another one means a change.
+        passage: Its number within the document, from 0.
+        passages: Number of passages of the document.
+        start: Offset of its first character in the document's text.
+        end: Offset just past its last character.
+        position: Orders documents with equal scores.
+        digest: Digest of the document and its token vectors; it changes when they do.
         tokens: See `value_token` and `name_token`.
-        numbers: The smallest and the largest number of each field that has numbers.
-        texts: The first and the last text of each field that has texts.
+        numbers: Smallest and largest number of each field that has numbers.
+        texts: First and last text, by code points, of each field that has texts.
         embedding: (num_tokens, dim) float32.
-        document: The document, in the row of its first passage; None in the others.
+        document: The document in the row of its first passage, None in the others.
     """
 
     document_id: str
@@ -64,17 +64,17 @@ class Row:
 
     @property
     def row_id(self) -> str:
-        """The row's id, see the function of that name."""
+        """Id of the row; see the function of the same name."""
         return row_id(self.document_id, self.passage)
 
 
 def row_id(document_id: str, passage: int) -> str:
-    """Return the id of a passage's row, the same at every push (UUID version 5)."""
+    """Return the id of a passage's row, the same in every push (UUID version 5)."""
     return str(uuid.uuid5(_NAMESPACE, f"{passage}\0{document_id}"))
 
 
 def digest_of(document: Document, passages: Sequence[Passage]) -> str:
-    """Return what changes when a document or its token vectors do."""
+    """Return a digest that changes when a document or its token vectors change."""
     hasher = hashlib.blake2b(digest_size=16)
     spans = [(item.start, item.end, len(item.embedding)) for item in passages]
     described = [document.title, document.text, document.source, metadata_text(document), spans]
@@ -85,16 +85,16 @@ def digest_of(document: Document, passages: Sequence[Passage]) -> str:
 
 
 def metadata_text(document: Document) -> str:
-    """Return a document's metadata as JSON, which keeps what filters have no need of."""
+    """Return a document's metadata as JSON, including what no filter can see."""
     return json.dumps(document.metadata, ensure_ascii=False)
 
 
 def rows_of_document(
     document: Document, passages: Sequence[Passage], digest: str, position: int
 ) -> Iterator[Row]:
-    """Yield a document's rows, that of its first passage last.
+    """Yield a document's rows, the row of its first passage last.
 
-    That row has the digest, so once it is there all are.
+    Lookups read the digest from that row, so once it is there the document is complete.
     """
     tokens, numbers, texts = _searchable_values(document)
     for number in reversed(range(len(passages))):
@@ -106,12 +106,12 @@ def rows_of_document(
 
 
 def name_token(name: str) -> str:
-    """Return the token of documents that have a field."""
-    return escaped(name).replace("=", "%3D") or "%"  # an empty token would be a trap
+    """Return the token that marks documents with a field of this name."""
+    return escaped(name).replace("=", "%3D") or "%"  # never empty
 
 
 def value_token(name: str, value: Value) -> str:
-    """Return the token of documents one of whose values of a field this is."""
+    """Return the token that marks documents with this value in a field."""
     if isinstance(value, str):
         return text_prefix(name, value)
     whole = isinstance(value, int) or (value.is_integer() and abs(value) < 2**63)
@@ -119,12 +119,12 @@ def value_token(name: str, value: Value) -> str:
 
 
 def text_prefix(name: str, prefix: str) -> str:
-    """Return what the tokens of those texts of a field begin with that begin with a prefix."""
+    """Return the prefix that the tokens of a field's texts with this prefix share."""
     return f'{name_token(name)}="{escaped(prefix)}'
 
 
 def escaped(text: str) -> str:
-    """Return a text without `SEPARATOR`; beginnings stay beginnings."""
+    """Escape `SEPARATOR` in a text so that prefixes stay prefixes."""
     return text.replace("%", "%25").replace(SEPARATOR, "%1F")
 
 

@@ -61,7 +61,7 @@ def push(
     The source may also be what `encode-corpus` wrote. If the target was pushed to before, only
     changes are written.
     """
-    from pocket_colbert.backends.open_backend import engine_at
+    from pocket_colbert.backends.connect import engine_at
     from pocket_colbert.backends.pushing import push as push_index
 
     with _opened(source, also) as index, progress_bar("Pushing", None, as_json) as advance:
@@ -75,7 +75,7 @@ def push(
             engine.close()
         address = str(engine)
     if as_json:
-        print_json({"store": address, **asdict(report)})
+        print_json({"backend": address, **asdict(report)})
         return
     click.echo(
         f"{address}: {report.documents} documents, {report.passages} passages, "

@@ -95,7 +95,7 @@ def search(
     provider: str,
     as_json: bool,
 ) -> None:
-    """Search an index folder, or a store at an address.
+    """Search an index folder, or a backend at an address.
 
     Addresses are those that `push` writes to.
     """
@@ -221,15 +221,15 @@ def encode(
 def _opened(
     source: str, also: Sequence[Path], threads: int | None, api_key: str | None, incomplete: bool
 ) -> Index | MultiIndex | RemoteBackend:
-    """Open an index folder, several as one, or a store."""
+    """Open an index folder, several as one, or a backend."""
     from pocket_colbert.backends.address import is_address
 
     if is_address(source):
         if also:
-            raise click.UsageError("--also joins index folders; push them to one store instead.")
-        from pocket_colbert.backends.open_backend import open_store
+            raise click.UsageError("--also joins index folders; push them to one backend instead.")
+        from pocket_colbert.backends.connect import open_backend
 
-        return open_store(source, api_key=api_key, incomplete=incomplete)
+        return open_backend(source, api_key=api_key, incomplete=incomplete)
     return open_indexes(source, also, threads)
 
 

@@ -140,9 +140,9 @@ codes_option = click.option(
     help="How a component of a token vector is stored, by its bits.",
 )  # fmt: skip
 
-# Stores on other engines.
+# Backends on other engines.
 incomplete_option = click.option(
-    "--incomplete", is_flag=True, help="Search a store even if a push to it has not finished."
+    "--incomplete", is_flag=True, help="Search a backend even if a push to it has not finished."
 )
 api_key_option = click.option(
     "--api-key", envvar="QDRANT_API_KEY", show_envvar=True, metavar="KEY",

@@ -1,4 +1,4 @@
-"""The command that serves an index, a store or documents over HTTP."""
+"""The command that serves an index, a backend or documents over HTTP."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 
 
 _NEEDED = ("starlette", "uvicorn", "msgspec", "threadpoolctl")
-_DOCUMENTS, _INDEX, _STORE = "documents", "an index", "a store"
+_DOCUMENTS, _INDEX, _BACKEND = "documents", "an index", "a backend"
 _OPTIONS = {
     _DOCUMENTS: ("into", "id_field", "text_field", "title_field"),
     _INDEX: ("also",),
-    _STORE: ("incomplete", "api_key"),
+    _BACKEND: ("incomplete", "api_key"),
 }
 """Options that make sense for one kind of source only."""
 
@@ -124,10 +124,10 @@ def serve(
 ) -> None:
     """Serve a search page and a JSON API over HTTP.
 
-    PATH_OR_ADDRESS is an index, the address of a store (see push), or a file or folder of
+    PATH_OR_ADDRESS is an index, the address of a backend (see push), or a file or folder of
     documents that `index` reads. Documents are indexed into DIR in the background and can be found
     as soon as they are committed; the next start continues where the last one stopped, and takes
-    in changes. Stores, and indexes joined with --also, are served read-only.
+    in changes. Backends, and indexes joined with --also, are served read-only.
     """
     from pocket_colbert.hardware import usable_cores
     from pocket_colbert.index.directory import is_index
@@ -157,7 +157,7 @@ def serve(
     listening, local = listening_socket(host, port, token=token)
     with listening, ExitStack() as opened:
         service: Service
-        if kind == _STORE or also or read_only:
+        if kind == _BACKEND or also or read_only:
             served = _read_only_source(
                 source, also, kind, threads, api_key, incomplete, math.ceil(timeout)
             )
@@ -195,7 +195,7 @@ def _kind(source: str) -> tuple[str, str]:
     from pocket_colbert.index.directory import is_index
 
     if is_address(source):
-        return _STORE, str(parse_address(source))
+        return _BACKEND, str(parse_address(source))
     if not Path(source).exists():
         raise IndexNotFoundError(f"there is no index, file or folder at {source}.")
     return _INDEX if is_index(Path(source)) else _DOCUMENTS, source
@@ -220,14 +220,14 @@ def _read_only_source(
     seconds: int,
 ) -> Served:
     """Open a source that is only read; a request to an engine may take `seconds`."""
-    from pocket_colbert.backends.open_backend import open_store
+    from pocket_colbert.backends.connect import open_backend
     from pocket_colbert.index.index import Index
     from pocket_colbert.index.multi_index import MultiIndex
-    from pocket_colbert.server.served import ServedIndex, ServedMultiIndex, ServedStore
+    from pocket_colbert.server.served import ServedBackend, ServedIndex, ServedMultiIndex
 
-    if kind == _STORE:
-        return ServedStore(
-            open_store(source, api_key=api_key, timeout=seconds, incomplete=incomplete)
+    if kind == _BACKEND:
+        return ServedBackend(
+            open_backend(source, api_key=api_key, timeout=seconds, incomplete=incomplete)
         )
     if also:
         return ServedMultiIndex(MultiIndex.load([source, *also], threads=threads))

@@ -3,7 +3,7 @@
     encode_corpus(["s3://bucket/corpus"], "s3://bucket/encoded", workers=Workers(address="auto"))
     push(EncodedCorpus("s3://bucket/encoded"), "qdrant+https://search.example.com/papers")
 
-What is read and written, and how it goes on after a failure, is in `docs/encode.md`.
+`docs/distributed.md` describes what is read and written, and how an interrupted run resumes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An index made of documents that were encoded elsewhere."""
+"""Build an index from documents that were encoded elsewhere."""
 
 from __future__ import annotations
 
@@ -26,30 +26,29 @@ def index_encoded(
     progress: Callable[[int, int], None] = lambda done, total: None,
     **settings: Any,
 ) -> None:
-    """Make an index of an encoded corpus, without a model.
+    """Build an index from an encoded corpus, without a model.
 
-    A call that broke off may be repeated: documents that are there already are passed over.
-    Memory holds 20 bytes a document.
+    An interrupted call can be repeated: documents already in the index are skipped. Takes 20 bytes
+    of memory per document.
 
     Args:
         corpus: The corpus.
-        folder: The index folder, which need not be there.
-        progress: Called with the number of documents that have been dealt with, and of all.
-        **settings: Of an `IndexConfig` in place of the corpus's, which are the defaults: codes,
-            keywords, inverted_file, inverted_min_tokens.
+        folder: The index folder; created if it does not exist.
+        progress: Called with the number of documents processed so far and the total.
+        **settings: `IndexConfig` settings to use instead of the corpus's own: codes, keywords,
+            inverted_file, inverted_min_tokens.
 
     Raises:
-        IndexConflictError: There is an index with other settings, or with other documents, at the
-            folder.
+        IndexConflictError: The folder holds an index with other settings or other documents.
         BackendError: The corpus is damaged or cannot be reached.
     """
     config = replace(corpus.config, **settings)
-    place = Path(folder)
-    opened = Index.load(place, writable=True) if is_index(place) else Index.create(place, config)
+    path = Path(folder)
+    opened = Index.load(path, writable=True) if is_index(path) else Index.create(path, config)
     with opened as index:
         if index.config != config:
             raise IndexConflictError(
-                f"{folder} is an index with other settings than this corpus; name another folder."
+                f"{folder} is an index with other settings than this corpus; choose another folder."
             )
         _check_part_of(corpus, index)
         done = tokens = 0
@@ -66,12 +65,12 @@ def index_encoded(
 
 
 def _check_part_of(corpus: EncodedCorpus, index: Index) -> None:
-    """Raise IndexConflictError unless the corpus has all documents of the index."""
+    """Raise IndexConflictError unless the corpus has every document of the index."""
     documents = iter(index)
     while batch := [document.document_id for document in islice(documents, _DOCUMENTS)]:
-        there = corpus.passage_counts(batch)
+        counts = corpus.passage_counts(batch)
         for document_id in batch:
-            if document_id not in there:
+            if document_id not in counts:
                 raise _other(index, document_id)
 
 
@@ -86,8 +85,8 @@ def _is_there(index: Index, document: Document) -> bool:
 
 def _other(index: Index, document_id: str) -> IndexConflictError:
     return IndexConflictError(
-        f"{index.folder} is an index of other documents, such as {document_id!r}; name another "
-        "folder, and join the two if they belong together."
+        f"{index.folder} is an index of other documents, such as {document_id!r}; choose another "
+        "folder, and merge the two if they belong together."
     )
 
 

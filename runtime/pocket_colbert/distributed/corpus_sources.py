@@ -1,4 +1,4 @@
-"""What is read: JSON lines and Parquet files, in parts that are the same each time."""
+"""Read JSON lines and Parquet files in parts that are the same every time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pocket_colbert.checks import check_whole_number
-from pocket_colbert.distributed.object_storage import FoundFile, Place
+from pocket_colbert.distributed.arrow import pa, pq
+from pocket_colbert.distributed.object_storage import FileInfo, Location
 from pocket_colbert.errors import CorpusError
 from pocket_colbert.ingest.json_lines import json_lines
 from pocket_colbert.ingest.rows import Fields, document_from_row
@@ -30,21 +28,21 @@ class NamedFile:
     """A file of documents.
 
     Attributes:
-        name: Its path below the folder that was given, with slashes, or its name.
+        name: Its path relative to the given folder, with slashes, or its own name.
         file: The file.
     """
 
     name: str
-    file: FoundFile
+    file: FileInfo
 
 
 @dataclass(frozen=True)
 class PartSize:
-    """When a part of a file is full; a document is never cut.
+    """The size limit of a part of a file; documents are never split.
 
     Attributes:
-        documents: Documents at most.
-        characters: Characters of their texts at most, unless a single document has more.
+        documents: Maximum number of documents.
+        characters: Maximum number of characters of text, unless a single document has more.
     """
 
     documents: int
@@ -56,57 +54,61 @@ class PartSize:
 
 
 def find_files(paths: Sequence[str]) -> list[NamedFile]:
-    """List the files of documents among paths and addresses, and below folders.
+    """List the document files at paths and addresses, including those below folders.
 
     Raises:
-        CorpusError: Nothing is at a path, no file of documents is in a folder, a file is of
-            another kind, or a file comes up twice.
-        BackendError: See `Place`.
+        CorpusError: A path does not exist, a folder has no document files, a file is of another
+            kind, or a file is listed twice.
+        BackendError: See `Location`.
     """
-    found: dict[str, NamedFile] = {}
+    named: dict[str, NamedFile] = {}
     for path in paths:
-        place = Place(path)
-        kind = place.kind()
+        location = Location(path)
+        kind = location.kind()
         if kind is None:
-            raise CorpusError(f"there is no file or folder {place}.")
-        files = [place.find()] if kind == "file" else [*filter(_is_read, place.all_files())]
+            raise CorpusError(f"there is no file or folder {location}.")
+        files = [location.info()] if kind == "file" else [*filter(_is_read, location.all_files())]
         if not files or not _is_read(files[0]):
-            raise CorpusError(f"{place} must be {', '.join(_SUFFIXES)} or a folder of such files.")
+            raise CorpusError(
+                f"{location} must be {', '.join(_SUFFIXES)} or a folder of such files."
+            )
         for file in files:
-            if file.uri in found:
-                raise CorpusError(f"{Place(file.uri)} is given twice.")
-            below = str(Place(file.uri)).removeprefix(str(place)).strip("/")
-            found[file.uri] = NamedFile(below or place.name, file)
-    return list(found.values())
+            if file.uri in named:
+                raise CorpusError(f"{Location(file.uri)} is given twice.")
+            below = str(Location(file.uri)).removeprefix(str(location)).strip("/")
+            named[file.uri] = NamedFile(below or location.name, file)
+    return list(named.values())
 
 
 def read_file(source: NamedFile, fields: Fields) -> Iterator[Document]:
-    """Read the documents of a file, each with the file as `source`.
+    """Read the documents of a file, each with the file as its `source`.
 
-    All other keys of a JSON line and columns of a table become metadata; empty cells, and NaN,
-    which pandas writes for them, do not, and dates and times become texts of ISO 8601.
+    Keys of a JSON line and columns of a table that `fields` does not name become metadata. Empty
+    cells, and NaN, which pandas writes for them, are left out; dates and times become ISO 8601
+    texts.
 
     Raises:
-        CorpusError: The file cannot be read or has changed, or a line or row is not as `fields`
-            says; the message names file and line.
+        CorpusError: The file cannot be read or has changed, or a line or row does not fit
+            `fields`; the message names file and line.
     """
-    place = Place(source.file.uri)
-    if place.find() != source.file:
-        raise CorpusError(f"{place} has changed since encoding began; encode to another place.")
-    is_table = place.name.lower().endswith(".parquet")
-    rows = _table_rows(place) if is_table else _lines(place)
-    for number, what, row in rows:
-        document = document_from_row(
-            row, fields, f"{place}, {what} {number}", f"{source.name}:{number}"
+    location = Location(source.file.uri)
+    if location.info() != source.file:
+        raise CorpusError(
+            f"{location} has changed since encoding began; encode into another folder."
         )
+    is_table = location.name.lower().endswith(".parquet")
+    rows = _table_rows(location) if is_table else _lines(location)
+    for number, what, row in rows:
+        where = f"{location}, {what} {number}"
+        document = document_from_row(row, fields, where, f"{source.name}:{number}")
         metadata = document.metadata
         if is_table:
             metadata = {key: value for key, value in metadata.items() if value is not None}
-        yield replace(document, metadata=metadata, source=str(place))
+        yield replace(document, metadata=metadata, source=str(location))
 
 
 def in_parts(documents: Iterable[Document], size: PartSize) -> Iterator[list[Document]]:
-    """Cut a file's documents into parts; see `PartSize`."""
+    """Split a file's documents into parts; see `PartSize`."""
     part: list[Document] = []
     characters = 0
     for document in documents:
@@ -122,11 +124,11 @@ def in_parts(documents: Iterable[Document], size: PartSize) -> Iterator[list[Doc
 
 @dataclass(frozen=True)
 class Survey:
-    """What a file holds.
+    """What a file contains.
 
     Attributes:
-        parts: Number of documents of each part.
-        digests: 16 bytes for each document, which are those of its id.
+        parts: Number of documents in each part.
+        digests: 16 bytes per document, the digest of its id.
     """
 
     parts: tuple[int, ...]
@@ -134,7 +136,7 @@ class Survey:
 
 
 def survey_file(source: NamedFile, fields: Fields, size: PartSize) -> Survey:
-    """Read a file to its end, before anything is encoded; see `read_file`."""
+    """Read a whole file before anything is encoded; see `read_file`."""
     parts, digests = [], bytearray()
     for part in in_parts(read_file(source, fields), size):
         parts.append(len(part))
@@ -144,35 +146,37 @@ def survey_file(source: NamedFile, fields: Fields, size: PartSize) -> Survey:
 
 
 def digest_of_id(document_id: str) -> bytes:
-    """Return 16 bytes that stand for an id: no two ids of any corpus have the same."""
+    """Return a 16-byte digest of an id, long enough that no two ids of a corpus collide."""
     return hashlib.blake2b(document_id.encode(), digest_size=16).digest()
 
 
-def _is_read(file: FoundFile) -> bool:
-    return Place(file.uri).name.lower().endswith(_SUFFIXES)
+def _is_read(file: FileInfo) -> bool:
+    return Location(file.uri).name.lower().endswith(_SUFFIXES)
 
 
-def _lines(place: Place) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
-    with place.open() as stream, io.BufferedReader(stream, _BUFFER) as lines:
-        for number, row in json_lines(lines, str(place)):
+def _lines(location: Location) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    with location.open() as stream, io.BufferedReader(stream, _BUFFER) as lines:
+        for number, row in json_lines(lines, str(location)):
             yield number, "line", row
 
 
-def _table_rows(place: Place) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+def _table_rows(location: Location) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
     number = 0
-    with place.open() as stream:
+    with location.open() as stream:
         try:
             file = pq.ParquetFile(stream)
             names = file.schema_arrow.names
             twice = [name for name in names if names.count(name) > 1]
             if twice:
-                raise CorpusError(f"{place} has two columns {twice[0]!r}; name or drop one.")
+                raise CorpusError(
+                    f"{location} has two columns named {twice[0]!r}; rename or drop one."
+                )
             for batch in file.iter_batches(batch_size=_ROWS):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, "row", _json_value(row, f"{place}, row {number}")
+                    yield number, "row", _json_value(row, f"{location}, row {number}")
         except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
-            raise CorpusError(f"{place} cannot be read after row {number}: {error}.") from error
+            raise CorpusError(f"{location} cannot be read after row {number}: {error}.") from error
 
 
 def _json_value(value: Any, where: str) -> Any:
@@ -188,5 +192,5 @@ def _json_value(value: Any, where: str) -> Any:
         return value
     raise CorpusError(
         f"{where}: values must be texts, numbers, booleans, dates, lists or structs, got "
-        f"{type(value).__name__}; convert or leave out that column."
+        f"{type(value).__name__}; convert or drop that column."
     )

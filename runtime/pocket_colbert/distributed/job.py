@@ -1,4 +1,4 @@
-"""What is to be done, written down before it begins, so that it can go on where it was."""
+"""The job file: written before encoding starts, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 from pocket_colbert.backends.record import DATATYPES
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.distributed.corpus_sources import NamedFile, PartSize
-from pocket_colbert.distributed.object_storage import FoundFile
+from pocket_colbert.distributed.object_storage import FileInfo
 from pocket_colbert.errors import BackendError, InvalidInputError
 from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.types import EncodedDocument
 
 FORMAT = 1
-"""Version of the job and of its parts that this release writes and reads."""
+"""Version of the job file and its parts that this release writes and reads."""
 
 _POSITIONS = 1 << 32
-"""Documents that a file may have."""
+"""Positions reserved for each file, and so the most documents it can have."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How much there is of documents, their passages and their token vectors."""
+    """Numbers of documents, passages and token vectors."""
 
     documents: int
     passages: int
@@ -34,24 +34,24 @@ class Counts:
 
     @classmethod
     def of(cls, encoded: Sequence[EncodedDocument]) -> Counts:
-        """Count."""
+        """Count encoded documents."""
         passages = [item for _, parts in encoded for item in parts]
         return cls(len(encoded), len(passages), sum(len(item.embedding) for item in passages))
 
     @classmethod
     def total(cls, counts: Sequence[Counts]) -> Counts:
-        """Add up."""
+        """Add up several counts."""
         return cls(*(sum(getattr(c, name) for c in counts) for name in cls.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some documents of one file, which one worker encodes.
+    """A run of documents of one file, encoded by one worker.
 
     Attributes:
-        name: Parts in the order of their names are in the order of the documents.
-        documents: How many there are.
-        position: Of the first; orders documents that score the same.
+        name: Its name; sorting parts by name puts the documents in order.
+        documents: Number of documents.
+        position: Position of its first document; orders documents with equal scores.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class JobFile:
-    """A file and the number of documents of each of its parts."""
+    """A file and the number of documents in each of its parts."""
 
     source: NamedFile
     parts: tuple[int, ...]
@@ -69,14 +69,14 @@ class JobFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that decides what comes out; two jobs that are equal make the same.
+    """Everything the result depends on: equal jobs give equal results.
 
     Attributes:
-        config: Model, width, pruning and splitting, and settings of an index made of it.
+        config: Model, width, pruning, splitting, and default settings of an index built from it.
         fields: Names of keys and columns.
-        datatype: Of the components that are written, "float16" or "float32".
-        size: Of parts.
-        files: The files.
+        datatype: How components are stored, "float16" or "float32".
+        size: Size limit of a part.
+        files: The files to encode.
     """
 
     config: IndexConfig
@@ -85,19 +85,19 @@ class Job:
     size: PartSize
     files: tuple[JobFile, ...]
 
-    @cached_property  # every part is checked against it
+    @cached_property  # compared with every part
     def id(self) -> str:
-        """The sha256 of all of it."""
+        """The SHA-256 of the job as text."""
         return hashlib.sha256(self.to_text().encode()).hexdigest()
 
     @property
     def documents(self) -> int:
-        """How many there are."""
+        """Number of documents."""
         return sum(sum(file.parts) for file in self.files)
 
     @property
     def end(self) -> int:
-        """The position behind the last document's."""
+        """A position past every document's."""
         return len(self.files) * _POSITIONS
 
     def parts_of(self, number: int) -> Iterator[Part]:
@@ -118,30 +118,30 @@ class Job:
         return json.dumps(values, sort_keys=True, ensure_ascii=False)
 
     @classmethod
-    def from_text(cls, text: str, place: str) -> Job:
-        """Read a job.
+    def from_text(cls, text: str, location: str) -> Job:
+        """Parse a job.
 
         Args:
             text: What `to_text` returned.
-            place: Where it was found, for the message.
+            location: Where it was read from, for messages.
 
         Raises:
-            BackendError: It is damaged, or of a format that this release does not know.
+            BackendError: The job is damaged, or of a format this release does not read.
         """
         try:
             values: dict[str, Any] = json.loads(text)
             version = values.pop("format")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise BackendError(f"{place} is damaged: it is no JSON of a job.") from error
+            raise BackendError(f"{location} is damaged: it is not a job in JSON.") from error
         if version != FORMAT:
             raise BackendError(
-                f"{place} is of format {version!r}, this release reads {FORMAT}; encode again to "
-                "another place, or use the release that wrote it."
+                f"{location} has format {version!r}, this release reads {FORMAT}; encode into "
+                "another folder or table, or use the release that wrote it."
             )
         try:
             return cls._from_json(values)
         except (InvalidInputError, TypeError, KeyError, ValueError, AttributeError) as error:
-            raise BackendError(f"{place} is damaged: {error}.") from error
+            raise BackendError(f"{location} is damaged: {error}.") from error
 
     @classmethod
     def _from_json(cls, values: Mapping[str, Any]) -> Job:
@@ -153,12 +153,12 @@ class Job:
             files=tuple(_file(item) for item in values["files"]),
         )
         if job.datatype not in DATATYPES or set(values) != set(asdict(job)):
-            raise InvalidInputError("it has other keys or values than a job")
+            raise InvalidInputError("a job has other keys or values")
         return job
 
 
 def _file(values: Mapping[str, Any]) -> JobFile:
     source, parts = values["source"], tuple(values["parts"])
     if not all(isinstance(count, int) and 0 < count < _POSITIONS for count in parts):
-        raise InvalidInputError("its parts have no number of documents")
-    return JobFile(NamedFile(source["name"], FoundFile(**source["file"])), parts)
+        raise InvalidInputError("a part has an invalid number of documents")
+    return JobFile(NamedFile(source["name"], FileInfo(**source["file"])), parts)

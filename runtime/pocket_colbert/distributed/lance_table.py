@@ -1,9 +1,10 @@
-"""Encoded documents as a table of LanceDB, whose fragments many workers write.
+"""Write encoded documents into a LanceDB table whose fragments come from many workers.
 
-A fragment belongs to no table until it is committed. Workers write fragments and, beside the
-table, notes of them; one commit at the end makes a table of those that are noted. Fragments of
-workers that died before they noted them are never part of it; LanceDB deletes them when it cleans
-up, after seven days, lest it deletes what another process has yet to commit.
+A fragment belongs to no table until it is committed. Each worker writes fragments and, next to the
+table, a note that lists them; one commit at the end makes a table of the listed fragments. A
+fragment whose worker died before writing the note never becomes part of the table. LanceDB's
+cleanup deletes it, but only after seven days, because until then another process could still
+commit it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pocket_colbert.backends.lance import Lance
 from pocket_colbert.backends.record import Record
 from pocket_colbert.backends.rows import RECORD_ID, digest_of, rows_of_document
 from pocket_colbert.distributed.job import FORMAT, Counts, Job, Part
-from pocket_colbert.distributed.object_storage import Place
+from pocket_colbert.distributed.object_storage import Location
 from pocket_colbert.distributed.target import PARTS, Target
 from pocket_colbert.errors import BackendError, OptionalDependencyError
 from pocket_colbert.types import EncodedDocument
@@ -35,24 +36,24 @@ except ImportError as error:
 
 
 class LanceTarget(Target):
-    """A table, and beside it a folder with the job and the notes, which go in the end."""
+    """A table, and next to it a folder with the job and the notes, which are deleted at the end."""
 
     suffix = ".json"
 
     def __init__(self, address: str, *, approximate: bool = False) -> None:
-        """Name the table, which need not be there.
+        """Name the table, which may not exist yet.
 
         Args:
-            address: See `stores.address`.
-            approximate: Whether the table gets an index over token vectors.
+            address: See `backends.address`.
+            approximate: Whether to index the table's token vectors.
 
         Raises:
-            InvalidInputError: It is no address.
+            InvalidInputError: The address is malformed.
         """
         self._address: Address = parse_address(address)
         self._approximate = approximate
-        super().__init__(Place(self._address.place) / f"{self._address.name}.encoding")
-        self._table = f"{self._address.place.rstrip('/')}/{self._address.name}.lance"
+        super().__init__(Location(self._address.location) / f"{self._address.name}.encoding")
+        self._table = f"{self._address.location.rstrip('/')}/{self._address.name}.lance"
 
     def __str__(self) -> str:
         return str(self._address)
@@ -60,7 +61,7 @@ class LanceTarget(Target):
     def check_free(self) -> None:
         """See `Target.check_free`."""
         if Lance(self._address).read_record() is not None:
-            raise BackendError(f"there is a table at {self} already; name another one.")
+            raise BackendError(f"there is already a table at {self}; choose another name.")
 
     def write_part(self, job: Job, part: Part, encoded: Sequence[EncodedDocument]) -> Counts:
         """See `Target.write_part`."""
@@ -92,7 +93,7 @@ class LanceTarget(Target):
         if record is None:
             return None
         if record.push != job.id:
-            raise BackendError(f"something else has written to {self}; encode to another table.")
+            raise BackendError(f"something else has written to {self}; encode into another table.")
         return Counts(record.documents, record.passages, record.tokens) if record.complete else None
 
     def complete(self, job: Job, counts: Mapping[str, Counts]) -> None:
@@ -119,7 +120,7 @@ class LanceTarget(Target):
         return None if text is None else Record.from_text(text, str(self))
 
     def _write(self, job: Job, cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Write a fragment that is no part of the table yet; returns what describes it."""
+        """Write fragments without committing them; return their descriptions."""
         schema = schema_of(job.config.dim, job.datatype)
         with self._errors():
             written = write_fragments(
@@ -153,7 +154,7 @@ class LanceTarget(Target):
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what Lance raises into one error that names the place."""
+        """Turn Lance's exceptions into a BackendError that names the table."""
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:

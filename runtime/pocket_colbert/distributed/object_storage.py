@@ -1,4 +1,4 @@
-"""Files and folders, here or in object storage. One of the importers of `pyarrow`."""
+"""Files and folders on this machine or in object storage, through `pyarrow`'s file systems."""
 
 from __future__ import annotations
 
@@ -10,26 +10,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pocket_colbert.errors import BackendError, OptionalDependencyError
+from pocket_colbert.distributed.arrow import fs, pa
+from pocket_colbert.errors import BackendError
 from pocket_colbert.ingest.readers import files_below
 from pocket_colbert.storage import files
 
-try:
-    import pyarrow as pa
-    from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
-except ImportError as error:
-    raise OptionalDependencyError.of("encoding on many machines", "ray") from error
-
 
 @dataclass(frozen=True)
-class FoundFile:
-    """A file.
+class FileInfo:
+    """A file's address and state.
 
     Attributes:
-        uri: Its address, or its absolute path.
+        uri: Its address or absolute path.
         bytes: Its size.
-        changed: When it was changed last, in nanoseconds since 1970, in object storage to the
-            second; None where that is not known.
+        changed: Time of the last change in nanoseconds since 1970, to the second in object
+            storage; None if unknown.
     """
 
     uri: str
@@ -37,38 +32,38 @@ class FoundFile:
     changed: int | None
 
 
-class Place:
-    """A path or the address of a file or folder: s3://, gs://, abfs://, hdfs:// or file://.
+class Location:
+    """A file or folder: a local path, or an address with s3://, gs://, abfs://, hdfs:// or file://.
 
-    Credentials come from where the clients of object storage look for them. Workers on other
-    machines make their own from `uri`.
+    Credentials come from the usual environment and files of the object storage. Workers on other
+    machines open their own from `uri`.
     """
 
     def __init__(self, uri: str | Path) -> None:
-        """Find the file system.
+        """Select the file system.
 
         Raises:
-            BackendError: There is none for such addresses, or it cannot be reached.
+            BackendError: No file system handles the address, or it cannot be reached.
         """
         scheme, separator, rest = str(uri).partition("://")
         self._remote = bool(separator)
         if self._remote:
             self.uri = f"{scheme}://{rest.rstrip('/')}"
             with self._errors():
-                self._system, self._path = FileSystem.from_uri(self.uri)
+                self._system, self._path = fs.FileSystem.from_uri(self.uri)
         else:
             self.uri = os.path.abspath(uri)
-            self._system = LocalFileSystem()
+            self._system = fs.LocalFileSystem()
             self._path = self._system.normalize_path(self.uri)
 
     def __str__(self) -> str:
         return self.uri.partition("?")[0] if self._remote else self.uri
 
-    def __truediv__(self, name: str) -> Place:
+    def __truediv__(self, name: str) -> Location:
         if not self._remote:
-            return Place(Path(self.uri) / name)
-        place, question, options = self.uri.partition("?")
-        return Place(f"{place}/{quote(name)}{question}{options}")
+            return Location(Path(self.uri) / name)
+        address, question, options = self.uri.partition("?")
+        return Location(f"{address}/{quote(name)}{question}{options}")
 
     @property
     def name(self) -> str:
@@ -76,31 +71,30 @@ class Place:
         return str(self._path).rpartition("/")[2]
 
     def kind(self) -> str | None:
-        """Return "file" or "folder"; None where nothing is."""
+        """Return "file" or "folder", or None if nothing is there."""
         with self._errors():
-            found = self._system.get_file_info(self._path).type
-        return {FileType.File: "file", FileType.Directory: "folder"}.get(found)
+            kind = self._system.get_file_info(self._path).type
+        return {fs.FileType.File: "file", fs.FileType.Directory: "folder"}.get(kind)
 
-    def find(self) -> FoundFile:
-        """Return what is known of this file.
+    def info(self) -> FileInfo:
+        """Return the state of this file.
 
         Raises:
-            BackendError: It is not there, or cannot be reached.
+            BackendError: The file does not exist or cannot be reached.
         """
         with self._errors():
             info = self._system.get_file_info(self._path)
-        if info.type is not FileType.File:
+        if info.type is not fs.FileType.File:
             raise BackendError(f"there is no file {self}.")
-        return self._found(info)
+        return self._file_info(info)
 
-    def all_files(self) -> Iterator[FoundFile]:
-        """Iterate over the files in this folder and below, in the order of their names.
+    def all_files(self) -> Iterator[FileInfo]:
+        """Iterate over the files in and below this folder, sorted by name.
 
-        Names that begin with a dot or an underscore, and what is below folders of such names,
-        are left out.
+        Files and folders whose names begin with a dot or an underscore are skipped.
 
         Raises:
-            CorpusError: See `corpus.files_below`.
+            CorpusError: See `readers.files_below`.
             BackendError: The folder cannot be reached.
         """
         below = self._listed() if self._remote else self._walked()
@@ -108,58 +102,58 @@ class Place:
             if not any(part.startswith((".", "_")) for part in name.split("/")):
                 yield below[name]
 
-    def _listed(self) -> dict[str, FoundFile]:
+    def _listed(self) -> dict[str, FileInfo]:
         with self._errors():
-            infos = self._system.get_file_info(FileSelector(self._path, recursive=True))
+            infos = self._system.get_file_info(fs.FileSelector(self._path, recursive=True))
         root = self._path.rstrip("/") + "/"
-        below = {str(i.path).removeprefix(root): i for i in infos if i.type is FileType.File}
-        return {name: (self / name)._found(info) for name, info in below.items()}
+        below = {str(i.path).removeprefix(root): i for i in infos if i.type is fs.FileType.File}
+        return {name: (self / name)._file_info(info) for name, info in below.items()}
 
-    def _walked(self) -> dict[str, FoundFile]:
+    def _walked(self) -> dict[str, FileInfo]:
         root = Path(self.uri)
-        paths = files_below(root)  # by the same rules as everywhere, for links too
-        return {path.relative_to(root).as_posix(): Place(path).find() for path in paths}
+        paths = files_below(root)  # follows links by the same rules as `pocket-colbert index`
+        return {path.relative_to(root).as_posix(): Location(path).info() for path in paths}
 
-    def _found(self, info: Any) -> FoundFile:
+    def _file_info(self, info: Any) -> FileInfo:
         changed = info.mtime_ns
         if changed is not None and self._remote:
-            # Some object storage may tell finer times of files that it lists than of one.
+            # Object storage may give finer times in a listing than for a single file.
             changed -= changed % 1_000_000_000
-        return FoundFile(self.uri, int(info.size), changed)
+        return FileInfo(self.uri, int(info.size), changed)
 
     def sizes(self) -> dict[str, int]:
-        """Return the sizes in bytes of the files right in this folder; none where it is not."""
+        """Return the size in bytes of each file directly in this folder; empty if it is missing."""
         with self._errors():
-            found = self._system.get_file_info(FileSelector(self._path, allow_not_found=True))
-        return {str(i.base_name): int(i.size) for i in found if i.type is FileType.File}
+            infos = self._system.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
+        return {str(i.base_name): int(i.size) for i in infos if i.type is fs.FileType.File}
 
     @contextmanager
     def open(self) -> Iterator[Any]:
-        """Open this file for reading, from any position; it is a file of `pyarrow`."""
+        """Open this file for reading at any position, as a `pyarrow` file."""
         with self._errors():
             stream = self._system.open_input_file(self._path)
         with stream:
             yield stream
 
     def read(self) -> bytes:
-        """Return what is in this file."""
+        """Return the contents of this file."""
         with self._errors(), self._system.open_input_stream(self._path, compression=None) as file:
             return bytes(file.read())
 
     def write(self, content: bytes) -> None:
-        """Write this file in one step and durably, in place of what has its name."""
+        """Write or replace this file atomically and durably."""
         with self._errors():
-            if isinstance(self._system, LocalFileSystem):
+            if isinstance(self._system, fs.LocalFileSystem):
                 path = Path(self._path)
                 files.make_folder(path.parent)
                 with files.atomic_file(path) as work:
                     work.write_bytes(content)
                 return
             with self._system.open_output_stream(self._path, compression=None) as file:
-                file.write(content)  # object storage shows it when it is closed, not before
+                file.write(content)  # object storage publishes the file when it is closed
 
     def delete(self) -> None:
-        """Delete this file, or this folder with all that is in it, if it is there."""
+        """Delete this file, or this folder and everything in it, if it exists."""
         kind = self.kind()
         with self._errors():
             if kind == "file":
@@ -169,7 +163,7 @@ class Place:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what file systems raise into one error that names the place."""
+        """Turn file system exceptions into a BackendError that names this location."""
         try:
             yield
         except (OSError, pa.ArrowException) as error:

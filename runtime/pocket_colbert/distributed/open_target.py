@@ -1,30 +1,30 @@
-"""From an address to a target."""
+"""Open the target at an address."""
 
 from __future__ import annotations
 
 import os
 
 from pocket_colbert.backends.address import is_address, parse_address
-from pocket_colbert.distributed.object_storage import Place
+from pocket_colbert.distributed.object_storage import Location
 from pocket_colbert.distributed.parquet import ParquetTarget
 from pocket_colbert.distributed.target import Target
 from pocket_colbert.errors import InvalidInputError
 
 
 def target_at(into: str, *, approximate: bool = False) -> Target:
-    """Return the target at an address of LanceDB, or else a folder of Parquet files.
+    """Return the target at a LanceDB address, or a folder of Parquet files at any other.
 
     Args:
-        into: See `stores.address` for LanceDB and `Place` for folders.
-        approximate: Whether a table gets an index over token vectors.
+        into: See `backends.address` for LanceDB and `Location` for folders.
+        approximate: Whether to index the token vectors of a LanceDB table.
 
     Raises:
-        InvalidInputError: It is an address of Qdrant, or approximate goes with a folder.
+        InvalidInputError: The address is for Qdrant, or `approximate` is set for a folder.
         OptionalDependencyError: LanceDB's packages are not installed.
     """
     if not is_address(into):
         if approximate:
-            raise InvalidInputError("approximate goes with a table of LanceDB, got a folder.")
+            raise InvalidInputError("approximate is for LanceDB tables only, got a folder.")
         return ParquetTarget(into)
     if parse_address(into).engine != "lance":
         raise InvalidInputError(
@@ -36,11 +36,11 @@ def target_at(into: str, *, approximate: bool = False) -> Target:
     return LanceTarget(into, approximate=approximate)
 
 
-def from_anywhere(into: str) -> str:
-    """Return an address, or path, that means the same in any folder of this machine."""
+def absolute_address(into: str) -> str:
+    """Make the path in an address, or a plain path, independent of the working directory."""
     if not is_address(into):
-        return Place(into).uri
+        return Location(into).uri
     folder = parse_address(into).folder
-    return (
-        into if folder is None else f"lance://{os.path.abspath(folder)}/{into.rpartition('/')[2]}"
-    )
+    if folder is None:
+        return into
+    return f"lance://{os.path.abspath(folder)}/{into.rpartition('/')[2]}"

@@ -1,4 +1,4 @@
-"""Encoded documents as a folder of Parquet files, one a part: written and read back."""
+"""Write encoded documents to a folder of Parquet files, one per part, and read them back."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pocket_colbert.backends.arrow_rows import vectors_of, vectors_type
 from pocket_colbert.backends.rows import metadata_text
 from pocket_colbert.checks import checked_document
 from pocket_colbert.config import IndexConfig
+from pocket_colbert.distributed.arrow import pa, pq
 from pocket_colbert.distributed.corpus_sources import digest_of_id
 from pocket_colbert.distributed.job import FORMAT, Counts, Job, Part
-from pocket_colbert.distributed.object_storage import Place
+from pocket_colbert.distributed.object_storage import Location
 from pocket_colbert.distributed.target import PARTS, Target
 from pocket_colbert.errors import BackendError, BackendNotFoundError
 from pocket_colbert.metadata import checked_json
@@ -30,7 +29,7 @@ from pocket_colbert.types import Document, EncodedDocument, Passage
 COMPLETE = "complete.json"
 _KEY = b"pocket_colbert"
 _ROWS = 64
-"""Documents of a row group, and so those that are held at once when a part is read."""
+"""Documents per row group, and so how many are in memory while a part is read."""
 
 
 class ParquetTarget(Target):
@@ -39,8 +38,8 @@ class ParquetTarget(Target):
     suffix = ".parquet"
 
     def __init__(self, uri: str | Path) -> None:
-        """Name the folder, here or in object storage; it need not be there."""
-        super().__init__(Place(uri))
+        """Name the folder, local or in object storage; it may not exist yet."""
+        super().__init__(Location(uri))
 
     def __str__(self) -> str:
         return str(self.folder)
@@ -49,7 +48,9 @@ class ParquetTarget(Target):
         """See `Target.check_free`."""
         kind = self.folder.kind()
         if kind == "file" or (kind == "folder" and next(self.folder.all_files(), None)):
-            raise BackendError(f"there is something at {self.folder} already; name another place.")
+            raise BackendError(
+                f"{self.folder} already exists and is not empty; choose another folder."
+            )
 
     def write_part(self, job: Job, part: Part, encoded: Sequence[EncodedDocument]) -> Counts:
         """See `Target.write_part`."""
@@ -57,7 +58,7 @@ class ParquetTarget(Target):
         described = {"format": FORMAT, "job": job.id, "part": part.name, **asdict(counts)}
         schema = _schema(job).with_metadata({_KEY: json.dumps(described).encode()})
         content = io.BytesIO()
-        # Texts that repeat, as `source` does, take little room with a dictionary; vectors do not.
+        # A dictionary shrinks columns that repeat, such as `source`; vectors do not repeat.
         dictionary = [item.name for item in schema if item.type == pa.string()]
         with pq.ParquetWriter(
             content, schema, compression="zstd", use_dictionary=dictionary, write_page_checksum=True
@@ -87,10 +88,10 @@ class ParquetTarget(Target):
         (self.folder / COMPLETE).write(text.encode())
 
     def read_parts(self, job: Job) -> dict[str, tuple[Counts, int]] | None:
-        """Return what is in each part and the bytes of its file; None before all are there.
+        """Return the counts of each part and its file's size, or None before `complete`.
 
         Raises:
-            BackendError: What says so is damaged, or a file is missing or of another size.
+            BackendError: The list of parts is damaged, or a file is missing or has another size.
         """
         file, expected = self.folder / COMPLETE, {part.name for part in job.parts()}
         if file.kind() is None:
@@ -102,34 +103,37 @@ class ParquetTarget(Target):
                 for name, item in sorted(values["parts"].items())
             }
             if values["job"] != job.id or set(parts) != expected:
-                raise ValueError("it is of another job")
+                raise ValueError("it belongs to another job")
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise _damaged(file, error) from error
         sizes = (self.folder / PARTS).sizes()
         for name, (_, size) in parts.items():
-            found = sizes.get(name + self.suffix)
-            if found != size:
+            actual = sizes.get(name + self.suffix)
+            if actual != size:
                 raise BackendError(
-                    f"{self.part_file(name)} must have {size} bytes, got {found or 'no file'}; "
+                    f"{self.part_file(name)} must have {size} bytes, got {actual or 'no file'}; "
                     f"delete it and {file.name}, and call `encode-corpus` again."
                 )
         return parts
 
 
 class EncodedCorpus:
-    """What `encode_corpus` wrote to a folder, to be read; the documents in their order.
+    """Reads what `encode_corpus` wrote to a folder, documents in their original order.
 
     Attributes:
-        config: The settings of an index made of it.
-        counts: How much there is.
+        config: Default settings of an index built from it.
+        counts: Numbers of documents, passages and token vectors.
     """
 
     def __init__(self, uri: str | Path) -> None:
-        """Open it; token vectors are read when they are asked for.
+        """Open a corpus; token vectors are read on demand.
+
+        Args:
+            uri: The folder, as a path or an address in object storage.
 
         Raises:
-            BackendNotFoundError: There is none.
-            BackendError: It is not complete, damaged, or cannot be reached.
+            BackendNotFoundError: There is no encoded corpus at that address.
+            BackendError: The corpus is incomplete or damaged, or cannot be reached.
         """
         self._target = ParquetTarget(uri)
         folder, job = self._target.folder, self._target.read_job()
@@ -139,8 +143,8 @@ class EncodedCorpus:
         parts = self._target.read_parts(job)
         if parts is None:
             raise BackendError(
-                f"{folder} is not complete: encoding is under way or broke off; call "
-                "`encode-corpus` again to go on."
+                f"{folder} is incomplete: encoding is under way or was interrupted; call "
+                "`encode-corpus` again to resume."
             )
         self._parts = parts
         self.config: IndexConfig = job.config
@@ -156,11 +160,11 @@ class EncodedCorpus:
 
     @property
     def snapshot(self) -> EncodedCorpus:
-        """Itself, since it does not change."""
+        """The corpus itself, since it never changes."""
         return self
 
     def encoded(self) -> Iterator[EncodedDocument]:
-        """Iterate over documents and their passages; a few are held at a time.
+        """Iterate over the documents and their passages, a few in memory at a time.
 
         Raises:
             BackendError: A file is damaged or cannot be reached.
@@ -175,12 +179,12 @@ class EncodedCorpus:
                 seen.append(Counts.of(documents))
                 yield from documents
             if Counts.total(seen) != self._parts[name][0]:
-                raise _damaged(file, "it has not as much as it says")
+                raise _damaged(file, "it does not hold as many documents as it says")
 
     def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
-        """Return the number of passages of those of these documents that are here.
+        """Return the number of passages of each of these documents that is here, by id.
 
-        From the first time on 20 bytes a document stay in memory.
+        The first call loads 20 bytes per document, which stay in memory.
         """
         if self._digests is None:
             digests, counts = [np.empty(0, "S16")], [np.empty(0, np.int32)]
@@ -194,17 +198,17 @@ class EncodedCorpus:
             self._digests = joined[order], np.concatenate(counts).astype(np.int32)[order]
         known, numbers = self._digests
         wanted = np.array([digest_of_id(item) for item in document_ids], "S16")
-        places = np.searchsorted(known, wanted)
+        positions = np.searchsorted(known, wanted)
         return {
-            item: int(numbers[place])
-            for item, place, digest in zip(document_ids, places.tolist(), wanted, strict=True)
-            if place < len(known) and known[place] == digest
+            item: int(numbers[position])
+            for item, position, digest in zip(document_ids, positions.tolist(), wanted, strict=True)
+            if position < len(known) and known[position] == digest
         }
 
     def _batches(self, name: str, columns: list[str] | None) -> Iterator[Any]:
-        place = self._target.part_file(name)
-        with _opened(place) as file:
-            _described(file, self._job, name, place)
+        location = self._target.part_file(name)
+        with _opened(location) as file:
+            _described(file, self._job, name, location)
             batches = file.iter_batches(batch_size=_ROWS, columns=columns)
             while True:
                 try:
@@ -213,23 +217,25 @@ class EncodedCorpus:
                         return
                     batch.validate(full=True)
                 except (OSError, pa.ArrowException) as error:
-                    raise _damaged(place, error) from error
+                    raise _damaged(location, error) from error
                 yield batch
 
 
 @contextmanager
-def _opened(place: Place) -> Iterator[Any]:
-    """Open a Parquet file; BackendError unless it is one."""
-    with place.open() as stream:
+def _opened(location: Location) -> Iterator[Any]:
+    """Open a Parquet file; raise BackendError if it is not one."""
+    with location.open() as stream:
         try:
             file = pq.ParquetFile(stream, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
-            raise _damaged(place, error) from error
+            raise _damaged(location, error) from error
         yield file
 
 
-def _damaged(place: Place, error: object) -> BackendError:
-    return BackendError(f"{place} is damaged: {error}. Delete it and call `encode-corpus` again.")
+def _damaged(location: Location, error: object) -> BackendError:
+    return BackendError(
+        f"{location} is damaged: {error}. Delete it and call `encode-corpus` again."
+    )
 
 
 def _schema(job: Job) -> Any:
@@ -264,8 +270,8 @@ def _table(encoded: Sequence[EncodedDocument], schema: Any) -> Any:
     return pa.table(arrays, schema=schema)
 
 
-def _described(file: Any, job: Job, name: str, place: Place) -> Counts:
-    """Return what a part says of itself, once it is known that it is the part it should be."""
+def _described(file: Any, job: Job, name: str, location: Location) -> Counts:
+    """Return the counts in a part's metadata; BackendError if it is not the expected part."""
     try:
         values = json.loads((file.schema_arrow.metadata or {})[_KEY])
         counts = Counts(values["documents"], values["passages"], values["tokens"])
@@ -274,7 +280,7 @@ def _described(file: Any, job: Job, name: str, place: Place) -> Counts:
         if not file.schema_arrow.equals(_schema(job)):
             raise ValueError("it has other columns")
     except (ValueError, TypeError, KeyError) as error:
-        raise _damaged(place, error) from error
+        raise _damaged(location, error) from error
     return counts
 
 
@@ -286,7 +292,7 @@ def _documents(batch: Any, dim: int) -> list[EncodedDocument]:
     if flat.null_count or flat.values.null_count:
         raise ValueError("components are missing")
     vectors = flat.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-    found = []
+    encoded = []
     for number, row in enumerate(rows.to_pylist()):
         embedding = vectors[starts[number] : starts[number + 1]].astype(np.float32)
         if not np.isfinite(embedding).all():
@@ -296,20 +302,22 @@ def _documents(batch: Any, dim: int) -> list[EncodedDocument]:
         metadata = checked_json(row.pop("metadata"))
         parts = row.pop("passages")
         document = checked_document(Document(metadata=metadata, **row))
-        found.append(EncodedDocument(document, _passages(document, parts, embedding)))
-    return found
+        encoded.append(EncodedDocument(document, _passages(document, parts, embedding)))
+    return encoded
 
 
 def _passages(
     document: Document, parts: Sequence[Mapping[str, int]], embedding: NDArray[np.float32]
 ) -> list[Passage]:
-    found, first = [], 0
+    passages, first = [], 0
     for item in parts:
         start, end, tokens = item["start"], item["end"], item["tokens"]
         if not (0 <= start <= end <= len(document.text or "") and tokens >= 0):
             raise ValueError(f"{document.document_id!r} has a passage outside its text")
-        found.append(Passage(start, end, embedding[first : first + tokens]))
+        passages.append(Passage(start, end, embedding[first : first + tokens]))
         first += tokens
-    if first != len(embedding) or not found:
-        raise ValueError(f"{document.document_id!r} has passages of {first} token vectors")
-    return found
+    if first != len(embedding) or not passages:
+        raise ValueError(
+            f"{document.document_id!r} has {len(embedding)} token vectors, its passages {first}"
+        )
+    return passages

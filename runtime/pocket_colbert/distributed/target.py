@@ -1,4 +1,4 @@
-"""Where parts are written, and what is known of them afterwards."""
+"""Where an encoding job writes its parts, and how it reads their state back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from typing import ClassVar, TypeVar
 
 from pocket_colbert.distributed.job import Counts, Job, Part
-from pocket_colbert.distributed.object_storage import Place
+from pocket_colbert.distributed.object_storage import Location
 from pocket_colbert.types import EncodedDocument
 
 JOB = "job.json"
@@ -19,19 +19,19 @@ _Read = TypeVar("_Read")
 
 
 class Target(ABC):
-    """A place for what one job makes.
+    """The destination of one job.
 
-    Each part is there wholly or not at all, and writing it again changes nothing: whatever dies
-    in between, nothing is lost or doubled.
+    A part is there completely or not at all, and writing it again changes nothing, so a crash at
+    any point neither loses nor duplicates documents.
 
     Attributes:
-        folder: Where the job is written down and, in its folder `PARTS`, what is finished.
-        suffix: Of the files in that folder, whose names begin with those of parts.
+        folder: Holds the job file and, in the subfolder `PARTS`, one file per finished part.
+        suffix: Suffix of the files in that subfolder; a part's name is the rest.
     """
 
     suffix: ClassVar[str]
 
-    def __init__(self, folder: Place) -> None:
+    def __init__(self, folder: Location) -> None:
         self.folder = folder
 
     @abstractmethod
@@ -39,10 +39,10 @@ class Target(ABC):
         """Return the address."""
 
     def read_job(self) -> Job | None:
-        """Return the job that was begun here; None if none was.
+        """Return the job that was started here, or None.
 
         Raises:
-            BackendError: The place cannot be used, or its job is damaged.
+            BackendError: The folder cannot be used, or the job file is damaged.
         """
         file = self.folder / JOB
         if file.kind() is None:
@@ -50,44 +50,44 @@ class Target(ABC):
         return Job.from_text(file.read().decode(errors="replace"), str(file))
 
     def write_job(self, job: Job) -> None:
-        """Write the job down."""
+        """Write the job file."""
         (self.folder / JOB).write(job.to_text().encode())
 
     @abstractmethod
     def check_free(self) -> None:
-        """Raise BackendError where something else is."""
+        """Raise BackendError if something else is already there."""
 
     @abstractmethod
     def write_part(self, job: Job, part: Part, encoded: Sequence[EncodedDocument]) -> Counts:
-        """Write a part, in one step and in place of what may be there of it."""
+        """Write a part atomically, replacing any earlier version of it."""
 
     @abstractmethod
     def counts_of(self, job: Job, name: str) -> Counts:
-        """Return how much there is of a part that is finished.
+        """Return the counts of a finished part.
 
         Raises:
-            BackendError: It is damaged or belongs to another job.
+            BackendError: The part is damaged or belongs to another job.
         """
 
     def finished(self, job: Job) -> dict[str, Counts]:
-        """Return how much there is of the parts that are finished, by name; see `counts_of`."""
-        there = (self.folder / PARTS).sizes()
-        names = [part.name for part in job.parts() if part.name + self.suffix in there]
+        """Return the counts of all finished parts by name; see `counts_of`."""
+        files = (self.folder / PARTS).sizes()
+        names = [part.name for part in job.parts() if part.name + self.suffix in files]
         return self.of_each(names, partial(self.counts_of, job))
 
     def of_each(self, names: Sequence[str], read: Callable[[str], _Read]) -> dict[str, _Read]:
-        """Read something of parts, many at a time: in object storage each takes a while."""
+        """Read something of each part in parallel, since object storage is slow to answer."""
         with ThreadPoolExecutor(_READERS) as executor:
             return dict(zip(names, executor.map(read, names), strict=True))
 
-    def part_file(self, name: str) -> Place:
+    def part_file(self, name: str) -> Location:
         """Return the file of a part."""
         return self.folder / PARTS / (name + self.suffix)
 
     @abstractmethod
     def completed(self, job: Job) -> Counts | None:
-        """Return how much there is once `complete` has come to its end, None before."""
+        """Return the total counts once `complete` has finished, None before."""
 
     @abstractmethod
     def complete(self, job: Job, counts: Mapping[str, Counts]) -> None:
-        """Make one whole of all parts, once all are there; again changes nothing."""
+        """Combine all parts once they are finished; calling it again changes nothing."""

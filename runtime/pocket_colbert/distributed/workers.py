@@ -1,4 +1,4 @@
-"""The same work on many processors and machines. The only importer of `ray`."""
+"""Spread encoding over processors and machines. The only module that imports `ray`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from pocket_colbert.model.pipeline import BATCH_TOKENS
 from pocket_colbert.types import Document, EncodedDocument
 from pocket_colbert.vectors.providers import is_gpu
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent that nobody asked for
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics unasked
 
 try:
     import ray
@@ -49,25 +49,25 @@ except ImportError as error:
     raise OptionalDependencyError.of("encoding on many machines", "ray") from error
 
 _TASKS = 1000
-"""Into so many are files shared out at most, where there are many small ones."""
+"""Maximum number of tasks that many small files are spread over."""
 
 _RAISED = re.compile(r"[\w.]+(Error|Exception|Exit|Operation)\b")
 _READERS = 4
-"""Files that are read at a time; reading is a thousand times as fast as encoding."""
+"""How many files to read at a time; reading is a thousand times faster than encoding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """How the work is shared out.
+    """How to distribute the work.
 
     Attributes:
-        number: Workers, each a process with the model; by default as many as the processors, or
-            the GPUs, of the cluster allow.
-        threads: Processors of a worker.
-        provider: See `Encoder`; with a GPU's each worker has one GPU.
+        number: Number of workers, each a process with its own model; by default as many as the
+            cluster's processors or GPUs allow.
+        threads: Processors per worker.
+        provider: See `Encoder`; with a GPU provider each worker gets one GPU.
         batch_tokens: See `Encoder`.
-        address: Of the Ray cluster's head, "auto" for the one that runs on this machine, None for
-            this machine alone.
+        address: Address of the Ray cluster's head node, "auto" for the cluster running on this
+            machine, None to use this machine alone.
     """
 
     number: int | None = None
@@ -82,18 +82,18 @@ class Workers:
 
 
 class PartEncoder:
-    """Encodes parts and writes them: what a worker does."""
+    """Encodes and writes parts; one runs in each worker."""
 
     def __init__(
         self, job_text: str, target: Mapping[str, Any], model: str, workers: Workers
     ) -> None:
-        """Get ready; the model is loaded for the first part.
+        """Prepare a worker; it loads the model with its first part.
 
         Args:
-            job_text: The job.
+            job_text: The job as text.
             target: Arguments of `target_at`.
-            model: See `Encoder.load`; it must be found on every machine.
-            workers: How the work is shared out.
+            model: See `Encoder.load`; it must exist on every machine.
+            workers: How the work is distributed.
         """
         self._job = Job.from_text(job_text, "the job")
         self._target = target_at(**target)
@@ -102,7 +102,7 @@ class PartEncoder:
         self._encoder: Encoder | None = None
 
     def __call__(self, row: Mapping[str, str]) -> dict[str, str]:
-        """Encode a part, as `parts_of_file` yields it, write it, and say how much it is."""
+        """Encode and write a part that `parts_of_file` yielded; return its name and counts."""
         if row["error"]:
             return dict(row)
         try:
@@ -133,41 +133,41 @@ class PartEncoder:
             config, self._model, threads=workers.threads, provider=workers.provider,
             batch_tokens=workers.batch_tokens,
         )  # fmt: skip
-        found = encoder.card.fingerprint
-        if found != config.model:
+        fingerprint = encoder.card.fingerprint
+        if fingerprint != config.model:
             raise InvalidInputError(
-                f"every machine must have the same model under {self._model!r}: one has "
-                f"fingerprint {found[:12]}, the job {config.model[:12]}."
+                f"every machine must have the same model under {self._model!r}: the job's has "
+                f"fingerprint {config.model[:12]}, got {fingerprint[:12]} on one machine."
             )
         return encoder
 
 
 def parts_of_file(row: Mapping[str, Any], job_text: str) -> Iterator[dict[str, str]]:
-    """Read a file of a job and yield those of its parts that are wanted, with their documents."""
+    """Read a file of a job and yield the parts that `row` asks for, with their documents."""
     job, number = Job.from_text(job_text, "the job"), row["file"]
     wanted = set(row["parts"])
     try:
         documents = in_parts(read_file(job.files[number].source, job.fields), job.size)
-        for part, found in zip(job.parts_of(number), documents, strict=True):
+        for part, content in zip(job.parts_of(number), documents, strict=True):
             if part.name in wanted:
-                yield _result([asdict(part), [asdict(document) for document in found]])
+                yield _result([asdict(part), [asdict(document) for document in content]])
     except PocketColbertError as error:
         yield _failure(error)
 
 
 def _result(values: Any) -> dict[str, str]:
-    """Make a row of what a worker returns."""
+    """Pack what a worker returns into a row."""
     return {"result": json.dumps(values), "error": ""}
 
 
 def _failure(error: PocketColbertError) -> dict[str, str]:
-    """Make a row of what a worker raises; Ray would make a text of many lines of it."""
+    """Pack an error into a row, since Ray would turn it into a long traceback."""
     return {"result": json.dumps([type(error).__name__, str(error)]), "error": "yes"}
 
 
 @contextmanager
 def cluster(workers: Workers) -> Iterator[None]:
-    """Connect to Ray, or start it on this machine, for a `with` block.
+    """Connect to Ray, or start it on this machine, for the length of a `with` block.
 
     Raises:
         ClusterError: Ray cannot be reached or started.
@@ -177,7 +177,7 @@ def cluster(workers: Workers) -> Iterator[None]:
         _check_reachable(workers.address)
         try:
             ray.init(
-                # "local", lest it joins a cluster that happens to run on this machine.
+                # Without "local", Ray would join any cluster already running on this machine.
                 workers.address or "local",
                 include_dashboard=False if workers.address is None else None,
                 log_to_driver=False, logging_level=logging.ERROR,
@@ -194,7 +194,7 @@ def cluster(workers: Workers) -> Iterator[None]:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raise ClusterError where nobody listens, which Ray would wait for a long time."""
+    """Raise ClusterError if nothing listens at the address; Ray itself would wait a long time."""
     parts = urlsplit(address if address and "://" in address else f"//{address or ''}")
     try:
         if parts.hostname and parts.port:
@@ -213,10 +213,10 @@ def survey(files: Sequence[NamedFile], fields: Fields, size: PartSize) -> list[S
 
     def run(row: Mapping[str, int]) -> dict[str, str]:
         try:
-            found = survey_file(files[row["id"]], fields, size)
+            seen = survey_file(files[row["id"]], fields, size)
         except PocketColbertError as error:
             return _failure(error)
-        return _result([row["id"], found.parts, b64encode(found.digests).decode("ascii")])
+        return _result([row["id"], seen.parts, b64encode(seen.digests).decode("ascii")])
 
     surveys: dict[int, Survey] = {}
     with _quietly():
@@ -229,23 +229,23 @@ def survey(files: Sequence[NamedFile], fields: Fields, size: PartSize) -> list[S
 def encode_parts(
     job: Job, target: Mapping[str, Any], model: str, workers: Workers, finished: Mapping[str, Any]
 ) -> Iterator[tuple[str, Counts]]:
-    """Encode and write the parts of a job that are not finished, in any order.
+    """Encode and write a job's unfinished parts, in any order.
 
-    A worker that dies is started again, and so is its part.
+    If a worker dies, a new one takes over its part.
 
     Args:
         job: The job.
         target: Arguments of `target_at`.
         model: See `PartEncoder`.
-        workers: How the work is shared out.
-        finished: Names of the parts that are.
+        workers: How to distribute the work.
+        finished: The finished parts, by name.
 
     Yields:
-        The name of a part that is finished now, and how much there is of it.
+        The name and counts of each part as it is finished.
 
     Raises:
         ClusterError: A worker failed for a reason of its own.
-        PocketColbertError: What reading, encoding or writing raises.
+        PocketColbertError: Reading, encoding or writing raised it.
     """
     unread: list[dict[str, Any]] = [
         {"file": number, "parts": names}
@@ -279,7 +279,7 @@ def _workers_that_fit(threads: int, gpu: bool) -> int:
     number = int(resources.get("GPU", 0) if gpu else resources.get("CPU", 0) // threads)
     if number < 1:
         raise ClusterError(
-            f"no worker fits: one needs {'a GPU' if gpu else f'{threads} processors'}, and the "
+            f"no worker fits: each needs {'a GPU' if gpu else f'{threads} processors'}, and the "
             f"cluster has {resources.get('GPU' if gpu else 'CPU', 0):.0f}."
         )
     return number
@@ -287,11 +287,11 @@ def _workers_that_fit(threads: int, gpu: bool) -> int:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Make datasets whose blocks are single rows, and that print nothing."""
+    """Make Ray datasets print nothing and put each row in a block of its own."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what a copy copies
+        warnings.simplefilter("ignore", DeprecationWarning)  # copying reads deprecated attributes
         context = ray.data.DataContext.get_current().copy()
-    context.target_max_block_size = 1  # a part is a block, so that any worker can take the next
+    context.target_max_block_size = 1  # one part per block, so any worker can take the next part
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logger = logging.getLogger("ray.data")
@@ -305,7 +305,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _results(dataset: Any) -> Iterator[Any]:
-    """Iterate over what workers return, in any order; raise what they raise."""
+    """Iterate over what workers return, in any order, and raise what they raise."""
     try:
         for row in dataset.iter_rows():
             values = json.loads(row["result"])
@@ -314,6 +314,6 @@ def _results(dataset: Any) -> Iterator[Any]:
                 raise getattr(errors, name)(text)
             yield values
     except RayError as error:
-        # Of a text of many lines, that which names what was raised first.
+        # The message is a long traceback: keep the line that names the original error.
         reasons = [line for line in str(error).splitlines() if _RAISED.match(line)]
         raise ClusterError(f"a worker failed: {(reasons or [str(error)])[0]}") from error

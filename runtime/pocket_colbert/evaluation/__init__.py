@@ -1,3 +1,3 @@
-"""How well a search ranks: metrics over BEIR folders, tuning and its plot."""
+"""Measure how well a search ranks: metrics on BEIR folders, tuning, and its plot."""
 
 from __future__ import annotations

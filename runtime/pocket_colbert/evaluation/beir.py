@@ -1,4 +1,4 @@
-"""Retrieval sets in BEIR form: corpus, queries and judgements."""
+"""Read retrieval sets in BEIR format: corpus, queries and judgements."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pocket_colbert.types import Document
 
 @dataclass(frozen=True)
 class BeirFolder:
-    """A retrieval set in BEIR form.
+    """A retrieval set in BEIR format.
 
     Attributes:
         documents: The corpus.
-        queries: Texts by id, those with judgements only.
+        queries: Texts by id, only those that have judgements.
         qrels: Grades by query id and document id.
-        split: The split the judgements are from.
+        split: The split that the judgements come from.
     """
 
     documents: Sequence[Document]
@@ -33,11 +33,11 @@ def read_beir(folder: Path, split: str | None = None) -> BeirFolder:
 
     Args:
         folder: The folder.
-        split: Which judgements; by default "test", or the only one there is.
+        split: Which judgements to read; defaults to "test", or to the only split there is.
 
     Raises:
-        CorpusError: A file is missing, empty or malformed, ids repeat, or judgements name
-            queries that are not there.
+        CorpusError: A file is missing, empty or malformed, an id repeats, or the judgements name a
+            query that does not exist.
     """
     if not folder.is_dir():
         raise CorpusError(f"there is no folder {folder}.")

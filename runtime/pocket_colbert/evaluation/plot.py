@@ -1,23 +1,23 @@
-"""The picture of a tuning. The only importer of `matplotlib`, which the extra "eval" brings."""
+"""Plot the results of tuning. The only module that imports `matplotlib` (extra "eval")."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pocket_colbert.errors import OptionalDependencyError
-from pocket_colbert.evaluation.tuning import Measured, Tuning
+from pocket_colbert.evaluation.tuning import Measurement, Tuning
 
 _COLOURS = {"int8": "#4c72b0", "int4": "#55a868", "int2": "#dd8452", "int1": "#c44e52"}
 
 
-def plot(tuning: Tuning, recommended: Measured | None, title: str, path: Path) -> None:
-    """Draw quality against bytes, with the frontier and the setting that was picked.
+def plot(tuning: Tuning, recommended: Measurement | None, title: str, path: Path) -> None:
+    """Plot quality against size, with the frontier and the recommended setting.
 
     Args:
-        tuning: What was measured.
-        recommended: What to mark, if anything.
-        title: Of the picture.
-        path: File to write; its suffix, .svg or .png, says how.
+        tuning: The measurements.
+        recommended: The setting to mark, if any.
+        title: Title of the plot.
+        path: File to write, with the suffix .svg or .png.
 
     Raises:
         OptionalDependencyError: matplotlib is not installed.
@@ -27,7 +27,7 @@ def plot(tuning: Tuning, recommended: Measured | None, title: str, path: Path) -
         from matplotlib.figure import Figure
     except ImportError as error:
         raise OptionalDependencyError.of("tune", "eval") from error
-    # Not pyplot: it keeps global state and may want a display.
+    # pyplot would keep global state and could need a display.
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -56,8 +56,8 @@ def plot(tuning: Tuning, recommended: Measured | None, title: str, path: Path) -
         )  # fmt: skip
     axes.axhline(100, color="#cccccc", linewidth=1, zorder=1)
     axes.set_xscale("log")
-    axes.set_xlabel("bytes a document (vectors)")
-    axes.set_ylabel("% of unpruned float32 kept, with 95 % confidence")
+    axes.set_xlabel("bytes per document (vectors)")
+    axes.set_ylabel("% of unpruned float32 quality kept, with 95 % confidence")
     axes.set_title(title)
     axes.legend(fontsize=8)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -1,4 +1,4 @@
-"""Which codes and pruning suit a collection: measured on a sample, not guessed."""
+"""Find the codes and pruning that suit a collection by measuring them on a sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from pocket_colbert.checks import check_whole_number
 from pocket_colbert.config import CODES, Codes, IndexConfig, Pruning, SearchParameters, Splitting
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.evaluation.beir import BeirFolder
-from pocket_colbert.evaluation.evaluate import DEPTH, judge, ndcg_of_queries, require_evaluator
+from pocket_colbert.evaluation.evaluate import DEPTH
+from pocket_colbert.evaluation.metrics import (
+    compute_metrics,
+    ndcg_per_query,
+    require_evaluator,
+    to_run,
+)
 from pocket_colbert.index.index import Index
 from pocket_colbert.ingest.frequent_tokens import most_frequent
 from pocket_colbert.model.encoder import Encoder
@@ -32,34 +38,34 @@ PRUNINGS: Mapping[str, Pruning] = {
     "keep 0.33": Pruning(keep=0.33),
     "keep 0.25": Pruning(keep=0.25),
 }
-"""What is tried with every kind of codes, beside `drop_frequent`."""
+"""Prunings to try with each kind of codes, besides dropping frequent tokens."""
 
 _CONFIDENCE = 1.645
-"""Standard errors below which a normal variable lies one time in twenty."""
+"""Standard errors below the mean that a normal variable exceeds with 95 % probability."""
 
 DROP_FREQUENT = 100
 """How many of the most frequent tokens are dropped: Acquavia et al. 2023 settle on 100."""
 
 _PASSAGE = 1300
-"""Characters that fill a window of 300 tokens, about."""
+"""Approximate number of characters in a window of 300 tokens."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One setting and what it did.
+class Measurement:
+    """One setting and its results.
 
     Attributes:
         codes: How components are stored.
         label: Name of the pruning.
         pruning: The pruning.
-        bytes_per_document: Codes, scales and lengths, mean over the documents.
-        tokens_per_document: Token vectors stored, mean.
+        bytes_per_document: Mean size of codes, scales and lengths per document.
+        tokens_per_document: Mean number of token vectors stored per document.
         metrics: "nDCG@10", "Recall@100" and "MRR@10".
-        overlap: Share of the first 10 of unpruned float32 search that is found.
-        quality: Share of the quality of unpruned float32 vectors that is kept, with 95 %
-            confidence: the lower of nDCG@10 and Recall@100 as a share of theirs, not counted
-            above 1, less 1.645 standard errors of the queries' differences in nDCG@10. A gain on
-            a sample is luck as often as a loss is, and is not to hide one.
+        overlap: Share of the top 10 of unpruned float32 search that is also in this top 10.
+        quality: Share of the quality of unpruned float32 vectors that is kept with 95 %
+            confidence: the lower of the ratios for nDCG@10 and Recall@100, capped at 1, minus
+            1.645 standard errors of the per-query differences in nDCG@10. The cap is there because
+            a gain on a sample is as likely to be luck as a loss, and must not hide one.
     """
 
     codes: Codes
@@ -77,33 +83,33 @@ class Tuning:
     """The outcome of `tune`.
 
     Attributes:
-        measured: All settings, the smallest first.
-        baseline: The metrics of unpruned float32 vectors.
-        documents: Documents of the sample.
-        queries: Queries of the sample.
+        measured: All settings, smallest first.
+        baseline: Metrics of unpruned float32 vectors.
+        documents: Number of documents in the sample.
+        queries: Number of queries in the sample.
     """
 
-    measured: Sequence[Measured]
+    measured: Sequence[Measurement]
     baseline: Mapping[str, float]
     documents: int
     queries: int
 
     def recommend(
         self, *, min_quality: float | None = None, max_bytes_per_document: float | None = None
-    ) -> Measured:
-        """Pick a setting within a budget.
+    ) -> Measurement:
+        """Choose a setting within a budget.
 
         Args:
-            min_quality: Take the smallest that keeps at least this share of the quality.
-            max_bytes_per_document: Take the best of those that are no larger.
+            min_quality: Choose the smallest setting that keeps at least this share of the quality.
+            max_bytes_per_document: Choose the best setting that is no larger than this.
 
         Raises:
             InvalidInputError: Neither or both are given, or no setting is within the budget; the
-                message says how near the nearest is.
+                message names the closest one.
         """
         if (min_quality is None) == (max_bytes_per_document is None):
             raise InvalidInputError(
-                "give one of min_quality and max_bytes_per_document, got "
+                "exactly one of min_quality and max_bytes_per_document must be given, got "
                 f"{min_quality!r} and {max_bytes_per_document!r}."
             )
         if min_quality is not None:
@@ -115,19 +121,19 @@ class Tuning:
                 f"no setting keeps {min_quality:.1%} of the quality; the best, {best.codes} with "
                 f"{best.label}, keeps {best.quality:.1%}."
             )
-        assert max_bytes_per_document is not None  # checked above
+        assert max_bytes_per_document is not None  # the check above leaves nothing else
         small = [m for m in self.measured if m.bytes_per_document <= max_bytes_per_document]
         if small:
             return max(small, key=lambda item: item.quality)
         least = min(self.measured, key=lambda item: item.bytes_per_document)
         raise InvalidInputError(
-            f"no setting fits into {max_bytes_per_document:.0f} bytes a document; the smallest, "
+            f"no setting fits in {max_bytes_per_document:.0f} bytes per document; the smallest, "
             f"{least.codes} with {least.label}, takes {least.bytes_per_document:.0f}."
         )
 
-    def frontier(self) -> list[Measured]:
-        """Return the settings that no other beats in both size and quality, smallest first."""
-        best: list[Measured] = []
+    def frontier(self) -> list[Measurement]:
+        """Return the settings that no other setting beats in size and quality, smallest first."""
+        best: list[Measurement] = []
         for item in sorted(self.measured, key=lambda m: (m.bytes_per_document, -m.quality)):
             if not best or item.quality > best[-1].quality:
                 best.append(item)
@@ -147,14 +153,14 @@ def tune(
     Args:
         encoder: The model.
         data: The collection.
-        max_documents: Documents of the sample: all that are judged relevant for its queries, and
-            others spread evenly over the collection. One that is longer than a window counts as
-            often as it would fill it, about, so that the sample stays small.
-        max_queries: Queries of the sample, spread evenly.
-        progress: Told how many settings are done, and how many there are.
+        max_documents: Size of the sample: all documents that are relevant to its queries, and
+            others spread evenly over the collection. A document longer than a window counts as
+            roughly the number of windows it fills, so that the sample stays small.
+        max_queries: Number of queries in the sample, spread evenly.
+        progress: Called with the number of settings measured so far and the total.
 
     Returns:
-        What was measured.
+        The measurements.
 
     Raises:
         OptionalDependencyError: The evaluator (extra "eval") is not installed.
@@ -167,14 +173,14 @@ def tune(
     documents = encoder.encode_passages(texts, titles=titles)
     queries = encoder.encode_query(list(sample.queries.values()))
     token_ids = encoder.document_token_ids(texts, titles=titles, splitting=Splitting())
-    judge_run = Judge(sample, queries, documents)
+    judge = Judge(sample, queries, documents)
     prunings = dict(PRUNINGS)
     frequent = Pruning(skiplist_ids=most_frequent(token_ids, DROP_FREQUENT))
     prunings["drop frequent"] = frequent
     prunings["drop frequent, pool 2"] = replace(frequent, pool_factor=2.0)
-    if encoder.config.pool_factor > 1:  # the model pools: token ids and vectors no longer pair
+    if encoder.config.pool_factor > 1:  # the model pools, so token ids no longer match vectors
         prunings = {k: v for k, v in prunings.items() if not v.skiplist_ids}
-    measured: list[Measured] = []
+    measured: list[Measurement] = []
     total = len(prunings) * len(CODES)
     for label, pruning in prunings.items():
         kept = [
@@ -182,10 +188,10 @@ def tune(
             for passages, ids in zip(documents, token_ids, strict=True)
         ]
         for codes in CODES:
-            measured.append(judge_run.measure(codes, label, pruning, kept, encoder.threads))
+            measured.append(judge.measure(codes, label, pruning, kept, encoder.threads))
             progress(len(measured), total)
     measured.sort(key=lambda item: item.bytes_per_document)
-    return Tuning(measured, judge_run.baseline, len(texts), len(queries))
+    return Tuning(measured, judge.baseline, len(texts), len(queries))
 
 
 def prune_passages(
@@ -209,7 +215,7 @@ def prune_passages(
 
 
 class Judge:
-    """Searches a sample with any storage and compares with unpruned float32 vectors."""
+    """Searches a sample under any setting and compares with unpruned float32 vectors."""
 
     def __init__(
         self,
@@ -217,12 +223,12 @@ class Judge:
         queries: Sequence[NDArray[np.float32]],
         documents: Sequence[Sequence[Passage]],
     ) -> None:
-        """Search the unpruned vectors exactly.
+        """Search the unpruned vectors exactly, as the baseline.
 
         Args:
             sample: Documents, queries and judgements.
-            queries: (query_tokens, dim) float32 each.
-            documents: The passages of each document, at least one.
+            queries: One (query_tokens, dim) float32 array per query.
+            documents: The passages of each document, at least one each.
         """
         self._sample = sample
         self._queries = queries
@@ -237,8 +243,8 @@ class Judge:
             best = top_k(scores, DEPTH)
             run[query_id] = {self._ids[n]: float(scores[n]) for n in best}
             self._first.append({self._ids[n] for n in best[:10]})
-        self.baseline = judge(sample.qrels, run)
-        self._ndcg = np.array(ndcg_of_queries(sample.qrels, run))
+        self.baseline = compute_metrics(sample.qrels, run)
+        self._ndcg = np.array(ndcg_per_query(sample.qrels, run))
 
     def measure(
         self,
@@ -247,24 +253,21 @@ class Judge:
         pruning: Pruning,
         kept: Sequence[Sequence[Passage]],
         threads: int,
-    ) -> Measured:
-        """Store pruned documents as codes, search them exactly, and compare."""
+    ) -> Measurement:
+        """Store pruned documents as codes, search them exactly, and compare with the baseline."""
         dim = self._queries[0].shape[1]
         config = IndexConfig(dim=dim, codes=codes, inverted_file="never")
         with Index(dim, config=config, threads=threads) as index:
             index.add(self._ids, kept)
             hits = index.search(self._queries, DEPTH, parameters=SearchParameters(mode="exact"))
             info = index.info()
-        run = {
-            query_id: {hit.document_id: hit.score for hit in found}
-            for query_id, found in zip(self._sample.queries, hits, strict=True)
-        }
-        metrics = judge(self._sample.qrels, run)
+        run = to_run(self._sample.queries, hits)
+        metrics = compute_metrics(self._sample.qrels, run)
         same = [
-            len({hit.document_id for hit in found[:10]} & first) / max(len(first), 1)
-            for found, first in zip(hits, self._first, strict=True)
+            len({hit.document_id for hit in query_hits[:10]} & first) / max(len(first), 1)
+            for query_hits, first in zip(hits, self._first, strict=True)
         ]
-        differences = np.array(ndcg_of_queries(self._sample.qrels, run)) - self._ndcg
+        differences = np.array(ndcg_per_query(self._sample.qrels, run)) - self._ndcg
         error = float(differences.std() / np.sqrt(len(differences)))
         shares = [
             metrics[name] / self.baseline[name]
@@ -273,7 +276,7 @@ class Judge:
         ]
         quality = min(1.0, *shares) if shares else 1.0
         quality -= _CONFIDENCE * error / max(self.baseline["nDCG@10"], 1e-9)
-        return Measured(
+        return Measurement(
             codes,
             label,
             pruning,
@@ -286,7 +289,7 @@ class Judge:
 
 
 def _sample(data: BeirFolder, max_documents: int, max_queries: int) -> BeirFolder:
-    """Cut a collection down, keeping the documents that are relevant for the queries kept."""
+    """Sample a collection, with every document that is relevant to a sampled query."""
     for name, value in (("max_documents", max_documents), ("max_queries", max_queries)):
         check_whole_number(name, value)
     names = list(data.queries)
@@ -310,7 +313,7 @@ def _sample(data: BeirFolder, max_documents: int, max_queries: int) -> BeirFolde
 
 
 def _size(document: Document) -> float:
-    """Return how many windows a document fills, about, and 1 for a short one."""
+    """Return roughly how many windows a document fills, at least 1."""
     return max(len(document.text or "") / _PASSAGE, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""What the integrations share: how they search, and what becomes of hits."""
+"""What the integrations share: checking settings, searching, and turning hits into results."""
 
 from __future__ import annotations
 
@@ -14,34 +14,31 @@ from pocket_colbert.retriever import Retriever
 from pocket_colbert.storage.filters import parse_filter
 from pocket_colbert.types import Hit
 
-"""See `SearchParameters.hybrid`."""
-
 OWN_KEYS = ("document_id", "start", "end", "document_score", "passages")
-"""Metadata that comes from the search; it takes the place of a document's own of these names."""
+"""Metadata keys that the search sets; a document's own values under these names are replaced."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a framework gets: a document, or one of its passages.
+class SearchResult:
+    """A document, or one of its passages, as a framework receives it.
 
     Attributes:
-        found_id: The document's id; for a passage followed by ":" and its place, "start-end".
-        text: The document's text (its title if it has no text), or the passage's.
+        result_id: The document's id; for a passage, followed by ":start-end".
+        text: The document's text (its title if it has no text), or the passage's text.
         score: The document's score, or the passage's MaxSim.
-        metadata: The document's, with its title as "title" where it has no such field, and:
-            for a document "passages", a list of start, end and score; for a passage
-            "document_id", "document_score", "start" and "end". Places are in characters.
+        metadata: The document's metadata with its title as "title", unless it has such a field.
+            A document also has "passages", a list of start, end and score; a passage also has
+            "document_id", "document_score", "start" and "end". Offsets are in characters.
         document_id: The document's id.
-        place: First character of the passage in the document's text, and the one after its
-            last; None for a document.
+        span: Start and end offset of the passage in the document's text; None for a document.
     """
 
-    found_id: str
+    result_id: str
     text: str
     score: float
     metadata: dict[str, Any]
     document_id: str
-    place: tuple[int, int] | None = None
+    span: tuple[int, int] | None = None
 
 
 def search_parameters(
@@ -51,17 +48,17 @@ def search_parameters(
     parameters: SearchParameters | None,
     passages: int,
 ) -> SearchParameters:
-    """Check how to search, so that a wrong setting fails where it is made.
+    """Check search settings early, so that a wrong one fails where it is set.
 
     Args:
-        k: How many documents at most.
+        k: Maximum number of documents.
         where: See `filters.parse_filter`.
         hybrid: Short for `SearchParameters(hybrid=hybrid)`.
-        parameters: All the settings, in place of `hybrid`.
-        passages: 0 for whole documents, else how many passages of each document at most.
+        parameters: All search settings, instead of `hybrid`.
+        passages: 0 for whole documents, otherwise the maximum number of passages per document.
 
     Returns:
-        The parameters, `passages` being part of them.
+        The search parameters, including `passages`.
 
     Raises:
         InvalidInputError: An argument breaks its rule, or both hybrid and parameters are given.
@@ -72,15 +69,15 @@ def search_parameters(
         parse_filter(where)
     if hybrid is not None and parameters is not None:
         raise InvalidInputError(
-            f"give hybrid or parameters, got both; put hybrid={hybrid!r} into the parameters."
+            f"hybrid and parameters must not both be given; put hybrid={hybrid!r} in parameters."
         )
     chosen = parameters or SearchParameters(hybrid=hybrid or "off")
     if passages == 0:
         return chosen
     if chosen.hybrid == "keywords":
         raise InvalidInputError(
-            "passages are found by MaxSim, got passages with hybrid='keywords'; "
-            "use 'weighted', or passages=0."
+            "passages need MaxSim scores, got passages with hybrid='keywords'; "
+            "use hybrid='weighted' or passages=0."
         )
     return replace(chosen, passages=passages)
 
@@ -93,11 +90,11 @@ def search(
     where: Mapping[str, Any] | None,
     parameters: SearchParameters,
     passages: int,
-) -> list[Found]:
+) -> list[SearchResult]:
     """Find documents, or their passages, for one query.
 
     Args:
-        retriever: With an index.
+        retriever: A retriever with an index.
         query: The query.
         k: See `search_parameters`.
         where: See `search_parameters`.
@@ -105,8 +102,8 @@ def search(
         passages: See `search_parameters`.
 
     Returns:
-        Documents, best first; or passages, those of the best document first, each document's
-        own in the order of their scores.
+        Documents, best first; or passages, grouped by document, best document first and best
+        passage of each first.
 
     Raises:
         InvalidInputError: There is no index, an argument breaks its rule, or a document has
@@ -115,11 +112,11 @@ def search(
     hits = retriever.retrieve([query], k, parameters=parameters, where=where)[0]
     if passages == 0:
         return [_document(hit) for hit in hits]
-    return [found for hit in hits for found in _passages(hit)]
+    return [result for hit in hits for result in _passages(hit)]
 
 
-def both(*filters: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the filter that holds where all of those given do; None for none."""
+def combine_filters(*filters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Combine filters so that all must match; None if none is given."""
     given = [dict(item) for item in filters if item is not None]
     if len(given) < 2:
         return given[0] if given else None
@@ -130,6 +127,12 @@ def rerank(
     encoder: Encoder, query: str, texts: Sequence[str], k: int | None
 ) -> list[tuple[int, float]]:
     """Order texts by MaxSim with a query; see `Retriever.rerank`.
+
+    Args:
+        encoder: The model.
+        query: The query.
+        texts: The texts.
+        k: Maximum number of texts to return, None for all.
 
     Returns:
         Position in `texts` and score, best first, equal scores in the order given.
@@ -151,18 +154,18 @@ def _text(hit: Hit) -> str:
     return text
 
 
-def _document(hit: Hit) -> Found:
-    places = [{"start": p.start, "end": p.end, "score": p.score} for p in hit.passages]
-    metadata = {**_metadata(hit), "passages": places}
-    return Found(hit.document_id, _text(hit), hit.score, metadata, hit.document_id)
+def _document(hit: Hit) -> SearchResult:
+    passages = [{"start": p.start, "end": p.end, "score": p.score} for p in hit.passages]
+    metadata = {**_metadata(hit), "passages": passages}
+    return SearchResult(hit.document_id, _text(hit), hit.score, metadata, hit.document_id)
 
 
-def _passages(hit: Hit) -> list[Found]:
+def _passages(hit: Hit) -> list[SearchResult]:
     text = _text(hit)
     return [
-        Found(
+        SearchResult(
             f"{hit.document_id}:{part.start}-{part.end}",
-            # A document that has a title only is one passage, without a place in its text.
+            # A document without a text has its title as its only passage.
             text if hit.text is None else text[part.start : part.end],
             part.score,
             {

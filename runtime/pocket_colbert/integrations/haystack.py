@@ -1,7 +1,7 @@
 """Haystack: a retriever and a ranker component. Needs the `haystack` extra (haystack-ai alone).
 
-Both are made of plain settings, so pipelines can be written to YAML and read back; Haystack then
-wants to be told that it may import this module:
+Both take plain settings only, so pipelines can be saved as YAML and loaded again. Haystack asks for
+permission to import this module when loading:
 
     Pipeline.loads(text, allowed_modules=["pocket_colbert.integrations.haystack"])
 """
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from pocket_colbert.backend import Backend
-from pocket_colbert.backends import open_store
+from pocket_colbert.backends import open_backend
 from pocket_colbert.backends.address import is_address
 from pocket_colbert.config import Hybrid
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
 from pocket_colbert.index.index import Index
-from pocket_colbert.integrations.common import both, rerank, search, search_parameters
+from pocket_colbert.integrations.common import combine_filters, rerank, search, search_parameters
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.model.folder import DEFAULT_MODEL
 from pocket_colbert.retriever import Retriever
@@ -41,17 +41,17 @@ _FIELDS = ("content", "blob", "score", "embedding", "sparse_embedding", "meta")
 
 @component
 class PocketColbertRetriever:
-    """Finds documents of an index folder by late interaction.
+    """Retrieves documents from an index by late interaction.
 
         >>> pipeline.add_component("retriever", PocketColbertRetriever("docs.index", top_k=4))
         >>> pipeline.run({"retriever": {"query": "a question"}})["retriever"]["documents"]
 
-    A Haystack document has the id it has in the index, its metadata and score, and what
-    `integrations.common.Found` says.
+    A Haystack document has the id it has in the index, its metadata and score, and the keys that
+    `integrations.common.SearchResult` describes.
 
     Attributes:
-        retriever: The open model and index, None until `warm_up`. The index shows what was
-            committed when it was opened; `retriever.index.refresh()` shows what came since.
+        retriever: The loaded model and open index, None until `warm_up`. The index shows what was
+            committed when it was opened; `retriever.index.refresh()` shows later commits.
     """
 
     def __init__(
@@ -65,20 +65,20 @@ class PocketColbertRetriever:
         hybrid: Hybrid = "off",
         passages: int = 0,
     ) -> None:
-        """Set what to search and how; `warm_up`, which pipelines call, opens model and index.
+        """Set what to search and how; `warm_up`, which pipelines call, loads model and index.
 
         Args:
-            index: The folder of the index, or the address of a store; documents have texts.
-            model: The model it was made with: a folder, a bundled name or a hub id; by default
-                the bundled model that made it.
-            top_k: How many documents at most.
+            index: The index folder, or the address of a backend. Its documents must have texts.
+            model: The model the index was made with: a folder, a bundled name or a hub id.
+                Defaults to the bundled model that made it.
+            top_k: Maximum number of documents.
             filters: Haystack filters on metadata, see `to_where`.
-            filter_policy: Whether a run's filters take the place of these ("replace", as in
-                Haystack), or both must hold ("merge"; Haystack's own stores may drop these then,
-                here they never are).
-            hybrid: "rrf", "weighted" or "keywords" take the words in, see `SearchParameters`.
-            passages: 0 for whole documents; n for the best n passages of each, one Haystack
-                document a passage, the best document's first.
+            filter_policy: Whether a run's filters replace these ("replace", Haystack's default)
+                or both must match ("merge"). Haystack's own document stores may drop these when
+                merging; this retriever never does.
+            hybrid: "rrf", "weighted" or "keywords" to use keywords too, see `SearchParameters`.
+            passages: 0 for whole documents, n for the best n passages of each document, one
+                Haystack document per passage, best document first.
 
         Raises:
             InvalidInputError: An argument breaks its rule.
@@ -107,21 +107,21 @@ class PocketColbertRetriever:
             if self.retriever is None:
                 index: Backend
                 if is_address(self.index):
-                    index = open_store(self.index)
+                    index = open_backend(self.index)
                 else:
                     index = Index.load(self.index)
                 self.retriever = Retriever(Encoder.for_index(index.config, self.model), index)
             return self.retriever
 
     def close(self) -> None:
-        """Close the index, which the next run opens again; no search may be under way."""
+        """Close the index; the next run opens it again. Must not be called during a search."""
         with self._opening:
             if self.retriever is not None and self.retriever.index is not None:
                 self.retriever.index.close()
             self.retriever = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings, for a pipeline's file."""
+        """Return the settings for saving a pipeline."""
         settings: dict[str, Any] = default_to_dict(
             self, index=self.index, model=self.model, top_k=self.top_k, filters=self.filters,
             filter_policy=self.filter_policy.value, hybrid=self.hybrid, passages=self.passages,
@@ -130,7 +130,7 @@ class PocketColbertRetriever:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PocketColbertRetriever:
-        """Make a component of what `to_dict` returned."""
+        """Create a component from what `to_dict` returned."""
         made: PocketColbertRetriever = default_from_dict(cls, data)
         return made
 
@@ -143,7 +143,7 @@ class PocketColbertRetriever:
         Args:
             query: The query.
             filters: Haystack filters; see `filter_policy`.
-            top_k: How many documents at most, in place of the component's own.
+            top_k: Maximum number of documents, instead of the component's own.
 
         Returns:
             "documents", best first.
@@ -154,8 +154,8 @@ class PocketColbertRetriever:
         """
         where = to_where(filters) if filters else None
         if where is None or self.filter_policy == FilterPolicy.MERGE:
-            where = both(self._where, where)
-        found = search(
+            where = combine_filters(self._where, where)
+        results = search(
             self._opened(),
             query,
             k=self.top_k if top_k is None else top_k,
@@ -164,8 +164,8 @@ class PocketColbertRetriever:
             passages=self.passages,
         )
         documents = [
-            Document(id=item.found_id, content=item.text, meta=item.metadata, score=item.score)
-            for item in found
+            Document(id=item.result_id, content=item.text, meta=item.metadata, score=item.score)
+            for item in results
         ]
         return {"documents": documents}
 
@@ -173,21 +173,21 @@ class PocketColbertRetriever:
     async def run_async(
         self, query: str, filters: dict[str, Any] | None = None, top_k: int | None = None
     ) -> dict[str, list[Document]]:
-        """Search in a thread, so that the event loop goes on; see `run`."""
-        found: dict[str, list[Document]] = await asyncio.to_thread(self.run, query, filters, top_k)
-        return found
+        """Search in a thread without blocking the event loop; see `run`."""
+        output: dict[str, list[Document]] = await asyncio.to_thread(self.run, query, filters, top_k)
+        return output
 
 
 @component
 class PocketColbertRanker:
-    """Orders documents, however they were found, by MaxSim with the query."""
+    """Reranks documents from any source by MaxSim with the query."""
 
     def __init__(self, *, model: str | Path = DEFAULT_MODEL, top_k: int | None = None) -> None:
         """Set the model; `warm_up`, which pipelines call, loads it.
 
         Args:
             model: A model folder, the name of a bundled model, or a hub id.
-            top_k: How many documents to return at most, all by default.
+            top_k: Maximum number of documents to return, all by default.
 
         Raises:
             InvalidInputError: top_k is below 1.
@@ -213,13 +213,13 @@ class PocketColbertRanker:
             return self._encoder
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings, for a pipeline's file."""
+        """Return the settings for saving a pipeline."""
         settings: dict[str, Any] = default_to_dict(self, model=self.model, top_k=self.top_k)
         return settings
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PocketColbertRanker:
-        """Make a component of what `to_dict` returned."""
+        """Create a component from what `to_dict` returned."""
         made: PocketColbertRanker = default_from_dict(cls, data)
         return made
 
@@ -231,11 +231,11 @@ class PocketColbertRanker:
 
         Args:
             query: The query.
-            documents: Documents with content. Of those with the same id the first counts.
-            top_k: How many to return at most, in place of the component's own.
+            documents: Documents with content. Of several with the same id, only the first is kept.
+            top_k: Maximum number to return, instead of the component's own.
 
         Returns:
-            "documents": copies with their scores, best first, equal ones in the order given.
+            "documents": copies with their scores, best first, equal scores in the order given.
 
         Raises:
             InvalidInputError: A document has no content, or an argument breaks its rule.
@@ -246,28 +246,28 @@ class PocketColbertRanker:
             if item.content is None:
                 raise InvalidInputError(f"documents must have content, {item.id!r} has none.")
             by_id.setdefault(item.id, item)
-        different = list(by_id.values())
-        texts = [item.content for item in different]
+        unique = list(by_id.values())
+        texts = [item.content for item in unique]
         ranked = rerank(self._loaded(), query, texts, self.top_k if top_k is None else top_k)
-        return {"documents": [replace(different[n], score=score) for n, score in ranked]}
+        return {"documents": [replace(unique[n], score=score) for n, score in ranked]}
 
     @component.output_types(documents=list[Document])
     async def run_async(
         self, query: str, documents: list[Document], top_k: int | None = None
     ) -> dict[str, list[Document]]:
-        """Order documents in a thread, so that the event loop goes on; see `run`."""
-        found: dict[str, list[Document]] = await asyncio.to_thread(
+        """Order documents in a thread without blocking the event loop; see `run`."""
+        output: dict[str, list[Document]] = await asyncio.to_thread(
             self.run, query, documents, top_k
         )
-        return found
+        return output
 
 
 def to_where(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn Haystack filters into those of `filters.parse_filter`.
+    """Translate Haystack filters to the form that `filters.parse_filter` reads.
 
-    "meta.author.name" becomes "author.name", "id" the document's id. Texts are ordered as texts,
-    which for dates of one ISO form is their order in time. Other than in Haystack's own stores,
-    a list in the metadata matches by any of its items.
+    "meta.author.name" becomes "author.name", and "id" the document's id. Texts compare as texts,
+    which orders dates in the same ISO format by time. Unlike in Haystack's own document stores, a
+    list in the metadata matches if any of its items does.
 
     Args:
         filters: A comparison (field, operator, value) or a combination (operator, conditions).
@@ -276,7 +276,7 @@ def to_where(filters: Mapping[str, Any]) -> dict[str, Any]:
         The filter.
 
     Raises:
-        InvalidInputError: It is neither, or names what an index does not filter by.
+        InvalidInputError: It is neither, or uses a field that an index cannot filter by.
     """
     if not isinstance(filters, Mapping):
         raise InvalidInputError(f"Haystack filters must be an object, got {filters!r}.")
@@ -285,8 +285,8 @@ def to_where(filters: Mapping[str, Any]) -> dict[str, Any]:
         conditions = filters.get("conditions")
         if operator not in ("AND", "OR", "NOT") or not isinstance(conditions, list):
             raise InvalidInputError(
-                "Haystack filters have field, operator and value, or conditions and the operator "
-                f"AND, OR or NOT, got {dict(filters)!r}."
+                "Haystack filters must have field, operator and value, or conditions and the "
+                f"operator AND, OR or NOT, got {dict(filters)!r}."
             )
         parts = [to_where(item) for item in conditions]
         return {"$not": {"$and": parts}} if operator == "NOT" else {f"${operator.lower()}": parts}
@@ -294,11 +294,11 @@ def to_where(filters: Mapping[str, Any]) -> dict[str, Any]:
     texts = isinstance(operator, str) and isinstance(field, str)
     if not texts or operator not in _COMPARISONS or "value" not in filters:
         raise InvalidInputError(
-            f"a comparison has a field, a value and one of {list(_COMPARISONS)}, "
+            f"a comparison must have a field, a value and one of {list(_COMPARISONS)}, "
             f"got {dict(filters)!r}."
         )
     if field in _FIELDS:
-        raise InvalidInputError(f"filters are on id and meta.NAME, got {field!r}.")
+        raise InvalidInputError(f"a filter's field must be id or meta.NAME, got {field!r}.")
     name = "$id" if field == "id" else field.removeprefix("meta.")
     if filters["value"] is None and operator in ("==", "!="):
         return {name: {"$exists": operator == "!="}}

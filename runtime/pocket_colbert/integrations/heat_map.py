@@ -1,4 +1,4 @@
-"""Hits as a notebook shows them: passages with a heat map over their tokens."""
+"""Show hits in a notebook, with a heat map over the tokens that matched."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pocket_colbert.search.explanation import Explanation, TokenMatch
 from pocket_colbert.types import Hit, Query
 
 _COLOUR = "255, 140, 0"
-"""Orange behind the text, more or less of it, is legible on light and on dark pages."""
+"""An orange background of varying opacity is legible on light and dark pages."""
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Hits that a notebook displays with what matched, the darker the more of the score.
+    """Hits for display in a notebook, with darker shades for tokens that add more to the score.
 
         >>> HeatMap.of(retriever, "who pays for the roof?", hits)
 
-    A character's heat is the share (`TokenMatch.share`) of the query tokens whose nearest document
-    token it belongs to. Tokens whose match is in the title heat nothing. All text is escaped: what
-    a document or query holds is never markup.
+    A character's heat is the sum of the shares (`TokenMatch.share`) of the query tokens whose best
+    match it belongs to. Matches in the title are not shown. All text is escaped, so nothing in a
+    document or query acts as markup.
 
     Attributes:
         query: The query.
-        hits: What a search returned for it, with their texts.
-        explanations: One a hit, from `Retriever.explain`.
+        hits: Its hits, with their texts.
+        explanations: One per hit, from `Retriever.explain`.
     """
 
     query: str
@@ -43,13 +43,13 @@ class HeatMap:
         """Check that each hit has its explanation.
 
         Raises:
-            InvalidInputError: One has not, or has no text.
+            InvalidInputError: A hit has no explanation or no text.
         """
         ids = [hit.document_id for hit in self.hits]
         if ids != [why.document_id for why in self.explanations]:
             raise InvalidInputError(
-                f"explanations must be one a hit, in order, got {len(self.explanations)} for "
-                f"{len(ids)} hits; HeatMap.of(retriever, query, hits) makes them."
+                f"explanations must be one per hit, in order, got {len(self.explanations)} for "
+                f"{len(ids)} hits; HeatMap.of(retriever, query, hits) creates them."
             )
         for hit in self.hits:
             if hit.text is None:
@@ -57,12 +57,12 @@ class HeatMap:
 
     @classmethod
     def of(cls, retriever: Retriever, query: str | Query, hits: Iterable[Hit]) -> HeatMap:
-        """Explain hits and hold them for display.
+        """Explain hits and prepare them for display.
 
         Args:
-            retriever: What returned them.
+            retriever: The retriever that found them.
             query: The query.
-            hits: What it returned for the query.
+            hits: The hits.
 
         Raises:
             InvalidInputError: See `Retriever.explain`.
@@ -78,7 +78,7 @@ class HeatMap:
         return self.to_html()
 
     def to_html(self) -> str:
-        """Return the HTML that Jupyter displays: one `div` with its styles and no script."""
+        """Return the HTML that Jupyter displays: one `div` with inline styles and no script."""
         parts = [
             _hit(self.query, hit, why)
             for hit, why in zip(self.hits, self.explanations, strict=True)
@@ -100,18 +100,18 @@ def _hit(query: str, hit: Hit, why: Explanation) -> str:
     )
 
 
-def _heat(text: str, matches: Iterable[TokenMatch], side: str) -> NDArray[np.float64]:
-    """Return (characters,) float64, 1 for those with the largest share."""
+def _heat(text: str, matches: Iterable[TokenMatch], attribute: str) -> NDArray[np.float64]:
+    """Return the heat of each character, (characters,) float64, scaled to at most 1."""
     heat = np.zeros(len(text))
     for match in matches:
-        span = getattr(match, side)
+        span = getattr(match, attribute)
         if span is not None:
             heat[slice(*span)] += match.share
     return heat / heat.max() if heat.any() else heat
 
 
 def _painted(text: str, heat: NDArray[np.float64], start: int = 0, end: int | None = None) -> str:
-    """Return the HTML of a part of a text; only text and numbers enter it."""
+    """Return the HTML of part of a text; only escaped text and numbers go into it."""
     parts = []
     positions = range(start, len(text) if end is None else end)
     for level, run in groupby(positions, lambda position: round(float(heat[position]), 2)):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pocket_colbert.config import Hybrid, SearchParameters
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
-from pocket_colbert.integrations.common import both, rerank, search, search_parameters
+from pocket_colbert.integrations.common import combine_filters, rerank, search, search_parameters
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
 
@@ -28,26 +28,26 @@ except ImportError as error:
 
 
 class PocketColbertRetriever(BaseRetriever):
-    """Finds documents of an index by late interaction.
+    """Retrieves documents from an index by late interaction.
 
         >>> retriever = PocketColbertRetriever(retriever=Retriever(encoder, index), k=4)
         >>> retriever.invoke("a question", where={"year": {"$gte": 2020}})
 
-    Each document has the id it has in the index, its metadata, the score as "relevance_score",
-    and what `integrations.common.Found` says. `ainvoke` searches in a thread, so that the event
-    loop goes on.
+    Each document has the id it has in the index, its metadata, the score as "relevance_score", and
+    the keys that `integrations.common.SearchResult` describes. `ainvoke` searches in a thread and
+    does not block the event loop.
 
-    A setting that breaks its rule is pydantic's ValidationError with our message, which is a
-    ValueError; an argument of a call that does is an InvalidInputError, which is one too.
+    An invalid setting raises pydantic's ValidationError with our message, an invalid argument of a
+    call InvalidInputError. Both are ValueErrors.
 
     Attributes:
-        retriever: With an index whose documents have texts.
-        k: How many documents at most.
-        where: What a document's metadata must be, see `filters.parse_filter`.
-        hybrid: "rrf", "weighted" or "keywords" take the words in, see `SearchParameters`.
-        parameters: All settings of the search, in place of `hybrid`.
-        passages: 0 for whole documents; n for the best n passages of each, one LangChain
-            document a passage, the best document's first.
+        retriever: A retriever with an index whose documents have texts.
+        k: Maximum number of documents.
+        where: A filter on metadata, see `filters.parse_filter`.
+        hybrid: "rrf", "weighted" or "keywords" to use keywords too, see `SearchParameters`.
+        parameters: All search settings, instead of `hybrid`.
+        passages: 0 for whole documents, n for the best n passages of each document, one LangChain
+            document per passage, best document first.
     """
 
     retriever: Retriever
@@ -58,7 +58,7 @@ class PocketColbertRetriever(BaseRetriever):
     passages: int = 0
 
     def model_post_init(self, context: Any, /) -> None:
-        """Check the settings: pydantic makes a ValidationError of what is raised here."""
+        """Check the settings; pydantic turns an error raised here into a ValidationError."""
         if self.retriever.index is None:
             raise InvalidInputError("retriever must have an index, got one with index=None.")
         search_parameters(self.k, self.where, self.hybrid, self.parameters, self.passages)
@@ -71,7 +71,7 @@ class PocketColbertRetriever(BaseRetriever):
         k: int | None = None,
         where: Mapping[str, Any] | None = None,
     ) -> list[Document]:
-        """Search; `k` is this call's, and `where` must hold beside the retriever's own."""
+        """Search; `k` replaces the retriever's own, `where` must match in addition to it."""
         return self._search(query, k, where)
 
     async def _aget_relevant_documents(
@@ -86,30 +86,30 @@ class PocketColbertRetriever(BaseRetriever):
         return await asyncio.to_thread(self._search, query, k, where)
 
     def _search(self, query: str, k: int | None, where: Mapping[str, Any] | None) -> list[Document]:
-        k, where = self.k if k is None else k, both(self.where, where)
+        k, where = self.k if k is None else k, combine_filters(self.where, where)
         parameters = search_parameters(k, where, self.hybrid, self.parameters, self.passages)
-        found = search(
+        results = search(
             self.retriever, query, k=k, where=where, parameters=parameters, passages=self.passages
         )
         return [
             Document(
                 page_content=item.text,
-                id=item.found_id,
+                id=item.result_id,
                 metadata={**item.metadata, "relevance_score": item.score},
             )
-            for item in found
+            for item in results
         ]
 
 
 class PocketColbertReranker(BaseDocumentCompressor):
-    """Orders documents, however they were found, by MaxSim with the query.
+    """Reranks documents from any source by MaxSim with the query.
 
-    What comes back are copies with the score as "relevance_score" in their metadata. The async
-    method, LangChain's own, runs in a thread.
+    Returns copies with the score as "relevance_score" in their metadata. The async method is
+    LangChain's own and runs in a thread.
 
     Attributes:
-        encoder: Encodes query and documents.
-        k: How many documents to return at most, all by default.
+        encoder: Encodes the query and the documents.
+        k: Maximum number of documents to return, all by default.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -118,7 +118,7 @@ class PocketColbertReranker(BaseDocumentCompressor):
     k: int | None = None
 
     def model_post_init(self, context: Any, /) -> None:
-        """Check the settings: pydantic makes a ValidationError of what is raised here."""
+        """Check the settings; pydantic turns an error raised here into a ValidationError."""
         if self.k is not None:
             search_parameters(self.k, None, None, None, 0)
 
@@ -130,7 +130,7 @@ class PocketColbertReranker(BaseDocumentCompressor):
         Args:
             documents: The documents.
             query: The query.
-            callbacks: Not used; nothing is called on the way.
+            callbacks: Ignored; reranking reports no progress.
 
         Returns:
             At most k documents, best first, equal scores in the order given.

@@ -10,7 +10,7 @@ from pocket_colbert.config import Hybrid, SearchParameters
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
 from pocket_colbert.integrations.common import (
     OWN_KEYS,
-    Found,
+    SearchResult,
     rerank,
     search,
     search_parameters,
@@ -38,14 +38,14 @@ except ImportError as error:
 
 
 class PocketColbertRetriever(BaseRetriever):
-    """Finds documents of an index by late interaction, as nodes with scores.
+    """Retrieves documents from an index by late interaction, as nodes with scores.
 
         >>> retriever = PocketColbertRetriever(Retriever(encoder, index), k=4)
         >>> query_engine = RetrieverQueryEngine.from_args(retriever)
 
-    A node has the id its document has in the index and its metadata, and what
-    `integrations.common.Found` says; of that, LlamaIndex shows a language model the title alone.
-    `aretrieve` searches in a thread, so that the event loop goes on.
+    A node has the id its document has in the index, its metadata, and the keys that
+    `integrations.common.SearchResult` describes; of those keys LlamaIndex shows a language model
+    only the title. `aretrieve` searches in a thread and does not block the event loop.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class PocketColbertRetriever(BaseRetriever):
         """Set what to search and how.
 
         Args:
-            retriever: With an index whose documents have texts.
-            k: How many documents at most.
-            where: What a document's metadata must be, see `filters.parse_filter`.
-            hybrid: "rrf", "weighted" or "keywords" take the words in, see `SearchParameters`.
-            parameters: All settings of the search, in place of `hybrid`.
-            passages: 0 for whole documents; n for the best n passages of each, one node a
-                passage whose source is the document, the best document's first.
+            retriever: A retriever with an index whose documents have texts.
+            k: Maximum number of documents.
+            where: A filter on metadata, see `filters.parse_filter`.
+            hybrid: "rrf", "weighted" or "keywords" to use keywords too, see `SearchParameters`.
+            parameters: All search settings, instead of `hybrid`.
+            passages: 0 for whole documents, n for the best n passages of each document, one node
+                per passage with the document as its source, best document first.
             callback_manager: See LlamaIndex's `BaseRetriever`.
             verbose: See LlamaIndex's `BaseRetriever`.
 
@@ -83,7 +83,7 @@ class PocketColbertRetriever(BaseRetriever):
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        found = search(
+        results = search(
             self._retriever,
             query_bundle.query_str,
             k=self._k,
@@ -91,30 +91,30 @@ class PocketColbertRetriever(BaseRetriever):
             parameters=self._parameters,
             passages=self._passages,
         )
-        return [NodeWithScore(node=_node(item), score=item.score) for item in found]
+        return [NodeWithScore(node=_node(item), score=item.score) for item in results]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        # LlamaIndex's own would search in the event loop's thread.
+        # LlamaIndex's default would block the event loop.
         return await asyncio.to_thread(self._retrieve, query_bundle)
 
 
 class PocketColbertReranker(BaseNodePostprocessor):
-    """Orders nodes, however they were found, by MaxSim with the query.
+    """Reranks nodes from any source by MaxSim with the query.
 
-    A node is read as LlamaIndex would embed it: its text with the metadata that is not in
-    `excluded_embed_metadata_keys`. Nodes are not changed; their scores are. The async method,
-    LlamaIndex's own, runs in a thread.
+    Reads a node as LlamaIndex would embed it: its text with all metadata except the
+    `excluded_embed_metadata_keys`. Returns the same nodes with new scores. The async method is
+    LlamaIndex's own and runs in a thread.
 
     Attributes:
-        encoder: Encodes query and nodes.
-        k: How many nodes to return at most, all by default.
+        encoder: Encodes the query and the nodes.
+        k: Maximum number of nodes to return, all by default.
     """
 
     encoder: Encoder = Field(exclude=True)
     k: int | None = None
 
     def model_post_init(self, context: Any, /) -> None:
-        """Check the settings: pydantic makes a ValidationError of what is raised here."""
+        """Check the settings; pydantic turns an error raised here into a ValidationError."""
         if self.k is not None:
             search_parameters(self.k, None, None, None, 0)
 
@@ -135,16 +135,16 @@ class PocketColbertReranker(BaseNodePostprocessor):
         ]
 
 
-def _node(item: Found) -> TextNode:
-    start, end = item.place or (None, None)
+def _node(item: SearchResult) -> TextNode:
+    start, end = item.span or (None, None)
     source = RelatedNodeInfo(node_id=item.document_id)
     return TextNode(
-        id_=item.found_id,
+        id_=item.result_id,
         text=item.text,
         metadata=item.metadata,
         start_char_idx=start,
         end_char_idx=end,
-        relationships={NodeRelationship.SOURCE: source} if item.place else {},
+        relationships={NodeRelationship.SOURCE: source} if item.span else {},
         excluded_embed_metadata_keys=list(OWN_KEYS),
         excluded_llm_metadata_keys=list(OWN_KEYS),
     )

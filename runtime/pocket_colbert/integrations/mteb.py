@@ -1,6 +1,6 @@
-"""MTEB: a model, its index and its search as one thing that `mteb.evaluate` takes.
+"""MTEB: evaluate a model together with its index and search settings.
 
-Needs the `mteb` extra. mteb itself brings torch; nothing here uses it.
+Needs the `mteb` extra. mteb itself depends on torch; nothing here uses it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pocket_colbert.config import IndexConfig, SearchParameters
-from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
-from pocket_colbert.evaluation.evaluate import to_run
+from pocket_colbert.errors import ClosedError, InvalidInputError, OptionalDependencyError
 from pocket_colbert.index.index import Index
 from pocket_colbert.ingest.incremental import sync
 from pocket_colbert.model.encoder import Encoder
@@ -33,28 +32,28 @@ except ImportError as error:
     raise OptionalDependencyError.of("pocket_colbert.integrations.mteb", "mteb") from error
 
 _QUERIES = 256
-"""Queries that are encoded and searched at a time."""
+"""How many queries to encode and search at a time."""
 
 
 class PocketColbertSearch:
-    """Searches MTEB's corpora as users search theirs: `mteb.evaluate(model, tasks)`.
+    """Searches MTEB's corpora the way users search their own documents.
 
         >>> model = PocketColbertSearch(Encoder.load())
         >>> mteb.evaluate(model, mteb.get_tasks(tasks=["SciFact"]))
 
-    It is a `SearchProtocol` of mteb. What is measured is what users get, codes, splitting of long
-    documents and approximate search included, unless `config` and `parameters` say otherwise;
-    retrieval ranks the whole corpus, reranking tasks score the documents they name. A query with
-    an instruction is the query, a space, and the instruction, as mteb joins them for encoders.
+    Implements mteb's `SearchProtocol`. It measures what users get, including codes, splitting of
+    long documents and approximate search, unless `config` and `parameters` say otherwise.
+    Retrieval tasks rank the whole corpus, reranking tasks score the documents they name. A query
+    and its instruction are joined by a space, as mteb does for encoders.
 
-    The index is in a temporary folder, that of one corpus at a time.
+    The index lives in a temporary folder and holds one corpus at a time.
 
     Attributes:
         encoder: Encodes queries and documents.
         config: How the index stores token vectors.
-        parameters: How is searched.
-        mteb_model_meta: What mteb writes beside the results. The revision is the model's
-            fingerprint, and the settings are part of the name that results are cached by.
+        parameters: How to search.
+        mteb_model_meta: What mteb stores with the results. The revision is the model's
+            fingerprint, and the settings are part of the name under which results are cached.
     """
 
     def __init__(
@@ -65,23 +64,22 @@ class PocketColbertSearch:
         parameters: SearchParameters | None = None,
         name: str | None = None,
     ) -> None:
-        """Put a model and its settings together.
+        """Combine a model with its settings.
 
         Args:
             encoder: The model.
-            config: How the index stores token vectors; a user's default if not given.
-            parameters: How to search; a user's default if not given.
-            name: What the results are kept under, in the form owner/name; "pocket-colbert/" and
-                the model's own name by default.
+            config: How the index stores token vectors; a user's defaults if not given.
+            parameters: How to search; a user's defaults if not given.
+            name: Name under which mteb keeps the results, in the form owner/name; defaults to
+                "pocket-colbert/" and the model's own name.
 
         Raises:
-            InvalidInputError: The settings are for vectors of another width, or name lacks its
-                owner.
+            InvalidInputError: The settings are for another width, or `name` has no owner.
         """
         config = config or IndexConfig(dim=encoder.dim)
         if config.dim != encoder.dim:
             raise InvalidInputError(
-                f"config must be for {encoder.dim} dimensions, the model's, got {config.dim}."
+                f"config.dim must be {encoder.dim} as in the model, got {config.dim}."
             )
         if name is None:
             bundled = bundled_model_of(encoder.card.fingerprint)
@@ -107,24 +105,25 @@ class PocketColbertSearch:
         num_proc: int | None,
         **kwargs: Any,
     ) -> None:
-        """Encode a corpus into the index, in the place of the one before.
+        """Encode a corpus into the index, replacing the previous one.
 
         Args:
-            corpus: Rows with "id", "text" and perhaps "title".
-            task_metadata: mteb's; not needed, as are all that follow.
-            hf_split: See `task_metadata`.
-            hf_subset: See `task_metadata`.
-            encode_kwargs: See `task_metadata`; batches have no meaning here.
-            num_proc: See `task_metadata`; the encoder knows its threads.
-            **kwargs: See `task_metadata`; mteb reserves them for what it may pass one day.
+            corpus: Rows with "id", "text" and optionally "title".
+            task_metadata: Passed by mteb; ignored, like all arguments below.
+            hf_split: Ignored.
+            hf_subset: Ignored.
+            encode_kwargs: Ignored; batches have no meaning here.
+            num_proc: Ignored; the encoder has its own threads.
+            **kwargs: Ignored; part of mteb's protocol.
 
         Raises:
-            InvalidInputError: `close` was called, or a row has no text.
+            ClosedError: `close` was called.
+            InvalidInputError: A row has no text.
             CorpusError: Two rows have the same id.
         """
         self._drop()
         if not self._remove.alive:
-            raise InvalidInputError("this PocketColbertSearch is closed; make another.")
+            raise ClosedError("this PocketColbertSearch is closed; create another.")
         index = Index.create(
             Path(self._folder) / "corpus.index", self.config, threads=self.encoder.threads
         )
@@ -132,7 +131,7 @@ class PocketColbertSearch:
         try:
             sync(self._retriever, _documents(corpus), ["corpus"])
         except BaseException:
-            self._drop()  # a part of a corpus must not be searched as if it were all of it
+            self._drop()  # never search part of a corpus as if it were complete
             raise
 
     def search(
@@ -151,46 +150,47 @@ class PocketColbertSearch:
         """Search the corpus that was indexed last.
 
         Args:
-            queries: Rows with "id", "text" and perhaps "instruction".
-            task_metadata: See `index`.
-            hf_split: See `index`.
-            hf_subset: See `index`.
-            top_k: Documents a query at most.
-            encode_kwargs: See `index`.
-            top_ranked: For reranking, the ids of the documents that each query may choose from.
-            num_proc: See `index`.
-            **kwargs: See `index`.
+            queries: Rows with "id", "text" and optionally "instruction".
+            task_metadata: Ignored, see `index`.
+            hf_split: Ignored, see `index`.
+            hf_subset: Ignored, see `index`.
+            top_k: Maximum number of documents per query.
+            encode_kwargs: Ignored, see `index`.
+            top_ranked: For reranking, the ids of the documents to score for each query.
+            num_proc: Ignored, see `index`.
+            **kwargs: Ignored, see `index`.
 
         Returns:
-            For each query's id the scores of its documents by their ids.
+            For each query id, the scores of its documents by document id.
 
         Raises:
-            InvalidInputError: Nothing was indexed, a query is no text, or top_ranked names a
-                document that is not in the corpus.
+            InvalidInputError: Nothing has been indexed, a query is not a text, or `top_ranked`
+                names a document that is not in the corpus.
         """
         run: dict[str, dict[str, float]] = {}
         remaining = _queries(queries)
         while batch := list(islice(remaining, _QUERIES)):
             ids, texts = [item[0] for item in batch], [item[1] for item in batch]
             if top_ranked is None:
-                found = self._retriever.retrieve(texts, top_k, parameters=self.parameters)
+                hits = self._retriever.retrieve(texts, top_k, parameters=self.parameters)
             else:
-                found = [
+                hits = [
                     self._retriever.retrieve(
                         [text], top_k, parameters=self.parameters, subset=top_ranked[query_id]
                     )[0]
                     for query_id, text in batch
                 ]
-            run.update({query: dict(scores) for query, scores in to_run(ids, found).items()})
+            for query_id, query_hits in zip(ids, hits, strict=True):
+                run[query_id] = {hit.document_id: hit.score for hit in query_hits}
         return run
 
     def close(self) -> None:
-        """Remove the index; going out of use does it too."""
+        """Remove the index, as garbage collection also does."""
         self._drop()
         self._remove()
 
     def _drop(self) -> None:
-        """Close and remove the index of the corpus before."""
+        """Close and remove the index of the previous corpus."""
         if self._retriever.index is not None:
             self._retriever.index.close()
         self._retriever = Retriever(self.encoder)
@@ -203,7 +203,7 @@ def _documents(corpus: Iterable[Mapping[str, Any]]) -> Iterator[Document]:
         if not isinstance(text, str):
             raise InvalidInputError(
                 f"document {row.get('id')!r} must have a text, got {type(text).__name__}; only "
-                "tasks whose corpus is text can be evaluated."
+                "tasks with a text corpus are supported."
             )
         yield Document(str(row["id"]), text, row.get("title") or None, source="corpus")
 
@@ -214,7 +214,7 @@ def _queries(queries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
         if not isinstance(text, str):
             raise InvalidInputError(
                 f"query {row.get('id')!r} must be a text, got {type(text).__name__}; images and "
-                "conversations cannot be searched for."
+                "conversations are not supported."
             )
         yield str(row["id"]), f"{text} {instruction}" if instruction else text
 
@@ -243,7 +243,7 @@ def _meta(
         use_instructions=False,
         training_datasets=None,
         model_type=["late-interaction"],
-        # Results of other settings must not be taken for these.
+        # Part of the cache key, so that results of other settings are not reused.
         experiment_kwargs={
             "codes": config.codes,
             "dim": encoder.dim,

@@ -20,21 +20,21 @@ except ImportError as error:
     )
 
 MODEL_TYPE = "pocket-colbert"
-"""What `Reranker(model, model_type=...)` knows the ranker as, once this module is imported."""
+"""The ranker's name in `Reranker(model, model_type=...)` once this module is imported."""
 
 
 class PocketColbertRanker(BaseRanker):
-    """Orders documents by MaxSim with the query, as rerankers' own models do.
+    """Reranks documents by MaxSim with the query, with the interface of rerankers' own models.
 
         >>> import pocket_colbert.integrations.rerankers
         >>> ranker = rerankers.Reranker("small", model_type="pocket-colbert", verbose=0)
         >>> ranker.rank("When do bees swarm?", ["Bees swarm in May.", "Knead the dough."])
 
-    It is a class of its own too: `PocketColbertRanker("small")`, or with a loaded encoder.
-    `rank_async` is rerankers' own and ranks in a thread.
+    It also works on its own: `PocketColbertRanker("small")`, or with a loaded encoder.
+    `rank_async` is rerankers' own and runs in a thread.
 
     Attributes:
-        encoder: Encodes query and documents.
+        encoder: Encodes the query and the documents.
     """
 
     def __init__(
@@ -47,18 +47,20 @@ class PocketColbertRanker(BaseRanker):
         """Load the model.
 
         Args:
-            model_name_or_path: See `Encoder.load`; or an encoder that is loaded.
-            verbose: Taken because `Reranker` passes it; nothing is printed.
-            threads: See `Encoder.load`; not with an encoder.
+            model_name_or_path: See `Encoder.load`; or a loaded encoder.
+            verbose: Ignored, but `Reranker` passes it; nothing is printed.
+            threads: See `Encoder.load`; only without a loaded encoder.
 
         Raises:
-            InvalidInputError: threads is given with an encoder, see also `Encoder.load`.
+            InvalidInputError: `threads` is given with a loaded encoder; see also `Encoder.load`.
             ModelNotFoundError: See `Encoder.load`.
             ModelFormatError: See `Encoder.load`.
         """
         if isinstance(model_name_or_path, Encoder):
             if threads is not None:
-                raise InvalidInputError("threads is the encoder's own, got both.")
+                raise InvalidInputError(
+                    f"threads must be None for a loaded encoder, which has its own, got {threads}."
+                )
             self.encoder = model_name_or_path
         else:
             self.encoder = Encoder.load(model_name_or_path, threads=threads)
@@ -70,39 +72,40 @@ class PocketColbertRanker(BaseRanker):
         doc_ids: Sequence[str] | Sequence[int] | None = None,
         metadata: Sequence[Mapping[str, object]] | None = None,
     ) -> RankedResults:
-        """Order documents of any length; a long one has the score of its best passage.
+        """Order documents of any length; a long one gets the score of its best passage.
 
         Args:
             query: The query.
-            docs: Texts or rerankers' documents, or one of either.
-            doc_ids: Their ids; by default a document's own, else its position.
-            metadata: Theirs; by default a document's own.
+            docs: Texts or rerankers' documents, or a single one of either.
+            doc_ids: Their ids; defaults to a document's own id, then to its position.
+            metadata: Their metadata; defaults to a document's own.
 
         Returns:
             All documents with score and rank, best first, equal scores in the order given.
-            Documents are new ones: those given are not changed.
+            They are copies; the documents passed in do not change.
 
         Raises:
-            InvalidInputError: query is not a string, a document is neither text nor a text
-                document, or there are more or fewer ids or metadata than documents.
+            InvalidInputError: `query` is not a string, a document is neither a text nor a text
+                document, or the number of ids or metadata differs from that of documents.
         """
-        one = isinstance(docs, str | Document)
-        documents = [_document(item, place) for place, item in enumerate([docs] if one else docs)]
+        single = isinstance(docs, str | Document)
+        items = [docs] if single else docs
+        documents = [_document(item, position) for position, item in enumerate(items)]
         for name, values in (("doc_ids", doc_ids), ("metadata", metadata)):
             if values is not None and len(values) != len(documents):
                 raise InvalidInputError(
-                    f"{name} must have one for each of {len(documents)} documents, "
+                    f"{name} must have one item for each of {len(documents)} documents, "
                     f"got {len(values)}."
                 )
-        for place, document in enumerate(documents):
+        for position, document in enumerate(documents):
             if doc_ids is not None:
-                document.doc_id = doc_ids[place]
+                document.doc_id = doc_ids[position]
             if metadata is not None:
-                document.metadata = dict(metadata[place])
-        found = rerank(self.encoder, query, [document.text for document in documents], None)
+                document.metadata = dict(metadata[position])
+        ranked = rerank(self.encoder, query, [document.text for document in documents], None)
         results = [
-            Result(document=documents[place], score=score, rank=rank)
-            for rank, (place, score) in enumerate(found, start=1)
+            Result(document=documents[position], score=score, rank=rank)
+            for rank, (position, score) in enumerate(ranked, start=1)
         ]
         return RankedResults(results=results, query=query, has_scores=True)
 
@@ -114,23 +117,25 @@ class PocketColbertRanker(BaseRanker):
             doc: The document's text.
 
         Returns:
-            The score; of a long text, that of its best passage.
+            The score; for a long text, that of its best passage.
 
         Raises:
-            InvalidInputError: One of the two is not a string.
+            InvalidInputError: An argument is not a string.
         """
         return rerank(self.encoder, query, [doc], None)[0][1]
 
 
-def _document(item: object, place: int) -> Document:
+def _document(item: object, position: int) -> Document:
     if isinstance(item, str):
-        return Document(item, doc_id=place)
+        return Document(item, doc_id=position)
     if isinstance(item, Document) and item.document_type == "text":
-        doc_id = place if item.doc_id is None else item.doc_id
+        doc_id = position if item.doc_id is None else item.doc_id
         return Document(item.text, doc_id=doc_id, metadata=dict(item.metadata))
     kind = getattr(item, "document_type", type(item).__name__)
-    raise InvalidInputError(f"docs must be texts or text documents, got {kind} at place {place}.")
+    raise InvalidInputError(
+        f"docs must be texts or text documents, got {kind} at position {position}."
+    )
 
 
-# rerankers has no other way of registering: `Reranker` looks its types up here.
+# The only way to register a ranker: `Reranker` looks model types up in this dict.
 AVAILABLE_RANKERS[MODEL_TYPE] = PocketColbertRanker

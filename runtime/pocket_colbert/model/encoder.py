@@ -51,7 +51,7 @@ class Encoder:
     Vectors are a function of the text alone: each text runs through the graph alone and unpadded,
     so the same text gives the same bits whatever else is encoded with it and on however many
     threads. (Dynamic int8 has one activation scale a run; a batch would share it.) Between CPU
-    families int8 results differ a little: see "Which CPU" in the README.
+    families int8 results differ a little: see docs/benchmarks.md.
 
     On a GPU float graphs run in batches, where the last bits differ: texts of like length
     together, tokenised ahead of the device and pruned behind it on `threads` threads.

@@ -280,8 +280,8 @@ class InfoResponse(Struct):
 
     `keywords` is "none" where searches can be by meaning only (`hybrid` is "off"), and `fields`
     false where `/api/fields` cannot list what there is to filter by. `complete` is false while a
-    push to a store is under way, or after one broke off: documents may be missing, old or new.
-    `bytes` and `generation` are null for a store on another engine, and `indexing` is null where
+    push to a backend is under way, or after one broke off: documents may be missing, old or new.
+    `bytes` and `generation` are null for a backend on another engine, and `indexing` is null where
     what is served was made before.
     """
 

@@ -54,8 +54,8 @@ def as_request_error(error: Exception) -> RequestError:
     if isinstance(error, IndexConflictError):
         return RequestError(409, "index_conflict", str(error))
     if isinstance(error, BackendError):
-        logger.warning("a store failed: %s", error)
-        return RequestError(502, "store", str(error))
+        logger.warning("a backend failed: %s", error)
+        return RequestError(502, "backend", str(error))
     logger.error("a request failed", exc_info=error)
     if isinstance(error, PocketColbertError):
         return RequestError(500, "internal", str(error))

@@ -1,4 +1,4 @@
-"""What a server serves: an index, several joined, or a store, and what it asks of them."""
+"""What a server serves: an index, several joined, or a backend, and what it asks of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pocket_colbert.server.problems import RequestError
 from pocket_colbert.types import Document
 
 REFRESH_SECONDS = 2.0
-"""Least time between two looks for changes in a store: each takes requests over the network."""
+"""Least time between two looks for changes in a backend: each takes requests over the network."""
 
 _Result = TypeVar("_Result")
 
@@ -163,14 +163,14 @@ class ServedMultiIndex(ServedIndex):
             raise RequestError(500, "index_conflict", str(error)) from error
 
 
-class ServedStore(Served):
-    """A store on another engine."""
+class ServedBackend(Served):
+    """A backend on another engine."""
 
-    read_only = "a store is served read-only; change the index it was pushed from and push again."
+    read_only = "a backend is served read-only; change the index it was pushed from and push again."
 
-    def __init__(self, store: RemoteBackend) -> None:
-        """Serve a store."""
-        self.backend = self._remote = store
+    def __init__(self, backend: RemoteBackend) -> None:
+        """Serve a backend."""
+        self.backend = self._remote = backend
         self._refreshing = threading.Lock()
         self._due = time.monotonic() + REFRESH_SECONDS
 
@@ -206,7 +206,7 @@ class ServedStore(Served):
     def fields(self) -> list[FieldValues]:
         """See `Served.fields`."""
         raise UnsupportedError(
-            f"the fields of a store cannot be listed, got {self._remote.address}; filter (where) "
+            f"the fields of a backend cannot be listed, got {self._remote.address}; filter (where) "
             "by fields you know, or serve the index it was pushed from."
         )
 

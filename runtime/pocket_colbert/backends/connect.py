@@ -1,4 +1,4 @@
-"""From an address to an engine, and to a store."""
+"""Open the engine, or the searchable backend, at an address."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pocket_colbert.checks import check_whole_number
 from pocket_colbert.errors import BackendNotFoundError
 
 TIMEOUT = 60
-"""Seconds that one request to a server may take; an exact search of much may need them."""
+"""Default limit in seconds for one server request; large exact searches can take that long."""
 
 
 def engine_at(address: str, *, api_key: str | None = None, timeout: int = TIMEOUT) -> Engine:
-    """Connect to the engine at an address; see `open_store` for the arguments.
+    """Connect to the engine at an address; see `open_backend` for the arguments.
 
-    For a client with options of your own, make `stores.qdrant.Qdrant(client, collection)`.
+    To use a Qdrant client with your own options, build `backends.qdrant.Qdrant(client, name)`.
 
     Raises:
-        InvalidInputError: It is no address, or the timeout is below 1.
+        InvalidInputError: The address is malformed, or the timeout is below 1.
         OptionalDependencyError: The engine's package is not installed.
-        BackendError: The place cannot be used.
+        BackendError: The engine cannot be reached or opened.
     """
     check_whole_number("timeout", timeout)
     parsed = parse_address(address)
@@ -35,30 +35,30 @@ def engine_at(address: str, *, api_key: str | None = None, timeout: int = TIMEOU
     return Lance(parsed)
 
 
-def open_store(
+def open_backend(
     address: str,
     *,
     api_key: str | None = None,
     timeout: int = TIMEOUT,
     incomplete: bool = False,
 ) -> RemoteBackend:
-    """Open what `push` wrote, to be searched.
+    """Open what `push` wrote for searching.
 
     Args:
-        address: See `stores.address`.
-        api_key: Of a Qdrant server; object storage has its own ways.
-        timeout: Seconds that one request to a Qdrant server may take.
+        address: See `backends.address`.
+        api_key: API key for a Qdrant server. Object storage uses its own credentials.
+        timeout: Time limit in seconds for one request to a Qdrant server.
         incomplete: See `RemoteBackend`.
 
     Raises:
-        InvalidInputError: It is no address.
+        InvalidInputError: The address is malformed, or the timeout is below 1.
         OptionalDependencyError: The engine's package is not installed.
-        BackendNotFoundError: There is nothing that `push` wrote.
+        BackendNotFoundError: Nothing has been pushed to that address.
         BackendError: See `RemoteBackend`.
     """
     folder = parse_address(address).folder
-    if folder is not None and not Path(folder).is_dir():  # engines would make it
-        raise BackendNotFoundError(f"there is no folder {folder}; push an index to it.")
+    if folder is not None and not Path(folder).is_dir():  # the engine would create it
+        raise BackendNotFoundError(f"there is no folder {folder}; push an index to it first.")
     engine = engine_at(address, api_key=api_key, timeout=timeout)
     try:
         return RemoteBackend(engine, incomplete=incomplete)
