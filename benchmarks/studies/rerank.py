@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def main() -> None:
     texts = {item.document_id: text_to_encode(item) for item in data.documents[:2000]}
     queries = list(data.queries.values())[:QUERIES]
     encoder = Encoder.load(threads=2)
-    with Index(encoder.dim, threads=2) as index:
+    with Index(encoder.dim, threads=2) as index, ThreadPoolExecutor(2) as executor:
         index.add(list(texts), encoder.encode_document(list(texts.values())))
         retriever = Retriever(encoder, index)
         retriever.retrieve(queries[:1])
@@ -56,7 +57,7 @@ def main() -> None:
 
         def score(n: int) -> object:
             codes = segment.rows.codec.encode_query(vectors[n])
-            return segment.rows.score(codes, positions[n], index._threads(), 2)
+            return segment.rows.score(codes, positions[n], executor, 2)
 
         query_ms = milliseconds(lambda n: encoder.encode_query([queries[n]]))
         codes_ms = milliseconds(score)

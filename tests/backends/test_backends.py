@@ -48,7 +48,10 @@ from tests.support.strategies import NAMES, NASTY, NUMBERS, filters
 ENGINES = {"qdrant": "qdrant_client", "lance": "lancedb"}
 MISSING = {name for name, package in ENGINES.items() if not importlib.util.find_spec(package)}
 
-pytestmark = pytest.mark.filterwarnings("default:Api key is used with an insecure:UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default:Api key is used with an insecure:UserWarning"),
+]
 
 DIM = 16
 WHERE = {"number": {"$gte": 5, "$lt": 12}}

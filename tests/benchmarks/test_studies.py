@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = ROOT / "benchmarks"
 results = pytest.importorskip("benchmarks.harness.results", reason="needs benchmarks/")
 tables = pytest.importorskip("benchmarks.harness.tables", reason="needs benchmarks/")

@@ -28,7 +28,10 @@ from pocket_colbert.server.writing import WritingService
 from pocket_colbert.source_paths import source_name
 from tests.support.servers import serve_command
 
-pytestmark = pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning"),
+]
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from pocket_colbert.deploy.own_files import own_files
 from pocket_colbert.deploy.verification import verify
 from pocket_colbert.errors import InvalidInputError
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {
     "paris": "Paris is the capital of France.",
     "bees": "A colony of bees swarms in May.",

@@ -62,7 +62,7 @@ from pocket_colbert.distributed.job import Job, JobFile
 from pocket_colbert.distributed.open_target import target_at
 from pocket_colbert.distributed.workers import PartEncoder, parts_of_file
 
-pytestmark = pytest.mark.filterwarnings("default")  # of Ray's own
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # of Ray's own
 
 HAS_LANCE = all(importlib.util.find_spec(name) for name in ("lance", "lancedb"))
 needs_lance = pytest.mark.skipif(not HAS_LANCE, reason="needs the 'ray-lance' extra")

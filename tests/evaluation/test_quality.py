@@ -26,6 +26,8 @@ from pocket_colbert import (
 )
 from pocket_colbert.vectors.pruning import apply_pruning, first_components
 
+pytestmark = pytest.mark.slow
+
 Vectors = list[NDArray[np.float32]]
 
 

@@ -32,6 +32,8 @@ from pocket_colbert.ingest.frequent_tokens import frequent_ids
 from pocket_colbert.vectors.pruning import apply_pruning
 from tests.support.cli import fails, run
 
+pytestmark = pytest.mark.slow
+
 SUBJECTS = ("bread", "steel", "glaciers", "violins", "bees", "bridges", "vaccines", "tides")
 TEXTS = (
     "Everything about {}: how it began and where the word comes from.",

@@ -42,7 +42,7 @@ from pocket_colbert_export.distillation.pairs import read_pairs, sample_pairs
 from pocket_colbert_export.distillation.student import factorise_embeddings
 from pocket_colbert_export.graph.torch_graph import ColBERTForONNX
 
-pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 TEACHER = DATA / "tiny-colbert"
 STUDENT = DATA / "checkpoints" / "pylate"

@@ -31,7 +31,7 @@ from pocket_colbert_export import (
 )
 from pocket_colbert_export.cli import main
 
-pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture

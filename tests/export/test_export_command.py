@@ -12,6 +12,8 @@ from click.testing import CliRunner
 
 from pocket_colbert_export.cli import main
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import sys
 sys.modules["torch"] = None  # as if it were not installed

@@ -31,7 +31,7 @@ from pocket_colbert_export.graph import float16
 from pocket_colbert_export.proof import parity
 from pocket_colbert_export.proof.report import Fidelity
 
-pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 TEXTS = ["", "a", "paris", *(f"{'rivers and cities ' * (n % 19)}{n}" for n in range(50)), "b" * 600]
 

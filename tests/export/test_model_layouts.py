@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from pocket_colbert_export import CheckpointError, export_model
 from tests.support.model_layouts import LAYOUTS, Layout, gte_moderncolbert, jina_colbert_v2
 
-pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 QUERIES = ["", "What is the capital of France?", "UPPER case, (brackets)", "a " * 300]

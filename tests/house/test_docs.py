@@ -47,7 +47,7 @@ NEEDED = {
     "rerankers": "rerankers",
 }  # fmt: skip
 
-pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="needs the checkout")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not DOCS.is_dir(), reason="needs the checkout")]
 
 
 @dataclass(frozen=True)

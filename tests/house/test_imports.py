@@ -15,6 +15,8 @@ import pytest
 import pocket_colbert
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:

@@ -25,7 +25,10 @@ SOURCES = {
 }
 GRAPHS = ["maxsim", "maxsim_fp16", "product", "product_uint8", "rows"]
 
-pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the checkout")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the checkout"),
+]
 
 
 def modules_in(package: str) -> set[str]:

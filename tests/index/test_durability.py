@@ -40,6 +40,8 @@ from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.storage.manifest import Manifest
 from tests.support.arrays import unit_rows
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DIM = 8
 CONFIG = IndexConfig(dim=DIM, codes="int8", inverted_file="never")

@@ -27,6 +27,8 @@ from tests.support.hostile_index import (
     check_hits,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def fuzzer() -> Iterator[Fuzzer]:

@@ -36,6 +36,8 @@ from pocket_colbert.storage.manifest import Manifest
 from pocket_colbert.storage.segment import Segment
 from tests.support.arrays import cone_documents, documents_of, unit_rows
 
+pytestmark = pytest.mark.slow
+
 DIM = 24
 
 

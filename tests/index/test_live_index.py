@@ -32,6 +32,8 @@ from pocket_colbert.storage.token_vectors import TokenVectors
 from tests.support.arrays import unit_rows
 from tests.support.brute_force import TOLERANCE, brute_force
 
+pytestmark = pytest.mark.slow
+
 DIM = 8
 CONFIG = IndexConfig(dim=DIM, codes="int8", keywords="none")
 EXACT = SearchParameters(mode="exact", passages=2)

@@ -26,6 +26,8 @@ from pocket_colbert import (
 )
 from tests.support.library import LIBRARY
 
+pytestmark = pytest.mark.slow
+
 THREADS = 6
 QUESTIONS = ["capital of France", "who pays for bees on the roof?", "kneading dough"]
 

@@ -13,6 +13,8 @@ import pytest
 from pocket_colbert import Document, Encoder, Hit, Index, InvalidInputError, Retriever
 from pocket_colbert.integrations.common import combine_filters, search, search_parameters
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = {
     "langchain": ("langchain_core", "langchain"),

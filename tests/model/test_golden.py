@@ -16,6 +16,8 @@ from pocket_colbert import Encoder
 from pocket_colbert.model.folder import bundled_models
 from tests.support.paths import DATA, SHARED
 
+pytestmark = pytest.mark.slow
+
 TEXTS = json.loads((DATA / "golden_texts.json").read_text(encoding="utf-8"))
 LAYOUTS = ["pylate", "stanford", "multi-vector"]
 

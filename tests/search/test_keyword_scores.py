@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from pocket_colbert import Index, IndexConfig, InvalidInputError, Passage, SearchParameters
 from tests.support.arrays import unit_rows
 
+pytestmark = pytest.mark.slow
+
 DIM = 8
 RNG = np.random.default_rng(41)
 QUERY = unit_rows(RNG, 2, DIM)

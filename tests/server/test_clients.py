@@ -14,7 +14,10 @@ from pocket_colbert import Encoder, Retriever
 from tests.support.servers import serve_command
 
 # Not all of these clients close their connections.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 QUERY = "what is the capital of France?"
 TEXTS = [

@@ -36,7 +36,10 @@ from pocket_colbert.server.writing import WritingService
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from tests.support.servers import BASE, error_of, listening, serve_command
 
-pytestmark = pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning"),
+]
 
 DOCUMENTS = [
     Document("bees.md", "Bees swarm in May. A swarm looks for a new home.", "Bees", {"year": 2024}),

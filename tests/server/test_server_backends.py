@@ -26,6 +26,7 @@ from tests.support.library import LIBRARY
 from tests.support.servers import BASE, QDRANT_KEY, error_of, listening, qdrant_listening
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning"),
     pytest.mark.filterwarnings("default:Api key is used with an insecure:UserWarning"),
 ]

@@ -18,6 +18,8 @@ from tests.support.brute_force import TOLERANCE, brute_force
 from tests.support.plain_filters import holds
 from tests.support.strategies import NASTY, filters, metadata
 
+pytestmark = pytest.mark.slow
+
 DIM = 8
 EXACT = SearchParameters(mode="exact")
 NARROW = SearchParameters(mode="approximate", lookups=1, candidates=1)

@@ -21,6 +21,8 @@ from pocket_colbert.vectors.maxsim_codes import ReferenceKernel
 from pocket_colbert.vectors.ragged import rows_of
 from tests.support.arrays import cone_documents
 
+pytestmark = pytest.mark.slow
+
 
 def toy(lists: list[list[int]]) -> InvertedFile:
     """Return a file of 32 centroids on the axes; the lists given are the first ones."""

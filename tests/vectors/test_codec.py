@@ -16,6 +16,8 @@ from pocket_colbert.vectors.maxsim_codes import ReferenceKernel, maxsim_codes
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from tests.support.arrays import cone_documents, unit_rows
 
+pytestmark = pytest.mark.slow
+
 
 @given(
     bits=st.sampled_from([8, 4, 2, 1]),

@@ -13,6 +13,8 @@ from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.vectors.pruning import frequent_token_ids, prune_tokens, skiplist_mask
 from tests.support.arrays import clustered_rows, unit_rows
 
+pytestmark = pytest.mark.slow
+
 SEEDS = st.integers(0, 2**32 - 1)
 
 
