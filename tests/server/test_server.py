@@ -110,13 +110,13 @@ def test_search_is_the_retrievers(client: TestClient, folder: Path, encoder: Enc
 def test_a_search_encodes_its_query_once(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode_query, calls = Encoder.encode_query, []
+    encode, calls = Encoder._encode, []
 
-    def counting(self: Encoder, queries: list[str], **named: Any) -> Any:
-        calls.append(queries)
-        return encode_query(self, queries, **named)
+    def counting(self: Encoder, texts: list[str], *arguments: Any) -> Any:
+        calls.append(texts)
+        return encode(self, texts, *arguments)
 
-    monkeypatch.setattr(Encoder, "encode_query", counting)
+    monkeypatch.setattr(Encoder, "_encode", counting)
     for query in ("tides", "bread", "bread and tides"):
         asked = {"query": query, "k": 3, "explain": True}
         assert len(client.post("/api/search", json=asked).json()["hits"]) == 3
