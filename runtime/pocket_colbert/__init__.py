@@ -51,7 +51,15 @@ if TYPE_CHECKING:
     from pocket_colbert.model.recipe import ModelConfig
     from pocket_colbert.retriever import Retriever
     from pocket_colbert.search.explanation import Explanation, TokenMatch
-    from pocket_colbert.types import Document, EncodedDocument, Hit, Passage, PassageHit, Token
+    from pocket_colbert.types import (
+        Document,
+        EncodedDocument,
+        Hit,
+        Passage,
+        PassageHit,
+        Query,
+        Token,
+    )
     from pocket_colbert.vectors.device_maxsim import DeviceMaxSim
     from pocket_colbert.vectors.maxsim_float import maxsim, maxsim_pairwise
 
@@ -99,6 +107,7 @@ __all__ = [
     "PocketColbertError",
     "ProviderError",
     "Pruning",
+    "Query",
     "Retriever",
     "SearchParameters",
     "Splitting",
@@ -153,6 +162,7 @@ _HOMES = {
     "PocketColbertError": "errors",
     "ProviderError": "errors",
     "Pruning": "config",
+    "Query": "types",
     "Retriever": "retriever",
     "SearchParameters": "config",
     "Splitting": "config",

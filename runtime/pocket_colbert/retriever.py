@@ -329,11 +329,11 @@ def _num_tokens(encoded: Sequence[EncodedDocument]) -> int:
 
 
 def _checked(documents: object) -> list[Document]:
-    """Return documents as a list, once it is known that they are documents."""
-    found: list[Any] = list(documents) if isinstance(documents, Iterable) else []
-    if not isinstance(documents, Iterable) or not all(isinstance(x, Document) for x in found):
+    """Return documents as a list; raise InvalidInputError if they are something else."""
+    items: list[Any] = list(documents) if isinstance(documents, Iterable) else []
+    if not isinstance(documents, Iterable) or not all(isinstance(x, Document) for x in items):
         raise InvalidInputError(
             f"documents must be a list of Document(...), got {documents!r:.60}; put a single one "
             "in a list."
         )
-    return found
+    return items

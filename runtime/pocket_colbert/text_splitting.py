@@ -41,7 +41,7 @@ def borders(
         Where the words before the borders end, where those after start, and the kinds of the
         borders: (n,) int64 each, ascending but for the kinds.
     """
-    found = []
+    rows = []
     for match in _BORDER.finditer(text, start, end):
         after_stop, space = match.groups()
         if after_stop is not None:
@@ -50,8 +50,8 @@ def borders(
             kind = (WORD, LINE, PARAGRAPH)[min(space.count("\n"), 2)]
         else:
             kind = WORD
-        found.append((match.end() - len(after_stop or space or ""), match.end(), kind))
-    before, after, kinds = np.array(found, dtype=np.int64).reshape(-1, 3).T
+        rows.append((match.end() - len(after_stop or space or ""), match.end(), kind))
+    before, after, kinds = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     return before, after, kinds
 
 
@@ -90,7 +90,7 @@ def split(
         if part.strip():
             spans.append((end - len(part.lstrip()), begin + len(part.rstrip())))
 
-    def places(low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def borders_before(low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the tokens in [low, high] that a border is before, and the borders' kinds."""
         before, after, kinds = borders(text, int(starts[low - 1]), int(ends[high]))
         tokens = np.searchsorted(ends, after, side="right")
@@ -101,7 +101,7 @@ def split(
     overlap = min(overlap, budget // 2)
     first = last = 0
     while n - first > budget:
-        tokens, kinds = places(last + 1, first + budget)
+        tokens, kinds = borders_before(last + 1, first + budget)
         kinds[tokens <= first + budget // 2] = WORD
         if not len(tokens) and first < last:
             first = last
@@ -113,7 +113,7 @@ def split(
             last = cut if cut > last else first + budget
         add(first, last)
         low = max(last - overlap, first + 1)
-        tokens, kinds = places(low, last - 1) if low < last else (tokens[:0], kinds[:0])
+        tokens, kinds = borders_before(low, last - 1) if low < last else (tokens[:0], kinds[:0])
         first = int(tokens[np.minimum(kinds, SENTENCE).argmax()]) if len(tokens) else last
     add(first, n)
     return spans or [(0, len(text))]

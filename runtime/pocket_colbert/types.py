@@ -104,7 +104,7 @@ class Token:
     """A token that has a vector, for people.
 
     Attributes:
-        label: Its part of the text, or its name when it has none, such as "[CLS]".
+        label: Its part of the text, or its name if it has none, for example "[CLS]".
         span: Where that part starts and ends in the text, in characters; None when it has none.
     """
 

@@ -113,21 +113,17 @@ def test_search_is_the_retrievers(client: TestClient, folder: Path, encoder: Enc
 def test_a_search_encodes_its_query_once(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode, calls = Encoder.query, []
+    encode, calls = Encoder._encode, []
 
-    def counting(self: Encoder, query: str) -> Any:
-        calls.append(query)
-        return encode(self, query)
+    def counting(self: Encoder, texts: list[str], *arguments: Any) -> Any:
+        calls.append(texts)
+        return encode(self, texts, *arguments)
 
-    def unused(*arguments: Any, **named: Any) -> None:
-        raise AssertionError("a search encodes its query by Encoder.query")
-
-    monkeypatch.setattr(Encoder, "query", counting)
-    monkeypatch.setattr(Encoder, "encode_query", unused)
+    monkeypatch.setattr(Encoder, "_encode", counting)
     for query in ("tides", "bread", "bread and tides"):
         asked = {"query": query, "k": 3, "explain": True}
         assert len(client.post("/api/search", json=asked).json()["hits"]) == 3
-    assert calls == ["tides", "bread", "bread and tides"]
+    assert calls == [["tides"], ["bread"], ["bread and tides"]]
 
 
 def test_search_filters_and_keywords(client: TestClient) -> None:

@@ -350,14 +350,14 @@ class Encoder:
             InvalidInputError: See `encode_passages`.
         """
         check_texts(texts)
-        found = []
+        token_ids = []
         for text, title in zip(texts, checked_titles(titles, len(texts)), strict=True):
             if splitting is None:
                 parts = [self._tokenizer.tokenize_document(with_title(text, title))]
             else:
                 parts = [p for *_, p in self._tokenizer.tokenize_passages(text, title, splitting)]
-            found.append(np.concatenate([np.asarray(p.input_ids)[p.keep] for p in parts]))
-        return found
+            token_ids.append(np.concatenate([np.asarray(p.input_ids)[p.keep] for p in parts]))
+        return token_ids
 
     def query_tokens(self, text: str) -> list[Token]:
         """Describe the tokens that a query has vectors of, row for row of `encode_query`.

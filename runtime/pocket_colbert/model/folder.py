@@ -74,8 +74,8 @@ def _bundled_fingerprint(name: str) -> str:
 def _fingerprint(recipe: Mapping[str, Any], graph: str, tokenizer: str) -> str:
     """Return what tells models apart: a sha256 over all that decides the vectors of a text.
 
-    That is the graph, the tokenizer and how texts are put to them; a card, a name or a report
-    written anew does not make a model another one.
+    That is the graph, the tokenizer and how texts are put to them. A new card, name or report does
+    not make it another model.
 
     Args:
         recipe: The content of the recipe file.
@@ -233,10 +233,10 @@ def _check_files(folder: Path, files: object) -> Mapping[str, str]:
                 f"{path} is damaged: it has {size} bytes, the recipe says {expected['bytes']}. "
                 "Export or download it again."
             )
-        found = _sha256(path)
-        if found != expected["sha256"]:
+        digest = _sha256(path)
+        if digest != expected["sha256"]:
             raise ModelFormatError(
-                f"{path} is damaged: its sha256 is {found[:12]}..., the recipe says "
+                f"{path} is damaged: its sha256 is {digest[:12]}..., the recipe says "
                 f"{str(expected['sha256'])[:12]}.... Export or download it again."
             )
     return {name: expected["sha256"] for name, expected in files.items()}

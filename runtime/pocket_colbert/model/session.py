@@ -146,8 +146,8 @@ class Session:
             feeds["token_type_ids"] = np.zeros_like(input_ids)
         return feeds
 
-    def _check_shape(self, found: Sequence[int], inputs: tuple[int, ...]) -> None:
-        if tuple(found) != (*inputs, self.dim):
+    def _check_shape(self, shape: Sequence[int], inputs: tuple[int, ...]) -> None:
+        if tuple(shape) != (*inputs, self.dim):
             raise ModelFormatError(
-                f"the graph must give {(*inputs, self.dim)}, got {tuple(found)}."
+                f"the graph must give {(*inputs, self.dim)}, got {tuple(shape)}."
             )

@@ -165,7 +165,7 @@ class Tokenizer:
         spare = room - budget
         if len(title_offsets) > spare:
             title = title[slice(*split(title, title_offsets, spare, 0)[0])] if spare else ""
-        found = []
+        parts = []
 
         def add(start: int, end: int, offsets: NDArray[np.int64], budget: int) -> None:
             for first, last in split(text[start:end], offsets, budget, splitting.overlap):
@@ -173,12 +173,12 @@ class Tokenizer:
                 tokenized = self.tokenize_document(with_title(part, title))
                 # A part may have more tokens than it had in the whole, with BPE for one.
                 if tokenized.num_tokens <= window or budget == 1:
-                    found.append((start + first, start + last, tokenized))
+                    parts.append((start + first, start + last, tokenized))
                 else:
                     add(start + first, start + last, self._text_offsets(part), budget // 2)
 
         add(0, len(text), offsets, budget)
-        return found
+        return parts
 
     def _marker(self, task: Task) -> tuple[str, int | None]:
         """Return the text that goes before a query or document, or the id that goes second."""
@@ -260,7 +260,7 @@ class Tokenizer:
 
     def _text_offsets(self, text: str) -> NDArray[np.int64]:
         """Find where the tokens of a text of any length are, without markers: (num_tokens, 2)."""
-        found = [np.empty((0, 2), np.int64)]
+        offsets = [np.empty((0, 2), np.int64)]
         start = 0
         while start < len(text):
             end = start + _SEGMENT
@@ -269,9 +269,9 @@ class Tokenizer:
                 end = space if space > 0 else end
             segment = text[start:end]
             encoding = self._backend_encode(segment, "", add_special_tokens=False)
-            found.append(self._spans(segment, encoding.offsets) + start)
+            offsets.append(self._spans(segment, encoding.offsets) + start)
             start = end
-        return np.concatenate(found)
+        return np.concatenate(offsets)
 
     def _backend_encode(self, text: str, prefix: str, add_special_tokens: bool = True) -> Any:
         if self._config.do_lower_case:

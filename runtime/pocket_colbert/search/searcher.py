@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -180,9 +180,7 @@ class Searcher:
                 scored = [np.empty(0, np.float32) for _ in positions]
             for position, each in zip(positions, scored, strict=True):
                 document = documents[position]
-                best: Iterable[int] = range(len(each))  # of most documents one
-                if len(each) > 1:
-                    best = top_k(each, self.parameters.passages)
+                best = top_k(each, self.parameters.passages)
                 hits[number, position] = Hit(
                     document.document_id,
                     known[number, position],

@@ -123,7 +123,7 @@ class Codec:
         return mean * np.float32(np.sqrt(max(1.0 - kept * (1.0 - energy), energy) / energy))
 
     def same_as(self, other: Codec) -> bool:
-        """Say whether rows of the other may stand among rows of this one."""
+        """Say whether rows that either wrote can be mixed."""
         return self.bits == other.bits and self.mean.tobytes() == other.mean.tobytes()
 
     def encode(self, embedding: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
@@ -141,14 +141,14 @@ class Codec:
         levels = self._levels(self._rotate(embedding - self.mean))
         scales = _scales(levels, self.shared, np.square(embedding).sum(axis=1))
         rows = -(-len(embedding) // self.planes)
-        places = np.minimum(np.arange(rows * self.planes), len(embedding) - 1)
+        sources = np.minimum(np.arange(rows * self.planes), len(embedding) - 1)
         codes = levels if self.bits == 8 else (levels + self.zero_point) / 2
         offset = 128 if self.bits == 8 else 0
-        stored = (codes + offset).astype(np.uint8)[places].reshape(self.planes, rows, self.dim)
+        stored = (codes + offset).astype(np.uint8)[sources].reshape(self.planes, rows, self.dim)
         packed = stored[0]
         for plane in range(1, self.planes):
             packed = packed | (stored[plane] << np.uint8(plane * self.bits))
-        return packed, scales.astype(np.float16)[places].reshape(self.planes, rows).T.copy()
+        return packed, scales.astype(np.float16)[sources].reshape(self.planes, rows).T.copy()
 
     def unpack(
         self, rows: NDArray[np.uint8], out: NDArray[np.uint8] | None = None

@@ -149,6 +149,6 @@ def _padded(
     """Put documents into one (n, longest, dim) array."""
     longest = max(len(document) for document in documents)
     padded = np.zeros((len(documents), longest, dim), dtype=dtype)
-    for place, document in enumerate(documents):
-        padded[place, : len(document)] = document
+    for row, document in enumerate(documents):
+        padded[row, : len(document)] = document
     return padded

@@ -80,12 +80,12 @@ def maxsim_codes(
                 block = rows[int(inner[first]) : int(inner[last])]
                 block_scales = scales[int(inner[first]) : int(inner[last])]
             else:
-                place = rows_of(documents[first:last], offsets)
-                block = scratch("gathered", len(place) * dim, np.uint8)
-                block = block.reshape(len(place), dim)
+                chosen = rows_of(documents[first:last], offsets)
+                block = scratch("gathered", len(chosen) * dim, np.uint8)
+                block = block.reshape(len(chosen), dim)
                 # "clip" only because it lets NumPy write to `block` without another copy.
-                np.take(rows, place, axis=0, out=block, mode="clip")
-                block_scales = np.take(scales, place, axis=0)
+                np.take(rows, chosen, axis=0, out=block, mode="clip")
+                block_scales = np.take(scales, chosen, axis=0)
             if planes > 1:
                 out = scratch("unpacked", block.size * planes, np.uint8)
                 block = codec.unpack(block, out)

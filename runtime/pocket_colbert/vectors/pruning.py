@@ -42,7 +42,7 @@ def frequent_token_ids(counts: NDArray[np.int64], number: int) -> NDArray[np.int
         number: How many at most, >= 0.
 
     Returns:
-        (found,) int64 token ids, most frequent first, equally frequent ones by id. Ids that never
+        (n,) int64 token ids, most frequent first, equally frequent ones by id. Ids that never
         occur are left out, so there may be fewer than `number`.
 
     Raises:
@@ -144,7 +144,7 @@ def drop_tokens(embedding: NDArray[np.float32], pruning: Pruning) -> NDArray[np.
     """
     if not pruning.drops or not len(embedding):
         return embedding
-    places = prune_tokens(
+    positions = prune_tokens(
         embedding,
         embedding,
         keep=pruning.keep,
@@ -152,7 +152,7 @@ def drop_tokens(embedding: NDArray[np.float32], pruning: Pruning) -> NDArray[np.
         max_loss=pruning.max_loss,
         num_protected_tokens=pruning.num_protected_tokens,
     )
-    return embedding[places]
+    return embedding[positions]
 
 
 def apply_pruning(

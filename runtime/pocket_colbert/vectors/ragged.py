@@ -12,15 +12,15 @@ is little Python between the products."""
 
 def blocks(offsets: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
     """Cut documents into runs of at most `size` rows; a longer document is a run of its own."""
-    found: list[tuple[int, int]] = []
+    parts: list[tuple[int, int]] = []
     first, num_documents = 0, len(offsets) - 1
     while first < num_documents:
         limit = int(offsets[first]) + size
         last = int(np.searchsorted(offsets, limit, side="right")) - 1
         last = min(max(last, first + 1), num_documents)
-        found.append((first, last))
+        parts.append((first, last))
         first = last
-    return found
+    return parts
 
 
 def rows_of(documents: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
