@@ -114,6 +114,8 @@ class Run:
 def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Path | str) and Path(value).is_absolute():
+        return Path(value).name  # where it lies on this machine tells nobody anything
     return str(value) if isinstance(value, Path) else value
 
 

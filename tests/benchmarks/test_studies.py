@@ -45,12 +45,17 @@ def test_results_have_one_form_and_make_a_table(path: Path) -> None:
 
 
 def test_a_run_is_stamped_and_read_again(tmp_path: Path) -> None:
-    options = argparse.Namespace(rounds=3, folders=[Path("a")], json=tmp_path / "out.json")
+    options = argparse.Namespace(
+        rounds=3,
+        folders=[Path("a"), tmp_path / "b"],
+        riv="/envs/python",
+        json=tmp_path / "out.json",
+    )
     run = results.Run.begin("benchmarks.studies.encode", options)
     run.save(options.json, {"x": 1})
     content = results.read_results(options.json)
     assert content["study"] == "encode"
-    assert content["settings"] == {"rounds": 3, "folders": ["a"]}
+    assert content["settings"] == {"rounds": 3, "folders": ["a", "b"], "riv": "python"}
     assert content["results"] == {"x": 1}
     assert content["stamp"]["versions"]["Python"] == sys.version.split()[0]
     run.save(None, {"x": 2})
