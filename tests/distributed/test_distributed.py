@@ -300,7 +300,7 @@ def test_it_is_what_one_process_encodes(corpus: Path, tiny_model: Path, tmp_path
                 )
                 assert mine == theirs  # to the last bit
     for document, passages in encoded.encoded():
-        again = retriever.encode([document])[0]
+        again = retriever.encode([document])[0].passages
         assert [(p.start, p.end) for p in passages] == [(p.start, p.end) for p in again]
         for mine, other in zip(passages, again, strict=True):
             np.testing.assert_array_equal(mine.embedding, other.embedding)
@@ -420,7 +420,7 @@ def test_a_table_ranks_as_the_index_does(corpus: Path, tiny_model: Path, tmp_pat
         retriever = encoded_here(tiny_model, corpus, here)
         with open_backend(address) as backend:
             there = Retriever(retriever.encoder, backend)
-            exact = {d.document_id: retriever.encode([d])[0] for d in documents_in(corpus)}
+            exact = {d.document_id: retriever.encode([d])[0].passages for d in documents_in(corpus)}
             for query in WORDS:
                 (hits,) = there.retrieve([query], 68)
                 asked = retriever.encoder.encode_query([query])[0]
