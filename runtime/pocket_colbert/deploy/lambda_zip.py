@@ -47,7 +47,7 @@ LAMBDA_LIMIT = 250 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 HANDLER = '''\
-"""What AWS Lambda calls, as `handler.handler`: opens index and model once, then answers events."""
+"""The handler that AWS Lambda calls (`handler.handler`): loads index and model once."""
 
 from __future__ import annotations
 
