@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Passage,
         PassageHit,
         Query,
+        Section,
         Token,
     )
     from pocket_colbert.vectors.device_maxsim import DeviceMaxSim
@@ -110,6 +111,7 @@ __all__ = [
     "Query",
     "Retriever",
     "SearchParameters",
+    "Section",
     "Splitting",
     "Token",
     "TokenMatch",
@@ -165,6 +167,7 @@ _HOMES = {
     "Query": "types",
     "Retriever": "retriever",
     "SearchParameters": "config",
+    "Section": "types",
     "Splitting": "config",
     "Token": "types",
     "TokenMatch": "search.explanation",

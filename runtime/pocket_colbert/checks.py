@@ -9,7 +9,7 @@ from typing import Any
 
 from pocket_colbert.errors import DocumentNotFoundError, InvalidInputError
 from pocket_colbert.metadata import checked_json
-from pocket_colbert.types import Document
+from pocket_colbert.types import Document, Section
 
 
 def require(condition: bool, message: str) -> None:
@@ -133,7 +133,31 @@ def checked_document(document: Document) -> Document:
             f"metadata {name} must be a JSON object that reads back as it is (texts as keys, "
             f"lists, no tuples), got {document.metadata!r}."
         )
-    return replace(document, metadata=back)
+    return replace(document, metadata=back, sections=_checked_sections(document))
+
+
+def _checked_sections(document: Document) -> tuple[Section, ...]:
+    """Return a document's sections as they are stored."""
+    name, size = f"sections of {document.document_id!r}", len(document.text or "")
+    sections, before = [], -1
+    for item in document.sections:
+        if not isinstance(item, Section) or not are_strings(item.headings):
+            raise InvalidInputError(
+                f"{name} must be Section(start, headings), headings being a tuple of texts, "
+                f"got {item!r:.80}."
+            )
+        if not is_whole_number(item.start, 0) or not before < item.start <= size:
+            raise InvalidInputError(
+                f"{name} must have ascending starts within its {size} characters, "
+                f"got {item.start!r} after {max(before, 0)}."
+            )
+        try:
+            "".join(item.headings).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(f"{name} must be valid Unicode: {error}.") from error
+        sections.append(item)
+        before = item.start
+    return tuple(sections)
 
 
 def check_texts(texts: object) -> None:

@@ -53,6 +53,18 @@ Span = tuple[int, int]
 """First character and the one after the last."""
 
 
+class Section(NamedTuple):
+    """Where a section of a document starts, and the headings it stands under.
+
+    Attributes:
+        start: Its first character in the document's text. It ends where the next one starts.
+        headings: Its heading path, outermost first, for example ("Policy", "Source packages").
+    """
+
+    start: int
+    headings: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Document:
     """What an index keeps of a document beside its token vectors.
@@ -63,6 +75,7 @@ class Document:
         title: Its title, None when it has none.
         metadata: A JSON object.
         source: Where it was read from, None when that is not known.
+        sections: Its sections, with ascending starts; what is before the first has no heading.
     """
 
     document_id: str
@@ -70,6 +83,7 @@ class Document:
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     source: str | None = None
+    sections: tuple[Section, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,14 +15,19 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from pocket_colbert import Document, Index, IndexFormatError, SearchParameters
+from pocket_colbert import Document, Index, IndexFormatError, SearchParameters, Section
 from pocket_colbert.cli.commands import main
 from pocket_colbert.index.integrity import check_index
+from pocket_colbert.sections import sections_from_json
 from pocket_colbert.storage.manifest import VERSION
 from tests.support.paths import DATA
 
 GOLDEN = DATA / f"index-v{VERSION}"
 EXPECTED = json.loads(GOLDEN.with_suffix(".json").read_text())
+EXPECTED_DOCUMENTS = [
+    Document(**{**item, "sections": sections_from_json(item["sections"])})
+    for item in EXPECTED["documents"]
+]
 QUERY = np.array(EXPECTED["query"], dtype=np.float32)
 
 
@@ -44,8 +49,9 @@ def test_the_golden_index_stays_readable(folder: Path) -> None:
     """Documents, token vectors, and the order and scores of every kind of search."""
     assert check_index(folder) == []
     with Index.load(folder, verify=True) as index:
-        assert list(index) == [Document(**item) for item in EXPECTED["documents"]]
-        assert len(index) == 13 and "gone" not in index and "d5" not in index
+        assert list(index) == EXPECTED_DOCUMENTS
+        assert [len(document.sections) for document in index][-1] == 2
+        assert len(index) == 14 and "gone" not in index and "d5" not in index
         info = index.info()
         assert (info.segments, info.deleted) == (2, 2) and info.bytes["inverted file"] > 0
         for document_id, passages in EXPECTED["passages"].items():
@@ -78,7 +84,7 @@ def test_the_golden_index_can_be_added_to_and_copied(folder: Path, tmp_path: Pat
                 [hit[1] for hit in hits], [item[1] for item in exact["hits"]], rtol=1e-6
             )
     with Index.load(folder, writable=True) as index:
-        assert "new" in index and len(index) == 14
+        assert "new" in index and len(index) == 15
         index.compact()
         assert index.info().segments == 1 and index.info().deleted == 0
     assert check_index(folder) == []
@@ -186,8 +192,13 @@ def test_the_bytes_are_as_documented() -> None:
                     passage += 1
                 if not deleted[position]:
                     metadata = json.loads(values[3]) if values[3] else {}
-                    seen.append(Document(values[0], values[1], values[2], metadata, values[4]))
+                    rows_of = "SELECT start, headings FROM sections WHERE position = ?"
+                    sections = tuple(
+                        Section(start, tuple(json.loads(headings)))
+                        for start, headings in database.execute(rows_of, (position,))
+                    )
+                    seen.append(Document(*values[:3], metadata, values[4], sections))
                     for mine, theirs in zip(parts, EXPECTED["passages"][values[0]], strict=True):
                         assert mine[:2] == theirs[:2]
                         np.testing.assert_allclose(mine[2], theirs[2], atol=1e-6)
-    assert seen == [Document(**item) for item in EXPECTED["documents"]]
+    assert seen == EXPECTED_DOCUMENTS

@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from pocket_colbert import Hit, Index, IndexConfig, Passage, SearchParameters
+from pocket_colbert import (
+    Document,
+    EncodedDocument,
+    Hit,
+    Index,
+    IndexConfig,
+    Passage,
+    SearchParameters,
+    Section,
+)
 from pocket_colbert.storage.manifest import VERSION
 from tests.support.arrays import cone_documents
 from tests.support.paths import DATA
@@ -40,6 +49,11 @@ def main() -> None:
             [[Passage(0, 4, documents[1]), Passage(5, 13, documents[2])], *documents[3:5]],
             texts=["Text in parts", None, "Text"],
         )
+        text = "Preface. Rules. More rules."
+        sections = (Section(9, ("Rules",)), Section(16, ("Rules", "More rules")))
+        parts = [Passage(0, 8, documents[6]), Passage(9, 27, documents[7])]
+        document = Document("parted", text, "T", sections=sections)
+        index.add_documents([EncodedDocument(document, parts)])
         index.commit()
         index.delete(["gone", "d5"])
         index.commit()

@@ -24,6 +24,7 @@ from pocket_colbert.distributed.object_storage import Location
 from pocket_colbert.distributed.target import PARTS, Target
 from pocket_colbert.errors import BackendError, BackendNotFoundError
 from pocket_colbert.metadata import checked_json
+from pocket_colbert.sections import sections_from_json, sections_to_json
 from pocket_colbert.types import Document, EncodedDocument, Passage
 
 COMPLETE = "complete.json"
@@ -244,7 +245,8 @@ def _schema(job: Job) -> Any:
     return pa.schema(
         {
             "document_id": text, "title": text, "text": text, "metadata": text, "source": text,
-            "passages": pa.list_(passage), "vectors": vectors_type(job.config.dim, job.datatype),
+            "sections": text, "passages": pa.list_(passage),
+            "vectors": vectors_type(job.config.dim, job.datatype),
         }
     )  # fmt: skip
 
@@ -256,6 +258,10 @@ def _table(encoded: Sequence[EncodedDocument], schema: Any) -> Any:
         for name in ("document_id", "title", "text", "source")
     }
     columns["metadata"] = [metadata_text(document) for document in documents]
+    columns["sections"] = [
+        json.dumps(sections_to_json(document.sections), ensure_ascii=False)
+        for document in documents
+    ]
     columns["passages"] = [
         [{"start": p.start, "end": p.end, "tokens": len(p.embedding)} for p in passages]
         for _, passages in encoded
@@ -285,7 +291,9 @@ def _described(file: Any, job: Job, name: str, location: Location) -> Counts:
 
 
 def _documents(batch: Any, dim: int) -> list[EncodedDocument]:
-    rows = batch.select(["document_id", "title", "text", "metadata", "source", "passages"])
+    rows = batch.select(
+        ["document_id", "title", "text", "metadata", "source", "sections", "passages"]
+    )
     column = batch.column("vectors")
     starts = column.offsets.to_numpy()
     flat = column.values
@@ -301,7 +309,8 @@ def _documents(batch: Any, dim: int) -> list[EncodedDocument]:
             raise ValueError("a document has no id")
         metadata = checked_json(row.pop("metadata"))
         parts = row.pop("passages")
-        document = checked_document(Document(metadata=metadata, **row))
+        sections = sections_from_json(checked_json(row.pop("sections")))
+        document = checked_document(Document(metadata=metadata, sections=sections, **row))
         encoded.append(EncodedDocument(document, _passages(document, parts, embedding)))
     return encoded
 

@@ -36,6 +36,7 @@ from pocket_colbert.errors import (
 from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.model.pipeline import BATCH_TOKENS
+from pocket_colbert.sections import sections_from_json, sections_to_json
 from pocket_colbert.types import Document, EncodedDocument
 from pocket_colbert.vectors.providers import is_gpu
 
@@ -113,7 +114,7 @@ class PartEncoder:
     def _encode(
         self, described: Mapping[str, Any], contents: Sequence[Mapping[str, Any]]
     ) -> tuple[str, dict[str, int]]:
-        part, documents = Part(**described), [Document(**values) for values in contents]
+        part, documents = Part(**described), [_document(values) for values in contents]
         if self._encoder is None:
             self._encoder = self._load()
         config = self._job.config
@@ -150,7 +151,7 @@ def parts_of_file(row: Mapping[str, Any], job_text: str) -> Iterator[dict[str, s
         documents = in_parts(read_file(job.files[number].source, job.fields), job.size)
         for part, content in zip(job.parts_of(number), documents, strict=True):
             if part.name in wanted:
-                yield _result([asdict(part), [asdict(document) for document in content]])
+                yield _result([asdict(part), [_written(document) for document in content]])
     except PocketColbertError as error:
         yield _failure(error)
 
@@ -317,3 +318,11 @@ def _results(dataset: Any) -> Iterator[Any]:
         # The message is a long traceback: keep the line that names the original error.
         reasons = [line for line in str(error).splitlines() if _RAISED.match(line)]
         raise ClusterError(f"a worker failed: {(reasons or [str(error)])[0]}") from error
+
+
+def _written(document: Document) -> dict[str, Any]:
+    return {**asdict(document), "sections": sections_to_json(document.sections)}
+
+
+def _document(values: Mapping[str, Any]) -> Document:
+    return Document(**{**values, "sections": sections_from_json(values["sections"])})

@@ -22,6 +22,8 @@ _TABLES = {
     "documents": "CREATE TABLE documents (position INTEGER PRIMARY KEY, document_id TEXT NOT NULL "
     "UNIQUE, title TEXT, source TEXT, metadata TEXT, text TEXT)",
     "passages": "CREATE TABLE passages (passage INTEGER PRIMARY KEY, start INTEGER, stop INTEGER)",
+    "sections": "CREATE TABLE sections (position INTEGER, start INTEGER, headings TEXT, "
+    "PRIMARY KEY (position, start)) WITHOUT ROWID",
     "fields": "CREATE TABLE fields (name TEXT, value, position INTEGER, "
     "PRIMARY KEY (name, value, position)) WITHOUT ROWID",
 }
@@ -80,7 +82,7 @@ def fill(
     counts: list[int] = []
     passage = 0
     for batch in batches(documents):
-        rows, spans, words = [], [], []
+        rows, spans, sections, words = [], [], [], []
         fields: list[tuple[str, Value, int]] = []
         for document, parts in batch:
             position = len(counts)
@@ -92,6 +94,8 @@ def fill(
                  document.text)
             )  # fmt: skip
             fields.extend({(name, value, position) for name, value in flat(metadata)})
+            for start, headings in document.sections:
+                sections.append((position, start, json.dumps(headings, ensure_ascii=False)))
             for start, end in parts:
                 if (start, end) != (0, len(document.text or "")):
                     spans.append((passage, start, end))
@@ -101,6 +105,7 @@ def fill(
                 passage += 1
         connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", rows)
         connection.executemany("INSERT INTO passages VALUES (?, ?, ?)", spans)
+        connection.executemany("INSERT INTO sections VALUES (?, ?, ?)", sections)
         connection.executemany("INSERT INTO fields VALUES (?, ?, ?)", fields)
         if words:
             connection.executemany("INSERT INTO keywords(rowid, text) VALUES (?, ?)", words)

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.metadata import checked_json
+from pocket_colbert.sections import sections_from_json
 from pocket_colbert.storage.database import BATCH, Database, batches, marks, writing
 from pocket_colbert.storage.document_schema import StoredDocument, check_schema, fill
 from pocket_colbert.storage.filters import ID, Condition, after_prefix, is_unicode
 from pocket_colbert.storage.keyword_store import KeywordStore
-from pocket_colbert.types import Document, Span, Value
+from pocket_colbert.types import Document, Section, Span, Value
 
 _COMPARISONS = {
     "$eq": "= ?", "$gt": "> ?", "$gte": ">= ?", "$lt": "< ?", "$lte": "<= ?", "$exists": "NOTNULL",
@@ -113,7 +114,10 @@ class DocumentStore:
                 f"WHERE position IN ({marks(batch)})",
                 batch,
             )
-            documents.update((row[0], self._document(row)) for row in rows)
+            sections = self._sections(batch)
+            documents.update(
+                (row[0], self._document(row, sections.get(row[0], ()))) for row in rows
+            )
         missing = [position for position in wanted if position not in documents]
         if missing:
             raise IndexFormatError(
@@ -272,7 +276,23 @@ class DocumentStore:
             raise self._database.damaged("positions of documents that are not there")
         return positions
 
-    def _document(self, row: tuple[Any, ...]) -> Document:
+    def _sections(self, positions: Sequence[int]) -> dict[int, tuple[Section, ...]]:
+        """Return the sections of documents, for those that have any."""
+        rows = self._database.select(
+            "SELECT position, start, headings FROM sections "
+            f"WHERE position IN ({marks(positions)}) ORDER BY position, start",
+            positions,
+        )
+        sections: dict[int, list[Section]] = {}
+        for position, start, written in rows:
+            try:
+                section = sections_from_json([[start, checked_json(written)]])
+            except (TypeError, ValueError, RecursionError) as error:
+                raise self._database.damaged(f"what is no section: {error}") from error
+            sections.setdefault(position, []).extend(section)
+        return {position: tuple(items) for position, items in sections.items()}
+
+    def _document(self, row: tuple[Any, ...], sections: tuple[Section, ...]) -> Document:
         position, document_id, title, source, metadata, text = row
         try:
             values = checked_json(metadata) if metadata else {}
@@ -282,4 +302,4 @@ class DocumentStore:
         named = isinstance(document_id, str) and document_id != ""
         if not texts or not named or not isinstance(values, dict):
             raise self._database.damaged(f"what no document can have at position {position}")
-        return Document(document_id, text, title, values, source)
+        return Document(document_id, text, title, values, source, sections)
