@@ -60,7 +60,8 @@ def test_sections_that_no_text_can_have_are_refused(sections: tuple[Section, ...
     ("start", "end", "headings"),
     [
         (0, 8, ()), (9, 15, ("Rules",)), (16, 27, SECTIONS[1][1]),
-        (9, 27, ("Rules",)), (0, 15, ()), (16, 32, ()), (28, 32, ("End",)), (20, 22, SECTIONS[1][1]),
+        (9, 27, ("Rules",)), (0, 15, ()), (16, 32, ()), (28, 32, ("End",)),
+        (20, 22, SECTIONS[1][1]),
     ],
 )  # fmt: skip
 def test_a_passage_stands_under_what_its_sections_share(
