@@ -87,7 +87,7 @@ def test_what_cannot_be_ranked_is_an_error(ranker: PocketColbertRanker) -> None:
         ranker.rank(QUESTION, ["a", "b"], doc_ids=["x"])
     with pytest.raises(InvalidInputError, match="query must be a string"):
         ranker.rank(3, ["a"])  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match="threads is the encoder's own"):
+    with pytest.raises(InvalidInputError, match="threads must be None for a loaded encoder"):
         PocketColbertRanker(ranker.encoder, threads=1)
 
 
