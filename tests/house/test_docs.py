@@ -83,7 +83,7 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
 def test_every_block_has_a_language_that_is_known_here() -> None:
-    assert {block.language for block in BLOCKS} == {"bash", "python", "sql", "text"}
+    assert {block.language for block in BLOCKS} == {"bash", "python", "text"}
 
 
 # Python
