@@ -363,6 +363,15 @@ def test_deleting_never_renumbers(tmp_path: Path) -> None:
         assert [s.documents.find(["d8"]) for s in segments] == [{"d8": 8}, {}]
 
 
+def test_an_empty_index_compacts_to_itself() -> None:
+    index = Index(dim=8)
+    index.compact()
+    index.add(["a"], [np.empty((0, 8), np.float32)])
+    index.delete(["a"])
+    index.compact(1)
+    assert len(index) == 0
+
+
 def test_info_counts_the_deleted_until_compact(tmp_path: Path) -> None:
     with Index.create(tmp_path / "index", IndexConfig(dim=DIM)) as index:
         ids = filled(index, 300)
