@@ -16,6 +16,7 @@ from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Address, Snapshot
 from pocket_colbert.index.stats import IndexInfo, describe
 from pocket_colbert.index.writer import IndexWriter, State
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.types import Document, EncodedDocument
 
 
@@ -58,12 +59,12 @@ class Index(IndexReader):
 
     @classmethod
     def create(
-        cls, folder: str | Path, config: IndexConfig, *, threads: int | None = None
+        cls, folder: str | Path | Contained, config: IndexConfig, *, threads: int | None = None
     ) -> Index:
         """Make an empty index in a new folder and open it for writing.
 
         Args:
-            folder: A path at which nothing is, or an empty folder.
+            folder: A path at which nothing is, or an empty folder; or what `replacement` lends.
             config: The settings.
             threads: See `Index`.
 
@@ -71,7 +72,7 @@ class Index(IndexReader):
             IndexExistsError: There is something at `folder`.
         """
         index = cls(config.dim, config=config, threads=threads)
-        directory = IndexDirectory.create(Path(folder), config)
+        directory = IndexDirectory.create(folder, config)
         index._writer = IndexWriter(config, index.threads, directory)
         return index
 
@@ -104,7 +105,7 @@ class Index(IndexReader):
             IndexLockedError: It is to be writable and another writer has it open.
             IndexConflictError: It is to be writable and the folder is not.
         """
-        directory = IndexDirectory(Path(folder), writable=writable)
+        directory = IndexDirectory(folder, writable=writable)
         try:
             config = directory.manifest.config
             index = cls(config.dim, config=config, threads=threads)

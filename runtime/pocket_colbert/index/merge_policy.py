@@ -73,6 +73,8 @@ class MergePolicy:
         Returns:
             Slices of `segments`. A segment alone is among them where documents are deleted.
         """
+        if not segments:
+            return []
         runs, start, total = [], 0, 0
         tokens = [_living_tokens(segment) for segment in segments]
         for number, count in enumerate([*tokens, None]):
@@ -81,7 +83,7 @@ class MergePolicy:
                     runs.append(slice(start, number))
                 start, total = number, 0
             total += count or 0
-        return runs if segments else []
+        return runs
 
     def _first_small(self, segments: Sequence[Segment]) -> int:
         """Return where the run of small segments at the end begins, which fits into one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import os
 import threading
 from collections.abc import Sequence
 from itertools import chain
@@ -19,6 +20,7 @@ from pocket_colbert.index.merger import SegmentMaker
 from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.source_paths import mover
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.files import atomic_folder
 from pocket_colbert.storage.segment import Segment
 
@@ -141,13 +143,13 @@ class MultiIndex(IndexReader):
             OSError: The disk is full or fails. Nothing is at `folder` then.
         """
         path = Path(folder)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
             raise IndexExistsError(f"{path} already exists and is not an empty folder.")
         with atomic_folder(path) as work:
             target = IndexDirectory.create(work, self.config)
             try:
                 segments = [
-                    self._copied(segment, index.folder, work, path)
+                    self._copied(segment, index.folder, target.contained, path)
                     for index, part in zip(self.indexes, self._parts, strict=True)
                     for segment in part
                     if len(segment)
@@ -179,10 +181,12 @@ class MultiIndex(IndexReader):
         self._generation = sum(index.generation for index in self.indexes)
         self._all = Snapshot(tuple(chain.from_iterable(parts)))
 
-    def _copied(self, segment: Segment, source: Path | None, work: Path, final: Path) -> Segment:
+    def _copied(
+        self, segment: Segment, source: Path | None, work: Contained, final: Path
+    ) -> Segment:
         """Write a segment of one of the indexes into a folder that will get its final name."""
         if source is not None:
-            return segment.copied(source, work, self.config, mover(source, final))
+            return segment.copied(Contained(source), work, self.config, mover(source, final))
         maker = SegmentMaker(folder=work, generation=1, config=self.config, threads=self.threads)
         return maker.merge([segment])
 

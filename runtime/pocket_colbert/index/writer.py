@@ -186,7 +186,7 @@ class IndexWriter:
             target = IndexDirectory.create(path, self.config)
         try:
             maker = SegmentMaker(
-                folder=path,
+                folder=target.contained,
                 generation=target.manifest.generation + 1,
                 config=self.config,
                 threads=self._threads,
@@ -230,7 +230,7 @@ class IndexWriter:
         self, segments: list[Segment], pending: WriteBuffer, generation: int
     ) -> list[Segment]:
         """Mark deleted documents, and leave out segments of which none is left."""
-        folder = None if self.directory is None else self.directory.path
+        folder = None if self.directory is None else self.directory.contained
         for number in {segment for segment, _ in pending.deleted.values()}:
             positions = [p for segment, p in pending.deleted.values() if segment == number]
             segments[number] = segments[number].without(
@@ -241,7 +241,7 @@ class IndexWriter:
     def _maker(self) -> SegmentMaker:
         """Return what makes segments of the next commit."""
         return SegmentMaker(
-            folder=None if self.directory is None else self.directory.path,
+            folder=None if self.directory is None else self.directory.contained,
             generation=self.generation + 1,
             config=self.config,
             threads=self._threads,

@@ -8,8 +8,8 @@ section 4; WARP, Scheerer et al. 2025, arXiv 2501.17788). Per token vector it ta
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.storage.clustering import CentroidGraph
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.files import FileEntry, write_file
 from pocket_colbert.storage.manifest import INVERTED_FILES
 from pocket_colbert.storage.mapped_arrays import forget, map_array, map_bytes, read_array
@@ -177,7 +178,7 @@ def build(
     )
 
 
-def write_files(folder: Path, inverted: InvertedFile) -> dict[str, FileEntry]:
+def write_files(folder: Contained, inverted: InvertedFile) -> dict[str, FileEntry]:
     """Write an inverted file into the folder of a segment."""
     contents = (
         inverted.centroids,
@@ -191,14 +192,15 @@ def write_files(folder: Path, inverted: InvertedFile) -> dict[str, FileEntry]:
     }
 
 
-def open_files(folder: Path, dim: int, num_passages: int) -> InvertedFile:
+def open_files(folder: Contained, dim: int, num_passages: int) -> InvertedFile:
     """Map the inverted file of a segment.
 
     Raises:
         IndexFormatError: The files do not fit each other.
     """
     centroids, scales_path, lengths_path, lists_path = (folder / name for name in INVERTED_FILES)
-    number = scales_path.stat().st_size // 4
+    with scales_path.open() as stream:
+        number = os.fstat(stream.fileno()).st_size // 4
     scales = read_array(scales_path, "<f4", number)
     lengths = read_array(lengths_path, "<i4", number)
     if not number or number % 32 or not np.isfinite(scales).all() or (lengths < 0).any():

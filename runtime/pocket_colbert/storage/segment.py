@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +12,13 @@ from numpy.typing import NDArray
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.storage import inverted_file
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.document_schema import StoredDocument
 from pocket_colbert.storage.document_store import DocumentStore
 from pocket_colbert.storage.files import (
     FileEntry,
     copy_file,
-    hash_file,
+    hash_stream,
     make_folder,
     sync_file,
     sync_folder,
@@ -92,7 +92,7 @@ class Segment:
 
     @classmethod
     def open(
-        cls, folder: Path, entry: SegmentEntry, config: IndexConfig, verify: bool | None
+        cls, folder: Contained, entry: SegmentEntry, config: IndexConfig, verify: bool | None
     ) -> Segment:
         """Map a segment into memory after checking it.
 
@@ -131,7 +131,7 @@ class Segment:
     @classmethod
     def write(
         cls,
-        folder: Path,
+        folder: Contained,
         generation: int,
         codec: Codec,
         parts: Iterable[TokenVectors],
@@ -163,7 +163,7 @@ class Segment:
         tokens, files = TokenVectors.write(path, codec, parts)
         database = path / DOCUMENTS_FILE
         counts = DocumentStore.write(database, documents, config.keywords)
-        files[database.name] = sync_file(database)
+        files[DOCUMENTS_FILE] = sync_file(database)
         passages = PassageRanges.of_counts(counts)
         if not passages.one_each:
             files[PASSAGES_FILE] = write_file(path / PASSAGES_FILE, counts.astype("<i4"))
@@ -181,8 +181,8 @@ class Segment:
 
     def copied(
         self,
-        source: Path,
-        target: Path,
+        source: Contained,
+        target: Contained,
         config: IndexConfig,
         moved: Callable[[str], str],
     ) -> Segment:
@@ -219,7 +219,7 @@ class Segment:
         return segment.without(self.alive.left_out(), target, 1)
 
     def without(
-        self, positions: NDArray[np.int64], folder: Path | None, generation: int
+        self, positions: NDArray[np.int64], folder: Contained | None, generation: int
     ) -> Segment:
         """Return the same segment with some more documents deleted.
 
@@ -245,7 +245,7 @@ class Segment:
         entry = replace(marked, deleted=replace(marked.deleted, file=file))
         return replace(self, alive=alive, entry=entry)
 
-    def marked(self, folder: Path, entry: SegmentEntry) -> Segment:
+    def marked(self, folder: Contained, entry: SegmentEntry) -> Segment:
         """Return the same segment with the documents deleted that its entry says.
 
         Raises:
@@ -304,12 +304,12 @@ def _inverted_file(rows: TokenVectors, config: IndexConfig, threads: int) -> Inv
     return inverted_file.build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=threads)
 
 
-def _open_alive(folder: Path, entry: SegmentEntry) -> Selection:
+def _open_alive(folder: Contained, entry: SegmentEntry) -> Selection:
     alive, path = Selection(entry.num_documents), entry.deleted_file(folder)
     if path is None or entry.deleted is None:
         return alive
     check_file(path, entry.deleted.file, verify=True)
-    bits = np.fromfile(path, np.uint8)
+    bits = read_array(path, "u1", entry.deleted.file.bytes)
     deleted = np.unpackbits(bits, count=entry.num_documents, bitorder="little")
     alive = alive.without(np.flatnonzero(deleted))
     if entry.num_documents - len(alive) != entry.deleted.count:
@@ -317,12 +317,16 @@ def _open_alive(folder: Path, entry: SegmentEntry) -> Selection:
     return alive
 
 
-def check_file(path: Path, expected: FileEntry, verify: bool) -> None:
+def check_file(path: Contained, expected: FileEntry, verify: bool) -> None:
     """Raise IndexFormatError unless a file has its size and, when `verify`, its checksum."""
-    if not path.is_file():
-        raise IndexFormatError(f"{path} is missing; the index is incomplete.")
-    size = path.stat().st_size
-    if size != expected.bytes:
-        raise IndexFormatError(f"{path} is damaged: it has {size} bytes, not {expected.bytes}.")
-    if verify and hash_file(path).sha256 != expected.sha256:
-        raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
+    try:
+        with path.open() as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size != expected.bytes:
+                raise IndexFormatError(
+                    f"{path} is damaged: it has {size} bytes, not {expected.bytes}."
+                )
+            if verify and hash_stream(stream).sha256 != expected.sha256:
+                raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
+    except FileNotFoundError as error:
+        raise IndexFormatError(f"{path} is missing; the index is incomplete.") from error
