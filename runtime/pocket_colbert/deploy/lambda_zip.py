@@ -188,7 +188,7 @@ def _model_files(folder: Path, made_with: str, model: str | Path | None) -> dict
 
 def _names_of(model: ModelFiles) -> set[str]:
     """Return the names of the files that a model needs: those its recipe lists, and its own."""
-    names = {model.graph.name, model.tokenizer.name}
+    names = {model.graph.name, model.tokenizer.name, *model.external}
     recipe = model.folder / RECIPE_FILE
     if not recipe.is_file():
         return names | {path.name for path in model.folder.glob("config_*.json")}

@@ -129,7 +129,7 @@ class IndexDirectory:
             return None
         try:
             old, new = before.config, self.manifest.config
-            if (old.model, old.dim) != (new.model, new.dim):
+            if old.dim != new.dim or old.model not in ("", new.model):
                 raise IndexConflictError(
                     f"{self.path} was made again with another model or width; open it again."
                 )
@@ -258,8 +258,10 @@ def replacement(folder: str | Path) -> Iterator[Contained]:
         made.save(target)
         _remove_orphans(target, made)
     finally:
-        remove_index(work)
-        lock.release()
+        try:
+            remove_index(work)
+        finally:
+            lock.release()
 
 
 def _move(source: Contained, target: Contained) -> None:

@@ -222,6 +222,24 @@ class Index(IndexReader):
         self._check_open()
         self._writer.add(documents, replacing=True)
 
+    def learn_model(self, fingerprint: str) -> None:
+        """Say which model encodes the documents of an index that does not know it.
+
+        From then on the index refuses every other. `Retriever` does this before it adds
+        documents; who adds arrays may do it, or give the fingerprint in `IndexConfig`. In a folder
+        it is kept by the next `commit` of a change.
+
+        Args:
+            fingerprint: `Encoder.card.fingerprint`.
+
+        Raises:
+            InvalidInputError: The index was made with another model.
+            IndexConflictError: The index does not know its model and was opened read-only.
+        """
+        self._check_open()
+        self._writer.learn_model(fingerprint)
+        self.config = self._writer.config
+
     def delete(self, document_ids: Iterable[str]) -> int:
         """Delete documents; an index in a folder shows it after `commit`, one in memory at once.
 
@@ -303,7 +321,9 @@ class Index(IndexReader):
                 shown before is still shown.
         """
         self._check_open()
-        return self._writer.refresh()
+        changed = self._writer.refresh()
+        self.config = self._writer.config  # the model may be known by now
+        return changed
 
     def get(self, document_id: str) -> Document:
         """Return a document.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.errors import DuplicateIdError, IndexConflictError
+from pocket_colbert.errors import DuplicateIdError, IndexConflictError, InvalidInputError
 from pocket_colbert.index.directory import IndexDirectory, is_index
 from pocket_colbert.index.encoded_documents import checked
 from pocket_colbert.index.merge_policy import MergePolicy
@@ -109,6 +109,19 @@ class IndexWriter:
             self._check_writable()
             return self._delete(document_ids)
 
+    def learn_model(self, fingerprint: str) -> None:
+        """Take the model down of an index that does not know it; see `Index.learn_model`."""
+        with self.turn:
+            if self.config.model == fingerprint:
+                return
+            if self.config.model:
+                raise InvalidInputError(
+                    f"the index was made with another model: it has {self.config.model[:12]}, got "
+                    f"{fingerprint[:12]}; use the model it was made with, or index again."
+                )
+            self._check_writable()
+            self.config = replace(self.config, model=fingerprint)
+
     def commit(self, *, last: bool = False) -> None:
         """Make what is pending part of the index, in one step; see `Index.commit`."""
         with self.turn:
@@ -167,6 +180,7 @@ class IndexWriter:
             segments = self.directory.refreshed(self.state.snapshot.segments)
             if segments is not None:
                 self.state = State(Snapshot(segments), self.state.pending)
+                self.config = self.directory.manifest.config
             return segments is not None
 
     def save(self, path: Path) -> None:
@@ -262,7 +276,7 @@ class IndexWriter:
         state, generation = State(Snapshot(tuple(segments)), pending), self.generation + 1
         try:
             if self.directory is not None:
-                self.directory.commit(segments)
+                self.directory.commit(segments, self.config)
         finally:
             if self.directory is None or self.generation == generation:
                 self.state = state

@@ -115,7 +115,8 @@ class Contained:
                 # A socket gives ENXIO, and a folder that is to be written to EISDIR.
                 if error.errno in (*_LINKS, errno.ENXIO, errno.EISDIR):
                     raise self._no_file() from error
-                raise self._named(error) from error
+                error.filename = str(self)
+                raise
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise self._no_file()
@@ -208,7 +209,8 @@ class Contained:
                     here = Contained(self.root, self.parts[: number + 1])
                     if error.errno in (*_LINKS, errno.ENOTDIR):
                         raise here._no_folder() from error
-                    raise here._named(error) from error
+                    error.filename = str(here)
+                    raise
                 handle, outer = inner, handle
                 os.close(outer)
             yield handle
@@ -233,10 +235,6 @@ class Contained:
             path = path / name
             if _is_link(path) or (os.path.lexists(path) and not path.is_dir()):
                 raise Contained(self.root, self.parts[: number + 1])._no_folder()
-
-    def _named(self, error: OSError) -> OSError:
-        error.filename = str(self)
-        return error
 
     def _no_file(self) -> IndexFormatError:
         return IndexFormatError(
