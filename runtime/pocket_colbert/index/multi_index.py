@@ -19,6 +19,7 @@ from pocket_colbert.index.index import Index
 from pocket_colbert.index.merger import SegmentMaker
 from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Snapshot
+from pocket_colbert.index.usage import in_use
 from pocket_colbert.source_paths import mover
 from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.files import atomic_folder
@@ -107,6 +108,7 @@ class MultiIndex(IndexReader):
         """Sum of the indexes' generations: a higher one after each commit that is shown."""
         return self._generation
 
+    @in_use
     def refresh(self) -> bool:
         """Show what writers have committed since, see `Index.refresh`; any thread may ask.
 
@@ -127,6 +129,7 @@ class MultiIndex(IndexReader):
             self._join(snapshots)
             return True
 
+    @in_use
     def save(self, folder: str | Path) -> None:
         """Write one index of all documents to a new folder.
 
@@ -160,9 +163,8 @@ class MultiIndex(IndexReader):
             finally:
                 target.close()
 
-    def close(self) -> None:
-        """Close the indexes, and release the threads. No search may be under way."""
-        super().close()
+    def _release(self) -> None:
+        super()._release()
         for index in self.indexes:
             index.close()
 

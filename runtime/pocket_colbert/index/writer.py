@@ -87,6 +87,12 @@ class IndexWriter:
         """Number of the last commit; 0 in memory."""
         return 0 if self.directory is None else self.directory.manifest.generation
 
+    @property
+    def pending_changes(self) -> str:
+        """What is pending, for people."""
+        pending = self.state.pending
+        return f"documents added: {len(pending)}, deleted or replaced: {len(pending.deleted)}"
+
     def add(self, documents: Iterable[EncodedDocument], *, replacing: bool) -> None:
         """Add documents, all or, when an error is raised, none; see `Index.add_documents`."""
         encoded = checked(documents, self.config.dim)

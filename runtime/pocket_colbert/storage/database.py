@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
-from pocket_colbert.errors import IndexFormatError
+from pocket_colbert.errors import ClosedError, IndexFormatError
 from pocket_colbert.storage.contained import Contained
 
 BATCH = 500
@@ -47,8 +47,10 @@ class Database:
             raise IndexFormatError(f"{path} cannot be opened: {error}.") from error
         self._first_lock = threading.Lock()
         self._others: list[sqlite3.Connection] = []
+        self._closed = False
         # Connections are closed when the last search that uses the segment has let go of it.
-        self._finalizer = weakref.finalize(self, _close, self.connection, self._others)
+        # Not at the end of the process, where threads may still be searching.
+        weakref.finalize(self, _close, self.connection, self._others).atexit = False
 
     def select(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a statement.
@@ -67,8 +69,26 @@ class Database:
         return IndexFormatError(f"{self.path} is damaged: it has {what}.")
 
     def close(self) -> None:
-        """Close the file; no search may be under way."""
-        self._finalizer()
+        """Close the file: unused connections now, and those that threads use when they are back.
+
+        SQLite crashes when a connection is closed that another thread uses.
+        """
+        self._closed = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._others.pop().close()
+        if self._first_lock.acquire(blocking=False):
+            try:
+                self.connection.close()
+            finally:
+                self._first_lock.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the index is closed; open it again to use it.")
 
     def _connect(self) -> sqlite3.Connection:
         if self.path is None:
@@ -86,26 +106,33 @@ class Database:
         A writer may have deleted the file since; then no other can be opened and threads wait for
         the first. In memory there is only the first.
         """
-        if self._first_lock.acquire(blocking=False):
-            try:
-                yield self.connection
-            finally:
-                self._first_lock.release()
-            return
-        other = None
-        with suppress(IndexError):  # no test first: another thread may take the last one
-            other = self._others.pop()
-        if other is None and self.path is not None:
-            with suppress(sqlite3.Error, OSError, IndexFormatError):
-                other = self._connect()
-        if other is None:
-            with self._first_lock:
-                yield self.connection
-            return
         try:
-            yield other
+            if self._first_lock.acquire(blocking=False):
+                try:
+                    self._check_open()
+                    yield self.connection
+                finally:
+                    self._first_lock.release()
+                return
+            self._check_open()
+            other = None
+            with suppress(IndexError):  # no test first: another thread may take the last one
+                other = self._others.pop()
+            if other is None and self.path is not None:
+                with suppress(sqlite3.Error, OSError, IndexFormatError):
+                    other = self._connect()
+            if other is None:
+                with self._first_lock:
+                    self._check_open()
+                    yield self.connection
+                return
+            try:
+                yield other
+            finally:
+                self._others.append(other)
         finally:
-            self._others.append(other)
+            if self._closed:  # meanwhile; whoever comes back last closes the last one
+                self._close_unused()
 
 
 @contextmanager
