@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pocket_colbert.checks import is_number
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexFormatError, IndexNotFoundError, InvalidInputError
 from pocket_colbert.storage.contained import Contained
@@ -60,6 +61,8 @@ SEGMENT_NAME = re.compile(r"[0-9]{6,15}-[0-9a-f]{8}")
 DELETED_NAME = re.compile(SEGMENT_NAME.pattern + r"-[0-9]{6,15}\.bits")
 _MANIFEST_LIMIT = 64 << 20
 _MAX_COUNT = 1 << 48
+MOST_WIDENING = 64
+"""A manifest from elsewhere must not make a search take more memory than that."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,20 @@ class DeletedEntry:
 
 
 @dataclass(frozen=True)
+class RecallEntry:
+    """How well an inverted file finds what exact search finds, measured when it was made.
+
+    Attributes:
+        recall: Share of the best passages of sampled queries that were found, 0 to 1.
+        widening: How many times more is looked up and scored to find that many; 0 where even
+            that is not enough, and all is scored.
+    """
+
+    recall: float
+    widening: int
+
+
+@dataclass(frozen=True)
 class SegmentEntry:
     """What the manifest says of a segment.
 
@@ -88,6 +105,7 @@ class SegmentEntry:
         num_tokens: Token vectors in it.
         files: Its files by name.
         deleted: Which of the documents are deleted, None for none.
+        approximate: How good its inverted file is, None when it has none or it is not known.
     """
 
     name: str
@@ -96,6 +114,7 @@ class SegmentEntry:
     num_tokens: int
     files: Mapping[str, FileEntry]
     deleted: DeletedEntry | None = None
+    approximate: RecallEntry | None = None
 
     def folder(self, index_folder: Contained) -> Contained:
         """Return where its files are."""
@@ -201,8 +220,20 @@ def _segment(item: Mapping[str, Any]) -> SegmentEntry:
     if passages < documents or (passages > documents) != (PASSAGES_FILE in files):
         raise InvalidInputError(f"{documents} documents cannot have {passages} passages.")
     return SegmentEntry(
-        item["name"], documents, passages, _count(item["num_tokens"]), files, deleted
-    )
+        item["name"], documents, passages, _count(item["num_tokens"]), files, deleted,
+        _recall(item.get("approximate")),
+    )  # fmt: skip
+
+
+def _recall(values: Mapping[str, Any] | None) -> RecallEntry | None:
+    if values is None:
+        return None
+    recall, widening = values["recall"], values["widening"]
+    if not is_number(recall) or not 0 <= recall <= 1:
+        raise InvalidInputError(f"recall must be a number from 0 to 1, got {recall!r:.40}.")
+    if _count(widening) > MOST_WIDENING:
+        raise InvalidInputError(f"widening must be at most {MOST_WIDENING}, got {widening}.")
+    return RecallEntry(float(recall), widening)
 
 
 def _file(entry: Mapping[str, Any]) -> FileEntry:

@@ -123,7 +123,8 @@ class Segment:
             passages = PassageRanges.of_counts(counts)
         inverted = None
         if INVERTED_FILES[0] in entry.files:
-            inverted = inverted_file.open_files(path, config.dim, entry.num_passages)
+            mapped = inverted_file.open_files(path, config.dim, entry.num_passages)
+            inverted = replace(mapped, quality=entry.approximate)
         store = DocumentStore.open(path / DOCUMENTS_FILE, entry.num_documents, entry.num_passages)
         alive = Selection(entry.num_documents)
         return cls(rows, store, passages, alive, inverted, replace(entry, deleted=None))
@@ -173,10 +174,13 @@ class Segment:
             files.update(inverted_file.write_files(path, inverted))
         sync_folder(path)
         sync_folder(path.parent)
+        quality = None
         if inverted is not None:  # mapped, no longer in memory
-            inverted = inverted_file.open_files(path, codec.dim, len(passages))
+            quality = inverted.quality
+            mapped = inverted_file.open_files(path, codec.dim, len(passages))
+            inverted = replace(mapped, quality=quality)
         store = DocumentStore.open(database, len(counts), len(passages))
-        entry = SegmentEntry(name, len(counts), len(passages), tokens, files)
+        entry = SegmentEntry(name, len(counts), len(passages), tokens, files, approximate=quality)
         return cls(rows, store, passages, Selection(len(counts)), inverted, entry)
 
     def copied(
@@ -301,7 +305,8 @@ def _inverted_file(rows: TokenVectors, config: IndexConfig, threads: int) -> Inv
     )
     if not wanted or not tokens:
         return None
-    return inverted_file.build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=threads)
+    built = inverted_file.build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=threads)
+    return inverted_file.measured(built, rows)
 
 
 def _open_alive(folder: Contained, entry: SegmentEntry) -> Selection:
