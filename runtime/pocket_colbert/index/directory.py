@@ -112,7 +112,8 @@ class IndexDirectory:
         segments = []
         for entry in self.manifest.segments:
             segment = open_segments.get(entry.name)
-            if segment is None:
+            # An index that was made again has segments of the same names.
+            if segment is None or segment.entry is None or segment.entry.files != entry.files:
                 segment = Segment.open(self.contained, entry, self.manifest.config, verify)
             segments.append(segment.marked(self.contained, entry))
         return tuple(segments)

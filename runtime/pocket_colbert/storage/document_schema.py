@@ -91,7 +91,8 @@ def fill(
                 (position, document.document_id, document.title, document.source, written,
                  document.text)
             )  # fmt: skip
-            fields.extend({(name, value, position) for name, value in flat(metadata)})
+            # In an order of its own, so that equal documents give equal files.
+            fields.extend(sorted({(*item, position) for item in flat(metadata)}, key=repr))
             for start, end in parts:
                 if (start, end) != (0, len(document.text or "")):
                     spans.append((passage, start, end))

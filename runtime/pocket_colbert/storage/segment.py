@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +160,7 @@ class Segment:
         Raises:
             OSError: The disk is full or fails. What was written is of no use then.
         """
-        name = _new_name(generation)
+        name = _new_name(folder, generation)
         path = folder / SEGMENTS_FOLDER / name
         make_folder(path)
         tokens, files = TokenVectors.write(path, codec, parts)
@@ -203,7 +205,7 @@ class Segment:
             OSError: The disk is full or fails. What was written is of no use then.
         """
         assert self.entry is not None
-        entry = replace(self.entry, name=_new_name(1), deleted=None)
+        entry = replace(self.entry, name=_new_name(target, 1), deleted=None)
         folder = entry.folder(target)
         make_folder(folder)
         for path, expected in self.entry.paths(source):
@@ -294,8 +296,15 @@ class Segment:
                 yield position, document
 
 
-def _new_name(generation: int) -> str:
-    return f"{generation:06d}-{os.urandom(4).hex()}"
+def _new_name(folder: Contained, generation: int) -> str:
+    """Return a name for a new segment that no folder has: the same for the same commits."""
+    taken = set((folder / SEGMENTS_FOLDER).names())
+    for number in count():
+        digest = hashlib.sha256(f"{generation} {number}".encode()).hexdigest()
+        name = f"{generation:06d}-{digest[:8]}"
+        if name not in taken:
+            return name
+    raise AssertionError("the loop returns")
 
 
 def _inverted_file(rows: TokenVectors, config: IndexConfig, threads: int) -> InvertedFile | None:
