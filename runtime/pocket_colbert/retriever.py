@@ -40,13 +40,7 @@ class Retriever:
                 raise InvalidInputError(
                     f"the index must hold vectors of {encoder.dim} dimensions, got {index.dim}."
                 )
-            models = {index.config.model, encoder.card.fingerprint}
-            if "" not in models and len(models) > 1:
-                raise InvalidInputError(
-                    "the index was made with another model: it has fingerprint "
-                    f"{index.config.model[:12]}, this encoder {encoder.card.fingerprint[:12]}. "
-                    "Load the model it was made with, or index the documents again."
-                )
+            _check_model(index.config.model, encoder)
         self.encoder = encoder
         self.index = index
 
@@ -78,6 +72,7 @@ class Retriever:
         index = self.index
         if index is None:
             raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
+        _check_model(index.config.model, self.encoder)  # it may have learnt it since
         if isinstance(queries, str | bytes) or not isinstance(queries, Sequence):
             check_texts(queries)
         texts = [query.text if isinstance(query, Query) else query for query in queries]
@@ -151,6 +146,8 @@ class Retriever:
     def _writable(self, method: str) -> Index:
         if not isinstance(self.index, Index):
             raise InvalidInputError(f"{method} needs an Index to write to, got {self.index!r}.")
+        _check_model(self.index.config.model, self.encoder)
+        self.index.learn_model(self.encoder.card.fingerprint)
         return self.index
 
     def rerank(
@@ -322,6 +319,16 @@ def _best_span(hit: Hit) -> Span:
             f"{hit.document_id!r} has no text to explain; add documents with their texts."
         )
     return (hit.passages[0].start, hit.passages[0].end) if hit.passages else (0, len(hit.text))
+
+
+def _check_model(made_with: str, encoder: Encoder) -> None:
+    """Raise InvalidInputError if an index was made with another model; "" is any."""
+    if made_with not in ("", encoder.card.fingerprint):
+        raise InvalidInputError(
+            "the index was made with another model: it has fingerprint "
+            f"{made_with[:12]}, this encoder {encoder.card.fingerprint[:12]}. "
+            "Load the model it was made with, or index the documents again."
+        )
 
 
 def _num_tokens(encoded: Sequence[EncodedDocument]) -> int:

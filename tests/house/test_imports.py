@@ -24,7 +24,7 @@ else:
 
 RUNTIME = Path(pocket_colbert.__file__).parent
 THIRD_PARTY = {
-    "click", "fastcluster", "filelock", "grpc", "haystack", "huggingface_hub", "ir_measures",
+    "click", "fastcluster", "grpc", "haystack", "huggingface_hub", "ir_measures",
     "lance", "lancedb", "langchain_core", "llama_index", "matplotlib", "msgspec", "mteb",
     "numkong", "numpy",
     "onnxruntime", "pyarrow", "pydantic", "qdrant_client", "ray", "rerankers", "rich", "sqlite3",
@@ -119,8 +119,8 @@ def test_a_search_loads_only_allowed_packages() -> None:
         "pocket_colbert.Retriever(e, i).retrieve(['x'])"
     )
     modules = {module.partition(".")[0] for module in loaded_by(script)}
-    # An index without an inverted file is searched, and none is written: neither is needed.
-    assert not {"usearch", "filelock"} & modules
+    # An index without an inverted file is searched: it is not needed.
+    assert "usearch" not in modules
     allowed = {
         "pocket_colbert", "numpy", "onnxruntime", "tokenizers", "numkong", "tqdm",
         "flatbuffers", "packaging", "google", "simsimd", "coloredlogs", "humanfriendly",

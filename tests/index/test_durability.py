@@ -37,6 +37,7 @@ from pocket_colbert.index import writer
 from pocket_colbert.index.directory import replacement
 from pocket_colbert.index.merge_policy import MergePolicy
 from pocket_colbert.index.snapshot import Snapshot
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.manifest import Manifest
 from tests.support.arrays import unit_rows
 
@@ -125,8 +126,9 @@ def check_tidy(folder: Path) -> None:
     manifest = Manifest.load(folder)
     expected = {folder / name for name in ("manifest.json", "writer.lock", "writer.json")}
     for entry in manifest.segments:
-        expected.update(path for path, _ in entry.paths(folder))
-        expected.update({entry.deleted_file(folder)} - {None})  # type: ignore[arg-type]
+        expected.update(path.path for path, _ in entry.paths(Contained(folder)))
+        deleted = entry.deleted_file(Contained(folder))
+        expected.update({deleted.path} if deleted else ())
     found = {path for path in folder.rglob("*") if path.is_file()}
     assert found | {folder / "writer.lock", folder / "writer.json"} == expected
     folders = {path.name for path in (folder / "segments").iterdir()}
@@ -187,11 +189,15 @@ def hooked(ask: Hook) -> Iterator[None]:
 
         return call
 
-    open_path, connect = Path.open, sqlite3.connect
+    open_file, open_stream, connect = os.open, os.fdopen, sqlite3.connect
 
-    def open_told(path: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
-        hook("create" if mode[0] in "wx" else "open", path)
-        return Stream(open_path(path, mode, *arguments, **named), hook)
+    def open_told(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+        if not flags & getattr(os, "O_DIRECTORY", 0):
+            hook("create" if flags & os.O_CREAT else "open", path)
+        return open_file(path, flags, *arguments, **named)
+
+    def stream_told(descriptor: int, mode: str) -> Any:
+        return Stream(open_stream(descriptor, mode), hook)
 
     def sql(name: str) -> Any:
         function = getattr(sqlite3.Connection, name)
@@ -210,11 +216,12 @@ def hooked(ask: Hook) -> Iterator[None]:
     names = "execute", "executemany", "commit"
     connection = type("Told", (sqlite3.Connection,), {name: sql(name) for name in names})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "open", open_told)
+        patch.setattr(os, "open", open_told)
+        patch.setattr(os, "fdopen", stream_told)
         patch.setattr(
             sqlite3, "connect", lambda *a, **named: connect(*a, factory=connection, **named)
         )
-        for name in ("fsync", "replace", "mkdir", "unlink", "rmdir", "open", "listdir"):
+        for name in ("fsync", "replace", "mkdir", "unlink", "rmdir", "listdir"):
             patch.setattr(os, name, told(name, getattr(os, name)))
         yield
     done.append(True)  # files that were opened meanwhile stay open
@@ -384,7 +391,7 @@ def test_an_interruption_at_any_line_of_a_commit_loses_nothing(base: Path, disk:
 def test_a_failure_to_open_leaves_the_index_to_others(kind: str, base: Path, disk: Path) -> None:
     folder = shutil.copytree(base, disk / "index")
     for fault in faults(kind):
-        (folder / "segments" / "orphan").mkdir()
+        (folder / "segments" / "000007-0123abcd").mkdir()
         with hooked(fault), suppress(OSError, KeyboardInterrupt, IndexFolderError):
             Index.load(folder, writable=True, threads=1).close()
         with Index.load(folder, writable=True, threads=1) as index:

@@ -573,3 +573,13 @@ def test_a_closed_index_says_so(kind: str, rng: np.random.Generator, tmp_path: P
     for call in calls:
         with pytest.raises(ClosedError, match="closed"):
             call()
+
+
+def test_an_emptied_index_can_be_compacted(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "index", IndexConfig(dim=DIM), threads=1) as index:
+        index.compact()
+        index.add(["a"], [np.eye(1, DIM, dtype=np.float32)])
+        index.commit()
+        index.delete(["a"])
+        index.compact()
+        assert len(index) == 0

@@ -332,7 +332,10 @@ def test_an_index_finds_its_bundled_model() -> None:
     config = IndexConfig(dim=tiny.dim, model=tiny.card.fingerprint)
     found = Encoder.for_index(config)
     assert (found.card.fingerprint, found.dim) == (tiny.card.fingerprint, 48)
-    assert Encoder.for_index(replace(config, model="")).config == Encoder.load().config
+    with pytest.raises(InvalidInputError, match="does not say which model"):
+        Encoder.for_index(replace(config, model=""))
+    named = Encoder.for_index(replace(config, model=""), "tiny")
+    assert named.card.fingerprint == tiny.card.fingerprint
 
 
 def test_an_index_is_searched_in_its_own_width(matryoshka: Path, tmp_path: Path) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pocket_colbert import Index, IndexConfig, IndexFormatError, SearchParameters
+from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.storage.inverted_file import (
     InvertedFile,
     _largest,
@@ -14,12 +21,13 @@ from pocket_colbert.storage.inverted_file import (
     list_dtype,
     num_centroids,
 )
+from pocket_colbert.storage.manifest import RecallEntry, _checksum
 from pocket_colbert.storage.selection import Selection
 from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec, QueryCodes
 from pocket_colbert.vectors.maxsim_codes import ReferenceKernel
 from pocket_colbert.vectors.ragged import rows_of
-from tests.support.arrays import cone_documents
+from tests.support.arrays import cone_documents, unit_rows
 
 pytestmark = pytest.mark.slow
 
@@ -112,3 +120,106 @@ def test_any_number_of_lookups_works(rng: np.random.Generator, lookups: int) -> 
         query, Selection(30), lookups=lookups, limit=5, kernel=ReferenceKernel
     )
     assert 7 in found and len(found) <= 5
+
+
+def index_of(documents: list[np.ndarray], **config: object) -> Index:
+    """Return an index in memory with an inverted file."""
+    dim = documents[0].shape[1]
+    settings: Any = {"inverted_file": "always", **config}
+    index = Index(dim, config=IndexConfig(dim=dim, **settings), threads=2)
+    index.add(
+        [f"d{n}" for n in range(len(documents))],
+        documents,
+        metadata=[{"n": n} for n in range(len(documents))],
+    )
+    index.commit()
+    return index
+
+
+def recall(index: Index, queries: list[np.ndarray], **search: Any) -> float:
+    """Return the share of what exact search has that approximate search has, too."""
+    found = []
+    for query in queries:
+        exact, near = (
+            {
+                h.document_id
+                for h in index.search(
+                    [query], 10, parameters=SearchParameters(mode=mode), **search
+                )[0]
+            }
+            for mode in ("exact", "approximate")
+        )
+        found.append(len(exact & near) / len(exact))
+    return float(np.mean(found))
+
+
+def test_vectors_without_structure_are_noticed(rng: np.random.Generator, tmp_path: Path) -> None:
+    """No clustering tells them apart: what looks up too little finds less than half."""
+    documents = [unit_rows(rng, 12, 32) for _ in range(12_000)]
+    index = index_of(documents)
+    (segment,) = index.snapshot.segments
+    assert segment.inverted is not None and segment.inverted.quality is not None
+    quality = segment.inverted.quality
+    assert quality.widening != 1
+    assert index.info().approximate_recall == quality.recall
+    queries = [unit_rows(rng, 16, 32) for _ in range(8)]
+    assert recall(index, queries) >= 0.9
+    index.save(tmp_path / "index")
+    with Index.load(tmp_path / "index") as loaded:
+        assert loaded.info().approximate_recall == quality.recall
+        assert recall(loaded, queries) >= 0.9
+        assert loaded.snapshot.segments[0].inverted is not None
+        assert loaded.snapshot.segments[0].inverted.quality == quality
+
+
+def test_vectors_with_structure_need_no_more(rng: np.random.Generator) -> None:
+    centres = unit_rows(rng, 300, 32)
+    documents = []
+    for _ in range(6000):
+        topics = centres[rng.integers(300, size=3)]
+        rows = np.repeat(topics, 5, axis=0) + 0.1 * rng.normal(size=(15, 32))
+        documents.append((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+    index = index_of(documents)
+    (segment,) = index.snapshot.segments
+    assert segment.inverted is not None and segment.inverted.quality is not None
+    assert segment.inverted.quality.widening == 1
+    assert index.info().approximate_recall >= 0.95  # type: ignore[operator]
+
+
+def test_a_small_filter_is_scored_whole(rng: np.random.Generator) -> None:
+    """A few allowed documents fit into what is scored anyway: none of them may be missed."""
+    documents = [unit_rows(rng, 12, 32) for _ in range(9000)]
+    index = index_of(documents)
+    segment = index.snapshot.segments[0]
+    assert segment.inverted is not None
+    # As if it was measured to be good.
+    poor = replace(segment, inverted=replace(segment.inverted, quality=RecallEntry(1.0, 1)))
+    index._writer.state = replace(index._writer.state, snapshot=Snapshot((poor,)))
+    queries = [unit_rows(rng, 4, 32) for _ in range(10)]
+    for where in ({"n": {"$lt": 24}}, {"n": {"$gte": 8500}}):
+        assert recall(index, queries, where=where) == 1
+    assert recall(index, queries, subset=[f"d{n}" for n in range(30)]) == 1
+
+
+def test_info_of_an_index_without_inverted_files(rng: np.random.Generator) -> None:
+    index = index_of([unit_rows(rng, 3, 32)], inverted_file="never")
+    assert index.info().approximate_recall is None
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"recall": 2, "widening": 1}, {"recall": "x", "widening": 1}, [1],
+              {"recall": 1, "widening": -1}, {"recall": 1, "widening": 10**6}, "x"]
+)  # fmt: skip
+def test_a_recall_that_cannot_be_is_refused(
+    rng: np.random.Generator, tmp_path: Path, value: object
+) -> None:
+    index_of([unit_rows(rng, 3, 32)]).save(tmp_path / "index")
+    path = tmp_path / "index" / "manifest.json"
+    content = json.loads(path.read_text())
+    assert content["segments"][0]["approximate"] == {"recall": 1.0, "widening": 1}
+    content["segments"][0]["approximate"] = value
+    del content["checksum"]
+    content["checksum"] = _checksum(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(IndexFormatError, match="not a valid manifest"):
+        Index.load(tmp_path / "index")

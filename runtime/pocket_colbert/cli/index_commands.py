@@ -219,6 +219,11 @@ def info(folder: Path, as_json: bool) -> None:
     click.echo(
         f"  {'in memory':13} {readable_size(held.memory):>10}  {'':7} the rest is memory-mapped"
     )
+    if held.approximate_recall is not None:
+        click.echo(
+            f"  approximate search finds {held.approximate_recall:.1%} of what exact search does, "
+            "measured on a sample"
+        )
 
 
 @click.command()

@@ -38,6 +38,7 @@ from pocket_colbert.model.folder import (
     load_model_files,
 )
 from pocket_colbert.model.recipe import OWN_SECTION
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.files import atomic_file
 from pocket_colbert.storage.manifest import MANIFEST_FILE, Manifest
 
@@ -125,13 +126,13 @@ def make_bundle(
     with tempfile.TemporaryDirectory(prefix="pocket-colbert-bundle-") as temporary:
         work = Path(temporary)
         manifest = Manifest.load(folder)
-        files = _index_files(folder, manifest)
-        files |= _model_files(folder, manifest.config.model, model)
         (work / "handler.py").write_text(HANDLER, encoding="utf-8")
-        files["handler.py"] = work / "handler.py"
         # Both answers come from the copies that are packed, so only the code around them differs.
-        here = _copied(files, work / "here")
-        files = {name: here / name for name in files}
+        here = work / "here"
+        originals: dict[str, Path | Contained] = {"handler.py": work / "handler.py"}
+        originals |= _index_files(Contained(folder), manifest)
+        originals |= _model_files(folder, manifest.config.model, model)
+        files = _copied(originals, here)
         query = _query(here / "index")
         event = {"query": query, "k": 3}
         answer, modules = answer_here(here, event)
@@ -158,13 +159,13 @@ def make_bundle(
     )
 
 
-def _index_files(folder: Path, manifest: Manifest) -> dict[str, Path]:
+def _index_files(folder: Contained, manifest: Manifest) -> dict[str, Contained]:
     """Return the files of the last commit of an index."""
     paths = [folder / MANIFEST_FILE]
     for entry in manifest.segments:
         deleted = entry.deleted_file(folder)
         paths += [path for path, _ in entry.paths(folder)] + ([deleted] if deleted else [])
-    return {f"index/{path.relative_to(folder).as_posix()}": path for path in paths}
+    return {"/".join(("index", *path.parts)): path for path in paths}
 
 
 def _model_files(folder: Path, made_with: str, model: str | Path | None) -> dict[str, Path]:
@@ -187,7 +188,7 @@ def _model_files(folder: Path, made_with: str, model: str | Path | None) -> dict
 
 def _names_of(model: ModelFiles) -> set[str]:
     """Return the names of the files that a model needs: those its recipe lists, and its own."""
-    names = {model.graph.name, model.tokenizer.name}
+    names = {model.graph.name, model.tokenizer.name, *model.external}
     recipe = model.folder / RECIPE_FILE
     if not recipe.is_file():
         return names | {path.name for path in model.folder.glob("config_*.json")}
@@ -196,16 +197,19 @@ def _names_of(model: ModelFiles) -> set[str]:
     return names | {RECIPE_FILE} | set(own.get("files", ()))
 
 
-def _copied(files: Mapping[str, Path], folder: Path) -> Path:
+def _copied(files: Mapping[str, Path | Contained], folder: Path) -> dict[str, Path]:
+    """Copy files into a folder; return where they are now."""
     for name, source in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         try:
-            shutil.copyfile(source, folder / name)
+            opened = source.open() if isinstance(source, Contained) else source.open("rb")
+            with opened as stream, (folder / name).open("xb") as copy:
+                shutil.copyfileobj(stream, copy)
         except FileNotFoundError as error:
             raise IndexConflictError(
                 f"{source} disappeared while it was copied: the index was written to; try again."
             ) from error
-    return folder
+    return {name: folder / name for name in files}
 
 
 def _query(folder: Path) -> str:

@@ -21,7 +21,7 @@ folder, event = json.loads(sys.stdin.read())
 from pathlib import Path
 from pocket_colbert.deploy.lambda_handler import LambdaHandler
 answer = LambdaHandler(Path(folder))(event)
-import filelock, numkong, usearch.index
+import numkong, usearch.index
 modules = {name: getattr(module, "__file__", None)
            for name, module in list(sys.modules.items()) if name not in before}
 print(json.dumps({"answer": answer, "modules": modules}))

@@ -145,7 +145,7 @@ class Location:
         with self._errors():
             if isinstance(self._system, fs.LocalFileSystem):
                 path = Path(self._path)
-                files.make_folder(path.parent)
+                files.make_root(path.parent)
                 with files.atomic_file(path) as work:
                     work.write_bytes(content)
                 return

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexConflictError, IndexExistsError, IndexFormatError
-from pocket_colbert.storage.files import make_folder, move, remove
-from pocket_colbert.storage.lock import WriterLock
+from pocket_colbert.storage.contained import Contained
+from pocket_colbert.storage.files import discard, discard_folder, make_folder, move
+from pocket_colbert.storage.lock import HOLDER_FILE, LOCK_FILE, WriterLock
 from pocket_colbert.storage.manifest import (
     DELETED_FOLDER,
+    DELETED_NAME,
     MANIFEST_FILE,
+    NEW_MANIFEST_FILE,
+    SEGMENT_FILES,
+    SEGMENT_NAME,
     SEGMENTS_FOLDER,
     Manifest,
     SegmentEntry,
-    new_manifest,
 )
 from pocket_colbert.storage.segment import Segment
 
 _ATTEMPTS = 10
+_MOST_COMMITS = 1 << 40
+"""A name with a higher number was not given by a writer."""
 _REPLACEMENT = "replacement"
 """Folder in an index folder in which an index is made that will replace it."""
 
@@ -30,11 +37,11 @@ class IndexDirectory:
     """The folder of an index that is open.
 
     Attributes:
-        path: The folder.
+        contained: The folder.
         manifest: The state that was read or written last.
     """
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
+    def __init__(self, folder: str | Path | Contained, *, writable: bool) -> None:
         """Open the folder of an index; segments are opened by `segments`.
 
         Raises:
@@ -43,32 +50,39 @@ class IndexDirectory:
             IndexLockedError: Another writer has it open.
             IndexConflictError: It cannot be written to.
         """
-        self.path = path
-        self.manifest = Manifest.load(path)
+        self.contained = Contained.of(folder)
+        self.manifest = Manifest.load(self.contained)
         self._lock: WriterLock | None = None
         if writable:
-            self._lock = WriterLock(path)
+            self._lock = WriterLock(self.contained)
             try:
-                self.manifest = Manifest.load(path)
-                _remove_orphans(self.path, self.manifest)
+                self.manifest = Manifest.load(self.contained)
+                _remove_orphans(self.contained, self.manifest)
             except BaseException:
                 self.close()
                 raise
 
     @classmethod
-    def create(cls, path: Path, config: IndexConfig) -> IndexDirectory:
+    def create(cls, folder: str | Path | Contained, config: IndexConfig) -> IndexDirectory:
         """Make the folder of an empty index and open it for writing.
 
         Raises:
-            IndexExistsError: There is something at `path`.
+            IndexExistsError: There is something at `folder`.
         """
-        if path.exists() and (
-            not path.is_dir() or any(p != new_manifest(path) for p in path.iterdir())
+        contained = Contained.of(folder)
+        path = contained.path
+        if os.path.lexists(path) and (
+            not path.is_dir() or any(name != NEW_MANIFEST_FILE for name in contained.names())
         ):
             raise IndexExistsError(f"{path} already exists and is not an empty folder.")
-        make_folder(path)
-        Manifest(0, config).save(path)
-        return cls(path, writable=True)
+        make_folder(contained)
+        Manifest(0, config).save(contained)
+        return cls(contained, writable=True)
+
+    @property
+    def path(self) -> Path:
+        """The folder, as the user named it."""
+        return self.contained.path
 
     @property
     def writable(self) -> bool:
@@ -88,7 +102,7 @@ class IndexDirectory:
             try:
                 return self._open(known, verify)
             except (IndexFormatError, OSError):
-                before, self.manifest = self.manifest, Manifest.load(self.path)
+                before, self.manifest = self.manifest, Manifest.load(self.contained)
                 if before == self.manifest or attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError("the loop returns or raises")
@@ -98,9 +112,10 @@ class IndexDirectory:
         segments = []
         for entry in self.manifest.segments:
             segment = open_segments.get(entry.name)
-            if segment is None:
-                segment = Segment.open(self.path, entry, self.manifest.config, verify)
-            segments.append(segment.marked(self.path, entry))
+            # An index that was made again has segments of the same names.
+            if segment is None or segment.entry is None or segment.entry.files != entry.files:
+                segment = Segment.open(self.contained, entry, self.manifest.config, verify)
+            segments.append(segment.marked(self.contained, entry))
         return tuple(segments)
 
     def refreshed(self, known: Sequence[Segment]) -> tuple[Segment, ...] | None:
@@ -110,12 +125,12 @@ class IndexDirectory:
             IndexFormatError: What is new is damaged.
             IndexConflictError: The index was made again with another model or width.
         """
-        before, self.manifest = self.manifest, Manifest.load(self.path)
+        before, self.manifest = self.manifest, Manifest.load(self.contained)
         if before == self.manifest:
             return None
         try:
             old, new = before.config, self.manifest.config
-            if (old.model, old.dim) != (new.model, new.dim):
+            if old.dim != new.dim or old.model not in ("", new.model):
                 raise IndexConflictError(
                     f"{self.path} was made again with another model or width; open it again."
                 )
@@ -141,14 +156,14 @@ class IndexDirectory:
             self.manifest.generation + 1, config or self.manifest.config, tuple(entries)
         )
         try:
-            following.save(self.path)
+            following.save(self.contained)
             self.manifest = following
         except BaseException:
             # It counts when the manifest was renamed, whatever failed after that.
-            if Manifest.load(self.path) == following:
+            if Manifest.load(self.contained) == following:
                 self.manifest = following
             raise
-        _remove_orphans(self.path, self.manifest)
+        _remove_orphans(self.contained, self.manifest)
 
     def check_writable(self) -> None:
         """Raise IndexConflictError unless this process may change the index now."""
@@ -168,7 +183,7 @@ class IndexDirectory:
         the folder may have been deleted and made again, with a lock of its own.
         """
         self.check_writable()
-        there = Manifest.load(self.path)
+        there = Manifest.load(self.contained)
         if there != self.manifest:  # an index made again counts its commits from 0
             raise IndexConflictError(
                 f"{self.path} was changed by another writer or made again (it is at commit "
@@ -178,8 +193,8 @@ class IndexDirectory:
 
     def clean_up(self) -> None:
         """Delete what a commit left behind that did not come to its end."""
-        if self.writable and Manifest.load(self.path) == self.manifest:
-            _remove_orphans(self.path, self.manifest)
+        if self.writable and Manifest.load(self.contained) == self.manifest:
+            _remove_orphans(self.contained, self.manifest)
 
     def close(self) -> None:
         """Let another writer in."""
@@ -192,8 +207,21 @@ def is_index(folder: str | Path) -> bool:
     return (Path(folder) / MANIFEST_FILE).is_file()
 
 
+def remove_index(folder: str | Path | Contained) -> None:
+    """Delete an index that is of no use, as far as that is possible.
+
+    Only files and folders that an index has are deleted; a folder with anything else in it stays.
+    """
+    contained = Contained.of(folder)
+    with suppress(IndexFormatError, OSError):
+        _remove_segments(contained, Manifest(0, IndexConfig(dim=1)))
+    for name in (SEGMENTS_FOLDER, DELETED_FOLDER):
+        discard_folder(contained / name, ())
+    discard_folder(contained, (MANIFEST_FILE, NEW_MANIFEST_FILE, LOCK_FILE, HOLDER_FILE))
+
+
 @contextmanager
-def replacement(folder: Path) -> Iterator[Path]:
+def replacement(folder: str | Path) -> Iterator[Contained]:
     """Lend a path for an index that replaces the one in a folder, in one step, at the end.
 
     The index there, which may be damaged, stays as it is until then and when an error is raised.
@@ -211,30 +239,38 @@ def replacement(folder: Path) -> Iterator[Path]:
         IndexConflictError: It cannot be written to.
         OSError: The disk is full or fails.
     """
-    lock, work = WriterLock(folder), folder / _REPLACEMENT
+    target = Contained.of(folder)
+    lock, work = WriterLock(target), target / _REPLACEMENT
     try:
-        remove(work)  # of a process that was killed
+        remove_index(work)  # of a process that was killed
         yield work
         made = Manifest.load(work)
+        generation = max(_generation(target), *_generations(target), 0) + 1
+        entries = []
         for entry in made.segments:
-            _move(entry.folder(work), entry.folder(folder))
-            deleted, target = entry.deleted_file(work), entry.deleted_file(folder)
-            if deleted is not None and target is not None:
-                _move(deleted, target)
-        made = replace(made, generation=_generation(folder) + 1)
-        made.save(folder)
-        _remove_orphans(folder, made)
+            # A commit that the old index has not had: no segment of it can be in the way.
+            named = replace(entry, name=f"{generation:06d}-{entry.name.rpartition('-')[2]}")
+            _move(entry.folder(work), named.folder(target))
+            deleted, deleted_target = entry.deleted_file(work), named.deleted_file(target)
+            if deleted is not None and deleted_target is not None:
+                _move(deleted, deleted_target)
+            entries.append(named)
+        made = replace(made, generation=generation, segments=tuple(entries))
+        made.save(target)
+        _remove_orphans(target, made)
     finally:
-        remove(work)
-        lock.release()
+        try:
+            remove_index(work)
+        finally:
+            lock.release()
 
 
-def _move(source: Path, target: Path) -> None:
+def _move(source: Contained, target: Contained) -> None:
     make_folder(target.parent)
     move(source, target)
 
 
-def _generation(folder: Path) -> int:
+def _generation(folder: Contained) -> int:
     """Return the number of an index's last commit, 0 when it is too damaged to tell."""
     try:
         return Manifest.load(folder).generation
@@ -242,18 +278,30 @@ def _generation(folder: Path) -> int:
         return 0
 
 
-def _remove_orphans(folder: Path, manifest: Manifest) -> None:
-    """Delete files that the manifest does not name: leftovers of commits and failures."""
+def _generations(folder: Contained) -> list[int]:
+    """Return the commits that made the segments of which there are folders."""
+    names = (folder / SEGMENTS_FOLDER).names()
+    commits = [int(name.partition("-")[0]) for name in names if SEGMENT_NAME.fullmatch(name)]
+    return [commit for commit in commits if commit < _MOST_COMMITS]
+
+
+def _remove_orphans(folder: Contained, manifest: Manifest) -> None:
+    """Delete files that the manifest does not name: leftovers of commits and failures.
+
+    Only names that a writer gives are deleted, whatever else is there.
+    """
+    _remove_segments(folder, manifest)
+    remove_index(folder / _REPLACEMENT)
+
+
+def _remove_segments(folder: Contained, manifest: Manifest) -> None:
+    """Delete segments, and files of deleted documents, that a manifest does not name."""
     segments = {entry.name for entry in manifest.segments}
     deleted = {entry.deleted_file(folder) for entry in manifest.segments}
-    for path in _entries(folder / SEGMENTS_FOLDER):
-        if path.name not in segments:
-            remove(path)
-    for path in _entries(folder / DELETED_FOLDER):
-        if path not in deleted:
-            remove(path)
-    remove(folder / _REPLACEMENT)
-
-
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+    for name in (folder / SEGMENTS_FOLDER).names():
+        if SEGMENT_NAME.fullmatch(name) and name not in segments:
+            discard_folder(folder / SEGMENTS_FOLDER / name, SEGMENT_FILES)
+    for name in (folder / DELETED_FOLDER).names():
+        path = folder / DELETED_FOLDER / name
+        if DELETED_NAME.fullmatch(name) and path not in deleted:
+            discard(path)

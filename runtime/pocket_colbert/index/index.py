@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from pocket_colbert.index.merge_policy import SEGMENT_TOKENS, MergePolicy
 from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Address, Snapshot
 from pocket_colbert.index.stats import IndexInfo, describe
+from pocket_colbert.index.usage import in_use
 from pocket_colbert.index.writer import IndexWriter, State
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.types import Document, EncodedDocument
 
 
@@ -24,8 +28,9 @@ class Index(IndexReader):
 
     `Index(dim=...)` lives in memory until `save`. `Index.create` and
     `Index.load(..., writable=True)` live in a folder: `commit` writes what was added and deleted,
-    in one step. One writer at a time, any number of readers, which see the index as it was when
-    they opened it until `refresh`. Any number of threads may search.
+    in one step, and so does the end of a `with` block that no error ends. One writer at a time,
+    any number of readers, which see the index as it was when they opened it until `refresh`. Any
+    number of threads may search.
 
         >>> index = Index(dim=encoder.dim)
         >>> index.add(["d1", "d2"], encoder.encode_document(texts), texts=texts)
@@ -58,12 +63,12 @@ class Index(IndexReader):
 
     @classmethod
     def create(
-        cls, folder: str | Path, config: IndexConfig, *, threads: int | None = None
+        cls, folder: str | Path | Contained, config: IndexConfig, *, threads: int | None = None
     ) -> Index:
         """Make an empty index in a new folder and open it for writing.
 
         Args:
-            folder: A path at which nothing is, or an empty folder.
+            folder: A path at which nothing is, or an empty folder; or what `replacement` lends.
             config: The settings.
             threads: See `Index`.
 
@@ -71,7 +76,7 @@ class Index(IndexReader):
             IndexExistsError: There is something at `folder`.
         """
         index = cls(config.dim, config=config, threads=threads)
-        directory = IndexDirectory.create(Path(folder), config)
+        directory = IndexDirectory.create(folder, config)
         index._writer = IndexWriter(config, index.threads, directory)
         return index
 
@@ -104,7 +109,7 @@ class Index(IndexReader):
             IndexLockedError: It is to be writable and another writer has it open.
             IndexConflictError: It is to be writable and the folder is not.
         """
-        directory = IndexDirectory(Path(folder), writable=writable)
+        directory = IndexDirectory(folder, writable=writable)
         try:
             config = directory.manifest.config
             index = cls(config.dim, config=config, threads=threads)
@@ -115,10 +120,12 @@ class Index(IndexReader):
         index._writer = IndexWriter(config, index.threads, directory, snapshot)
         return index
 
+    @in_use
     def __len__(self) -> int:
         """Return the number of documents, those not committed yet included."""
         return len(self._state)
 
+    @in_use
     def __contains__(self, document_id: object) -> bool:
         return document_id in self._state
 
@@ -133,6 +140,22 @@ class Index(IndexReader):
 
     def __enter__(self) -> Index:
         return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Commit what was added and deleted, unless an error ends the block, and close."""
+        error = exception[1] if len(exception) > 1 else None
+        try:
+            if not self.closed and self.folder is not None and self.uncommitted:
+                if not isinstance(error, BaseException):
+                    self.commit()
+                else:
+                    _add_note(
+                        error,
+                        f"{self._writer.pending_changes}, which this error kept from "
+                        f"being committed to {self.folder}; commit() before it keeps them.",
+                    )
+        finally:
+            self.close()
 
     def __repr__(self) -> str:
         where = "in memory" if self.folder is None else str(self.folder)
@@ -202,6 +225,7 @@ class Index(IndexReader):
         columns = texts, titles, metadata, sources
         self.upsert_documents(from_columns(document_ids, embeddings, *columns))
 
+    @in_use
     def add_documents(self, documents: Iterable[EncodedDocument]) -> None:
         """Add documents that are put together already, as `Retriever.encode` returns them.
 
@@ -213,14 +237,32 @@ class Index(IndexReader):
             DuplicateIdError: See `add`.
             IndexConflictError: See `add`.
         """
-        self._check_open()
         self._writer.add(documents, replacing=False)
 
+    @in_use
     def upsert_documents(self, documents: Iterable[EncodedDocument]) -> None:
         """Add documents and delete those that have their ids; see `add_documents`."""
-        self._check_open()
         self._writer.add(documents, replacing=True)
 
+    @in_use
+    def learn_model(self, fingerprint: str) -> None:
+        """Say which model encodes the documents of an index that does not know it.
+
+        From then on the index refuses every other. `Retriever` does this before it adds
+        documents; who adds arrays may do it, or give the fingerprint in `IndexConfig`. In a folder
+        it is kept by the next `commit` of a change.
+
+        Args:
+            fingerprint: `Encoder.card.fingerprint`.
+
+        Raises:
+            InvalidInputError: The index was made with another model.
+            IndexConflictError: The index does not know its model and was opened read-only.
+        """
+        self._writer.learn_model(fingerprint)
+        self.config = self._writer.config
+
+    @in_use
     def delete(self, document_ids: Iterable[str]) -> int:
         """Delete documents; an index in a folder shows it after `commit`, one in memory at once.
 
@@ -234,9 +276,9 @@ class Index(IndexReader):
             InvalidInputError: document_ids is a bare string or holds something else than texts.
             IndexConflictError: The index was opened read-only.
         """
-        self._check_open()
         return self._writer.delete(check_ids(document_ids, "document_ids"))
 
+    @in_use
     def commit(self, *, last: bool = False) -> None:
         """Make what was added and deleted part of the index; in a folder, durably, in one step.
 
@@ -251,9 +293,9 @@ class Index(IndexReader):
             OSError: The disk is full or fails. The index stays as it was and all stays pending,
                 but for a failure after the last step, which `generation` tells.
         """
-        self._check_open()
         self._writer.commit(last=last)
 
+    @in_use
     def compact(self, segment_tokens: int = SEGMENT_TOKENS) -> None:
         """Commit, then write the index again without deleted documents and in fewer segments.
 
@@ -268,9 +310,9 @@ class Index(IndexReader):
             InvalidInputError: segment_tokens is below 1.
             IndexConflictError, OSError: See `commit`.
         """
-        self._check_open()
         self._writer.compact(MergePolicy(segment_tokens=segment_tokens))
 
+    @in_use
     def change_source(self, old: str, new: str) -> int:
         """Commit, then give the documents of a source another one, as when files have moved.
 
@@ -287,9 +329,9 @@ class Index(IndexReader):
         Raises:
             IndexConflictError, OSError: See `commit`.
         """
-        self._check_open()
         return self._writer.change_source(old, new)
 
+    @in_use
     def refresh(self) -> bool:
         """Show what writers have committed since; searches under way keep what they began with.
 
@@ -301,9 +343,11 @@ class Index(IndexReader):
             IndexConflictError: The index was made again with another model or width. What was
                 shown before is still shown.
         """
-        self._check_open()
-        return self._writer.refresh()
+        changed = self._writer.refresh()
+        self.config = self._writer.config  # the model may be known by now
+        return changed
 
+    @in_use
     def get(self, document_id: str) -> Document:
         """Return a document.
 
@@ -314,6 +358,7 @@ class Index(IndexReader):
             return added
         return super().get(document_id)
 
+    @in_use
     def save(self, folder: str | Path) -> None:
         """Write the whole index to a new folder, as one segment.
 
@@ -329,9 +374,9 @@ class Index(IndexReader):
             IndexConflictError: `folder` is the one this index lives in; use `commit`.
             IndexLockedError: The index at `folder` is open for writing.
         """
-        self._check_open()
         self._writer.save(Path(folder))
 
+    @in_use
     def info(self) -> IndexInfo:
         """Return what the index holds and what that takes."""
         state = self._state
@@ -340,10 +385,13 @@ class Index(IndexReader):
     def close(self) -> None:
         """Release files, threads and the writer's lock; what was not committed is lost.
 
-        No search may be under way. Afterwards whatever asks the index for documents, or changes
-        it, raises ClosedError; closing it again does nothing.
+        Calls under way in other threads come to their end first, and later ones raise ClosedError;
+        see `IndexReader.close`. Leaving a `with` block commits before it closes.
         """
         super().close()
+
+    def _release(self) -> None:
+        super()._release()
         self._writer.close()
 
     @property
@@ -364,3 +412,11 @@ class Index(IndexReader):
         if document_id in self._state.pending.deleted:
             raise DocumentNotFoundError(f"no document {document_id!r} in the index.")
         return super()._address_of(document_id)
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    """Have a traceback say more."""
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+    else:
+        warnings.warn(note, stacklevel=3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pocket_colbert.errors import IndexFolderError, IndexNotFoundError
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.manifest import Manifest, SegmentEntry
 from pocket_colbert.storage.mapped_arrays import forget
 from pocket_colbert.storage.segment import Segment, check_file
@@ -27,10 +28,10 @@ def check_index(folder: str | Path) -> list[str]:
     Raises:
         IndexNotFoundError: There is no index.
     """
-    return list(_problems(Path(folder)))
+    return list(_problems(Contained.of(folder)))
 
 
-def _problems(folder: Path) -> Iterator[str]:
+def _problems(folder: Contained) -> Iterator[str]:
     try:
         manifest = Manifest.load(folder)
     except IndexNotFoundError:
@@ -54,7 +55,7 @@ def _problems(folder: Path) -> Iterator[str]:
             yield str(error)
 
 
-def _inconsistencies(folder: Path, entry: SegmentEntry, manifest: Manifest) -> Iterator[str]:
+def _inconsistencies(folder: Contained, entry: SegmentEntry, manifest: Manifest) -> Iterator[str]:
     segment = Segment.open(folder, entry, manifest.config, verify=False).marked(folder, entry)
     try:
         yield from segment.documents.problems()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 
 from pocket_colbert.config import IndexConfig
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.document_schema import StoredDocument
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.token_vectors import TokenVectors
@@ -25,7 +25,7 @@ class SegmentMaker:
         threads: Threads that build inverted files.
     """
 
-    folder: Path | None
+    folder: Contained | None
     generation: int
     config: IndexConfig
     threads: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import os
 import threading
 from collections.abc import Sequence
 from itertools import chain
@@ -18,7 +19,9 @@ from pocket_colbert.index.index import Index
 from pocket_colbert.index.merger import SegmentMaker
 from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Snapshot
+from pocket_colbert.index.usage import in_use
 from pocket_colbert.source_paths import mover
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.files import atomic_folder
 from pocket_colbert.storage.segment import Segment
 
@@ -105,6 +108,7 @@ class MultiIndex(IndexReader):
         """Sum of the indexes' generations: a higher one after each commit that is shown."""
         return self._generation
 
+    @in_use
     def refresh(self) -> bool:
         """Show what writers have committed since, see `Index.refresh`; any thread may ask.
 
@@ -125,6 +129,7 @@ class MultiIndex(IndexReader):
             self._join(snapshots)
             return True
 
+    @in_use
     def save(self, folder: str | Path) -> None:
         """Write one index of all documents to a new folder.
 
@@ -141,13 +146,13 @@ class MultiIndex(IndexReader):
             OSError: The disk is full or fails. Nothing is at `folder` then.
         """
         path = Path(folder)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
             raise IndexExistsError(f"{path} already exists and is not an empty folder.")
         with atomic_folder(path) as work:
             target = IndexDirectory.create(work, self.config)
             try:
                 segments = [
-                    self._copied(segment, index.folder, work, path)
+                    self._copied(segment, index.folder, target.contained, path)
                     for index, part in zip(self.indexes, self._parts, strict=True)
                     for segment in part
                     if len(segment)
@@ -158,9 +163,8 @@ class MultiIndex(IndexReader):
             finally:
                 target.close()
 
-    def close(self) -> None:
-        """Close the indexes, and release the threads. No search may be under way."""
-        super().close()
+    def _release(self) -> None:
+        super()._release()
         for index in self.indexes:
             index.close()
 
@@ -179,10 +183,12 @@ class MultiIndex(IndexReader):
         self._generation = sum(index.generation for index in self.indexes)
         self._all = Snapshot(tuple(chain.from_iterable(parts)))
 
-    def _copied(self, segment: Segment, source: Path | None, work: Path, final: Path) -> Segment:
+    def _copied(
+        self, segment: Segment, source: Path | None, work: Contained, final: Path
+    ) -> Segment:
         """Write a segment of one of the indexes into a folder that will get its final name."""
         if source is not None:
-            return segment.copied(source, work, self.config, mover(source, final))
+            return segment.copied(Contained(source), work, self.config, mover(source, final))
         maker = SegmentMaker(folder=work, generation=1, config=self.config, threads=self.threads)
         return maker.merge([segment])
 

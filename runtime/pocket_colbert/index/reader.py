@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_ids, check_whole_number
 from pocket_colbert.config import IndexConfig, SearchParameters
-from pocket_colbert.errors import ClosedError, DocumentNotFoundError
+from pocket_colbert.errors import DocumentNotFoundError
 from pocket_colbert.hardware import usable_cores
 from pocket_colbert.index.snapshot import Address, Snapshot
+from pocket_colbert.index.usage import SEARCH_THREADS, Usage, in_use, is_search_thread
 from pocket_colbert.search.searcher import (
     Searcher,
     checked_parameters,
@@ -46,13 +47,15 @@ class IndexReader(ABC):
         self.config = config
         self.threads = usable_cores() if threads is None else threads
         check_whole_number("threads", self.threads)
-        self._closed = False
+        self._usage = Usage()
         self._executor, self._process = self._new_executor(), os.getpid()
 
+    @in_use
     def __len__(self) -> int:
         """Return the number of documents."""
         return len(self._snapshot)
 
+    @in_use
     def __contains__(self, document_id: object) -> bool:
         return isinstance(document_id, str) and bool(self._addresses([document_id]))
 
@@ -85,7 +88,7 @@ class IndexReader(ABC):
     @property
     def closed(self) -> bool:
         """Whether it was closed: it answers nothing any more."""
-        return self._closed
+        return self._usage.closed
 
     @property
     @abstractmethod
@@ -100,9 +103,9 @@ class IndexReader(ABC):
 
     def _check_open(self) -> None:
         """Raise ClosedError if the index is closed."""
-        if self._closed:
-            raise ClosedError("the index is closed; open it again to use it.")
+        self._usage.check()
 
+    @in_use
     def search(
         self,
         query_embeddings: Sequence[NDArray[Any]],
@@ -157,6 +160,7 @@ class IndexReader(ABC):
             for query, text in zip(queries, query_texts, strict=True)
         ]
 
+    @in_use
     def get(self, document_id: str) -> Document:
         """Return a document.
 
@@ -165,6 +169,7 @@ class IndexReader(ABC):
         """
         return Snapshot.document(*self._address_of(document_id))
 
+    @in_use
     def passages(self, document_id: str) -> list[Passage]:
         """Return a document's passages with their token vectors as they are stored.
 
@@ -181,6 +186,7 @@ class IndexReader(ABC):
             return snapshot.passages(address)
         raise DocumentNotFoundError(f"no document {document_id!r} in the index.")
 
+    @in_use
     def passage_embeddings(
         self, passages: Sequence[tuple[str, Span]]
     ) -> list[NDArray[np.float32] | None]:
@@ -200,19 +206,25 @@ class IndexReader(ABC):
         return self._snapshot.passage_embeddings(passages)
 
     def close(self) -> None:
-        """Release files and threads; a second time does nothing. No search may be under way."""
-        if self._closed:
-            return
-        self._closed = True
+        """Release files and threads, once the calls under way in other threads have ended.
+
+        Later calls raise ClosedError; closing again does nothing. Any thread may close, and so may
+        a finalizer; where that comes in the middle of a call, it takes effect at its end.
+        """
+        if self._usage.close():
+            self._release()
+
+    def _release(self) -> None:
+        """Release files and threads; nobody uses them."""
         for segment in self._shown.segments:
             segment.documents.close()
         if self._executor is not None and self._process == os.getpid():
-            self._executor.shutdown()
+            self._executor.shutdown(wait=not is_search_thread())
 
     def _new_executor(self) -> ThreadPoolExecutor | None:
         if self.threads == 1:
             return None
-        return ThreadPoolExecutor(self.threads, "pocket-colbert-search")
+        return ThreadPoolExecutor(self.threads, SEARCH_THREADS)
 
     def _own_executor(self) -> ThreadPoolExecutor | None:
         """Return this process's threads: a fork does not copy those of its parent."""

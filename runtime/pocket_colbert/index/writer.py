@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from pocket_colbert.config import IndexConfig
-from pocket_colbert.errors import DuplicateIdError, IndexConflictError
+from pocket_colbert.errors import DuplicateIdError, IndexConflictError, InvalidInputError
 from pocket_colbert.index.directory import IndexDirectory, is_index
 from pocket_colbert.index.encoded_documents import checked
 from pocket_colbert.index.merge_policy import MergePolicy
@@ -87,6 +87,12 @@ class IndexWriter:
         """Number of the last commit; 0 in memory."""
         return 0 if self.directory is None else self.directory.manifest.generation
 
+    @property
+    def pending_changes(self) -> str:
+        """What is pending, for people."""
+        pending = self.state.pending
+        return f"documents added: {len(pending)}, deleted or replaced: {len(pending.deleted)}"
+
     def add(self, documents: Iterable[EncodedDocument], *, replacing: bool) -> None:
         """Add documents, all or, when an error is raised, none; see `Index.add_documents`."""
         encoded = checked(documents, self.config.dim)
@@ -108,6 +114,19 @@ class IndexWriter:
         with self.turn:
             self._check_writable()
             return self._delete(document_ids)
+
+    def learn_model(self, fingerprint: str) -> None:
+        """Take the model down of an index that does not know it; see `Index.learn_model`."""
+        with self.turn:
+            if self.config.model == fingerprint:
+                return
+            if self.config.model:
+                raise InvalidInputError(
+                    f"the index was made with another model: it has {self.config.model[:12]}, got "
+                    f"{fingerprint[:12]}; use the model it was made with, or index again."
+                )
+            self._check_writable()
+            self.config = replace(self.config, model=fingerprint)
 
     def commit(self, *, last: bool = False) -> None:
         """Make what is pending part of the index, in one step; see `Index.commit`."""
@@ -167,6 +186,7 @@ class IndexWriter:
             segments = self.directory.refreshed(self.state.snapshot.segments)
             if segments is not None:
                 self.state = State(Snapshot(segments), self.state.pending)
+                self.config = self.directory.manifest.config
             return segments is not None
 
     def save(self, path: Path) -> None:
@@ -186,7 +206,7 @@ class IndexWriter:
             target = IndexDirectory.create(path, self.config)
         try:
             maker = SegmentMaker(
-                folder=path,
+                folder=target.contained,
                 generation=target.manifest.generation + 1,
                 config=self.config,
                 threads=self._threads,
@@ -230,7 +250,7 @@ class IndexWriter:
         self, segments: list[Segment], pending: WriteBuffer, generation: int
     ) -> list[Segment]:
         """Mark deleted documents, and leave out segments of which none is left."""
-        folder = None if self.directory is None else self.directory.path
+        folder = None if self.directory is None else self.directory.contained
         for number in {segment for segment, _ in pending.deleted.values()}:
             positions = [p for segment, p in pending.deleted.values() if segment == number]
             segments[number] = segments[number].without(
@@ -241,7 +261,7 @@ class IndexWriter:
     def _maker(self) -> SegmentMaker:
         """Return what makes segments of the next commit."""
         return SegmentMaker(
-            folder=None if self.directory is None else self.directory.path,
+            folder=None if self.directory is None else self.directory.contained,
             generation=self.generation + 1,
             config=self.config,
             threads=self._threads,
@@ -262,7 +282,7 @@ class IndexWriter:
         state, generation = State(Snapshot(tuple(segments)), pending), self.generation + 1
         try:
             if self.directory is not None:
-                self.directory.commit(segments)
+                self.directory.commit(segments, self.config)
         finally:
             if self.directory is None or self.generation == generation:
                 self.state = state

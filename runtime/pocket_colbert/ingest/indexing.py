@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ from pocket_colbert.config import (
     Splitting,
 )
 from pocket_colbert.errors import IndexExistsError, InvalidInputError
-from pocket_colbert.index.directory import is_index, replacement
+from pocket_colbert.index.directory import is_index, remove_index, replacement
 from pocket_colbert.index.index import Index
 from pocket_colbert.index.stats import IndexInfo
 from pocket_colbert.ingest.incremental import Pace, SyncReport, sync
@@ -276,7 +276,7 @@ def _exists(folder: Path) -> bool:
     """Return whether an index is at a path; raise if something else is."""
     if is_index(folder):
         return True
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise IndexExistsError(f"{folder} already exists and is not an index.")
     return False
 
@@ -314,7 +314,7 @@ def _new(folder: Path, config: IndexConfig, encoder: Encoder) -> Iterator[Index]
             yield index
     except BaseException:
         if index.generation == 0:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_index(folder)
         raise
 
 

@@ -176,9 +176,14 @@ class Encoder:
         Raises:
             ModelNotFoundError: See `load`.
             ModelFormatError: See `load`.
-            InvalidInputError: See `load`.
+            InvalidInputError: See `load`; or the index does not know its model and none is named.
             ProviderError: See `load`.
         """
+        if model is None and not config.model:
+            raise InvalidInputError(
+                "the index does not say which model encoded its documents, and another one would "
+                "find nonsense; name the model (--model; in Python Encoder.load)."
+            )
         files = _files(model or bundled_model_of(config.model) or DEFAULT_MODEL, batch_size)
         return cls.load(
             files,

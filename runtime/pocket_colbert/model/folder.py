@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pocket_colbert.errors import InvalidInputError, ModelFormatError, ModelNotFoundError
+from pocket_colbert.model.external_data import external_files
 from pocket_colbert.model.recipe import OWN_SECTION, RECIPE_VERSION, ModelCard, ModelConfig
 
 DEFAULT_MODEL = "small"
@@ -22,6 +24,10 @@ TOKENIZER_FILE = "tokenizer.json"
 _OLD_RECIPE_FILE = "config_sentence_transformers.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _RECIPE_LIMIT = 4 << 20
+_HUB_PATTERNS = (
+    RECIPE_FILE, _OLD_RECIPE_FILE, TOKENIZER_FILE, "README.md",
+    "*.onnx", "*.onnx_data*", "*.onnx.data*",  # the names that exporters give to weights
+)  # fmt: skip
 _CARD_KEYS = ("precision", "model_file", "source", "license", "quantization")
 
 
@@ -35,6 +41,7 @@ class ModelFiles:
         tokenizer: The tokenizer file.
         config: The recipe.
         card: What else is known of the model.
+        external: Names of files beside the graph that hold weights of it.
     """
 
     folder: Path
@@ -42,6 +49,7 @@ class ModelFiles:
     tokenizer: Path
     config: ModelConfig
     card: ModelCard
+    external: tuple[str, ...] = ()
 
 
 def bundled_models() -> tuple[str, ...]:
@@ -71,25 +79,33 @@ def _bundled_fingerprint(name: str) -> str:
     return _fingerprint(recipe, graph, tokenizer)
 
 
-def _fingerprint(recipe: Mapping[str, Any], graph: str, tokenizer: str) -> str:
+def _fingerprint(
+    recipe: Mapping[str, Any],
+    graph: str,
+    tokenizer: str,
+    external: Mapping[str, str] | None = None,
+) -> str:
     """Return what tells models apart: a sha256 over all that decides the vectors of a text.
 
-    That is the graph, the tokenizer and how texts are put to them. A new card, name or report does
-    not make it another model.
+    That is the graph with all of its weights, the tokenizer and how texts are put to them. A new
+    card, name or report does not make it another model.
 
     Args:
         recipe: The content of the recipe file.
         graph: sha256 of the ONNX file.
         tokenizer: sha256 of the tokenizer file.
+        external: sha256 of the files that hold weights of the graph, by name, if there are any.
     """
     own = recipe.get(OWN_SECTION, {})
     about = {*_CARD_KEYS, "exporter", "files"}
-    parts = {
+    parts: dict[str, Any] = {
         "graph": graph,
         "tokenizer": tokenizer,
         "recipe": {k: v for k, v in recipe.items() if k not in (OWN_SECTION, "model_name")},
         "own": {key: value for key, value in own.items() if key not in about},
     }
+    if external:
+        parts["external"] = dict(external)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -126,9 +142,8 @@ def _download(hub_id: str) -> Path:
         raise ModelNotFoundError(
             f"{hub_id!r} is not a folder; to fetch it from the hub: pip install huggingface_hub."
         ) from error
-    patterns = [RECIPE_FILE, _OLD_RECIPE_FILE, TOKENIZER_FILE, "*.onnx", "*.onnx_data", "README.md"]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+        return Path(snapshot_download(hub_id, allow_patterns=list(_HUB_PATTERNS)))
     except Exception as error:  # many kinds: offline, no such repository, gated
         raise ModelNotFoundError(
             f"{hub_id!r} is not a folder here and could not be fetched from the hub: {error}. "
@@ -167,13 +182,14 @@ def load_model_files(model: str | Path, *, prefer: str | None = None) -> ModelFi
 
 def _read_recipe(folder: Path) -> tuple[Path, Mapping[str, Any]]:
     path = folder / RECIPE_FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         path = folder / _OLD_RECIPE_FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ModelFormatError(
             f"{folder} has no {RECIPE_FILE}, so it is not a model folder. "
             "Make one from a checkpoint with pocket-colbert-export."
         )
+    _check_file(path, folder)
     if path.stat().st_size > _RECIPE_LIMIT:
         raise ModelFormatError(f"{path} is larger than {_RECIPE_LIMIT} bytes.")
     data = path.read_bytes()
@@ -204,15 +220,23 @@ def _ours(folder: Path, recipe: Mapping[str, Any], own: Mapping[str, Any]) -> Mo
             raise InvalidInputError(
                 f"{OWN_SECTION}.files must list {name!r}, got {sorted(hashes)}."
             )
+    external = external_files(folder / model_file)
+    unlisted = sorted(set(external) - set(hashes))
+    if unlisted:
+        raise InvalidInputError(
+            f"{OWN_SECTION}.files must list all files with weights; {model_file} takes some from "
+            f"{unlisted[0]!r:.80}, which it does not list. Export or download the model again."
+        )
+    weights = {name: hashes[name] for name in external}
     card = ModelCard(
         precision=str(own.get("precision", "unknown")),
         model_file=model_file,
         source=str(own.get("source", "")),
         license=str(own.get("license", "unknown")),
-        fingerprint=_fingerprint(recipe, hashes[model_file], hashes[TOKENIZER_FILE]),
+        fingerprint=_fingerprint(recipe, hashes[model_file], hashes[TOKENIZER_FILE], weights),
         quantization=own.get("quantization") or {},
     )
-    return ModelFiles(folder, folder / model_file, folder / TOKENIZER_FILE, config, card)
+    return ModelFiles(folder, folder / model_file, folder / TOKENIZER_FILE, config, card, external)
 
 
 def _check_files(folder: Path, files: object) -> Mapping[str, str]:
@@ -220,11 +244,12 @@ def _check_files(folder: Path, files: object) -> Mapping[str, str]:
     if not isinstance(files, dict) or not files:
         raise InvalidInputError(f"{OWN_SECTION}.files must list the folder's files, got {files!r}.")
     for name, expected in files.items():
-        if not name or name != Path(name).name or "\\" in name or ":" in name:
+        if not _is_name(name):
             raise InvalidInputError(f"file name {name!r} would lead out of the folder.")
         path = folder / name
-        if not path.is_file() or path.is_symlink() and not _stays(path, folder):
+        if not os.path.lexists(path):
             raise ModelFormatError(f"{path} is listed in the recipe but is not there.")
+        _check_file(path, folder)
         if not isinstance(expected, dict) or set(expected) != {"bytes", "sha256"}:
             raise InvalidInputError(f"{name!r} must be listed with 'bytes' and 'sha256'.")
         size = path.stat().st_size
@@ -249,36 +274,79 @@ def _sha256(path: Path) -> str:
     return hash_file(path).sha256
 
 
-def _stays(path: Path, folder: Path) -> bool:
-    """Say whether a link may be followed; a hub cache links into its own `blobs` folder."""
-    target, root = path.resolve(), folder.resolve()
-    hub_cache = root.parent.parent if root.parent.name == "snapshots" else root
-    return target.is_file() and (target.is_relative_to(root) or target.is_relative_to(hub_cache))
+def _check_file(path: Path, folder: Path) -> None:
+    """Raise ModelFormatError unless a file is a regular one of the folder.
+
+    A link may be followed within the folder, and into `blobs` of a hub cache that it is in.
+    """
+    if not path.is_symlink():
+        sound = path.is_file()
+    else:
+        root = folder.resolve()
+        allowed = [root]
+        if root.parent.name == "snapshots":
+            allowed.append(root.parent.parent / "blobs")
+        target = path.resolve()
+        sound = target.is_file() and any(map(target.is_relative_to, allowed))
+    if not sound:
+        raise ModelFormatError(
+            f"{path} must be a regular file in the model's folder, not a folder, a device or a "
+            "link out of it; it was not used."
+        )
+
+
+def _external(graph: Path, folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file that holds weights of a graph, by name.
+
+    Raises:
+        ModelFormatError: One is not a file in the folder.
+    """
+    hashes = {}
+    for name in external_files(graph):
+        path = folder / name
+        if not _is_name(name) or not os.path.lexists(path):
+            raise ModelFormatError(
+                f"{graph} takes weights from {name!r:.80}, which is no file in its folder. "
+                "Export or download the model again."
+            )
+        _check_file(path, folder)
+        hashes[name] = _sha256(path)
+    return hashes
+
+
+def _is_name(name: str) -> bool:
+    return (
+        name not in ("", ".", "..")
+        and name == Path(name).name
+        and not any(c in name for c in "\\:\0")
+    )
 
 
 def _foreign(folder: Path, recipe: Mapping[str, Any], prefer: str | None) -> ModelFiles:
     """Read a folder of next-plaid's exporter: no hashes, skiplist as words, one or two graphs."""
     graphs = {"int8": folder / "model_int8.onnx", "fp32": folder / "model.onnx"}
     order = [prefer] if prefer else ["int8", "fp32"]
-    precision = next((name for name in order if graphs[name].is_file()), None)
+    precision = next((name for name in order if os.path.lexists(graphs[name])), None)
     if precision is None:
         raise ModelFormatError(f"{folder} has no {' or '.join(graphs[n].name for n in order)}.")
     tokenizer = folder / TOKENIZER_FILE
-    if not tokenizer.is_file():
+    if not os.path.lexists(tokenizer):
         raise ModelFormatError(f"{folder} has no {TOKENIZER_FILE}.")
+    for path in (graphs[precision], tokenizer):
+        _check_file(path, folder)
+    weights = _external(graphs[precision], folder)
     words = recipe.get("skiplist_words") or []
     own: dict[str, Any] = {"skiplist_ids": _foreign_skiplist(tokenizer, words)}
     if recipe.get("do_query_expansion") is None:
         own["do_query_expansion"] = True  # PyLate's default, which its saves may leave out
     config = ModelConfig.from_json(recipe, own)
-    hashes = [_sha256(path) for path in (graphs[precision], tokenizer)]
     card = ModelCard(
         precision=precision,
         model_file=graphs[precision].name,
         source=config.model_name,
-        fingerprint=_fingerprint(recipe, *hashes),
+        fingerprint=_fingerprint(recipe, _sha256(graphs[precision]), _sha256(tokenizer), weights),
     )
-    return ModelFiles(folder, graphs[precision], tokenizer, config, card)
+    return ModelFiles(folder, graphs[precision], tokenizer, config, card, tuple(weights))
 
 
 def _foreign_skiplist(tokenizer: Path, words: object) -> list[int]:

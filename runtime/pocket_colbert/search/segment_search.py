@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import SearchParameters
+from pocket_colbert.storage.inverted_file import default_candidates
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.selection import Selection
 from pocket_colbert.vectors.codec import QueryCodes
@@ -17,13 +18,6 @@ from pocket_colbert.vectors.top_k import top_k
 
 Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Documents of a segment and their scores."""
-
-_CANDIDATES = 512
-_FULL_LENGTH = 200
-"""So many passages of so many token vectors are scored exactly by default. Shorter ones are
-estimated less well and scored faster: there the number grows, a little faster than their length
-falls. Measured: 512 find 99.9 % at 235 token vectors a passage, 1400 find 99.7 % at 90, and 8000
-find 99 % at 23 (documents pooled by 4)."""
 
 LOOKUP_TOKENS = 100_000
 """What looking into an inverted file costs, in token vectors that could be scored instead: about
@@ -80,7 +74,10 @@ class SegmentSearch:
 
     def approximates(self, k: int) -> bool:
         """Say whether a search looks into the inverted file rather than scoring all documents."""
-        if self.segment.inverted is None or self.parameters.mode == "exact":
+        inverted = self.segment.inverted
+        if inverted is None or self.parameters.mode == "exact" or not inverted.widening:
+            return False
+        if self._fit(self.candidates(k)):
             return False
         if self.parameters.mode == "approximate":
             return True
@@ -92,12 +89,21 @@ class SegmentSearch:
         """Return how many passages an approximate search scores exactly."""
         wanted = self.parameters.candidates
         if wanted is None:
-            wanted = round(
-                _CANDIDATES * max(_FULL_LENGTH / max(self._mean_length(), 1.0), 1.0) ** 1.25
-            )
+            wanted = default_candidates(self._mean_length())
+        if self.segment.inverted is not None:
+            wanted *= max(self.segment.inverted.widening, 1)
         if not self.segment.passages.one_each:
             k = k * len(self.segment.passages) // self.segment.num_documents
         return max(wanted, k)
+
+    def _fit(self, limit: int) -> bool:
+        """Say whether no more passages are allowed than would be scored anyway."""
+        if len(self.allowed) > limit:
+            return False
+        passages = self.segment.passages
+        if passages.one_each:
+            return True
+        return int(passages.counts(self.allowed.positions()).sum()) <= limit
 
     def maxsim(self, query: QueryCodes, documents: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the exact scores of some documents (ascending)."""
@@ -117,7 +123,7 @@ class SegmentSearch:
         passages = self.segment.inverted.candidates(
             query,
             self.segment.passages.selection(self.allowed),
-            lookups=self.parameters.lookups,
+            lookups=self.parameters.lookups * self.segment.inverted.widening,
             limit=self.candidates(k),
             kernel=Product,
             query_tokens=self.parameters.query_tokens,

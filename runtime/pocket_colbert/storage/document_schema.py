@@ -93,7 +93,8 @@ def fill(
                 (position, document.document_id, document.title, document.source, written,
                  document.text)
             )  # fmt: skip
-            fields.extend({(name, value, position) for name, value in flat(metadata)})
+            # In an order of its own, so that equal documents give equal files.
+            fields.extend(sorted({(*item, position) for item in flat(metadata)}, key=repr))
             for start, headings in document.sections:
                 sections.append((position, start, json.dumps(headings, ensure_ascii=False)))
             for start, end in parts:

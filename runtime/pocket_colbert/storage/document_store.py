@@ -7,7 +7,6 @@ file, are parameters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.metadata import checked_json
 from pocket_colbert.sections import sections_from_json
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.database import BATCH, Database, batches, marks, writing
 from pocket_colbert.storage.document_schema import StoredDocument, check_schema, fill
 from pocket_colbert.storage.filters import ID, Condition, after_prefix, is_unicode
@@ -41,7 +41,7 @@ class DocumentStore:
         self.keywords = KeywordStore(database, num_passages)
 
     @classmethod
-    def open(cls, path: Path, num_documents: int, num_passages: int) -> DocumentStore:
+    def open(cls, path: Contained, num_documents: int, num_passages: int) -> DocumentStore:
         """Open what `write` made.
 
         Raises:
@@ -71,7 +71,9 @@ class DocumentStore:
         return cls(database, len(passages), int(passages.sum())), passages
 
     @staticmethod
-    def write(path: Path, documents: Iterable[StoredDocument], keywords: str) -> NDArray[np.int32]:
+    def write(
+        path: Contained, documents: Iterable[StoredDocument], keywords: str
+    ) -> NDArray[np.int32]:
         """Write documents to a file that does not exist yet; see `fill`.
 
         Raises:
@@ -82,7 +84,7 @@ class DocumentStore:
             return fill(connection, documents, keywords)
 
     @staticmethod
-    def change_sources(path: Path, changed: Mapping[str, str]) -> None:
+    def change_sources(path: Contained, changed: Mapping[str, str]) -> None:
         """Give documents other sources, in a file that nobody has open.
 
         Args:

@@ -29,13 +29,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pocket_colbert.checks import is_number
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexFormatError, IndexNotFoundError, InvalidInputError
-from pocket_colbert.storage.files import FileEntry, atomic_file
+from pocket_colbert.storage.contained import Contained
+from pocket_colbert.storage.files import FileEntry, replace_file
 
 FORMAT = "pocket-colbert-index"
 VERSION = 1
 MANIFEST_FILE = "manifest.json"
+NEW_MANIFEST_FILE = "manifest.json.new"
+"""Where a manifest is written before it is renamed."""
 SEGMENTS_FOLDER = "segments"
 DELETED_FOLDER = "deleted"
 CODES_FILE = "codes.u8"
@@ -50,9 +54,15 @@ _ALLOWED = tuple(
     for inverted in (set(), set(INVERTED_FILES))
 )
 
-_NAME = re.compile(r"[0-9]{6,12}-[0-9a-f]{8}")
+SEGMENT_FILES = tuple(sorted(_FILES | {PASSAGES_FILE} | set(INVERTED_FILES)))
+"""Every file that a segment may have."""
+
+SEGMENT_NAME = re.compile(r"[0-9]{6,15}-[0-9a-f]{8}")
+DELETED_NAME = re.compile(SEGMENT_NAME.pattern + r"-[0-9]{6,15}\.bits")
 _MANIFEST_LIMIT = 64 << 20
 _MAX_COUNT = 1 << 48
+MOST_WIDENING = 64
+"""A manifest from elsewhere must not make a search take more memory than that."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,20 @@ class DeletedEntry:
 
 
 @dataclass(frozen=True)
+class RecallEntry:
+    """How well an inverted file finds what exact search finds, measured when it was made.
+
+    Attributes:
+        recall: Share of the best passages of sampled queries that were found, 0 to 1.
+        widening: How many times more is looked up and scored to find that many; 0 where even
+            that is not enough, and all is scored.
+    """
+
+    recall: float
+    widening: int
+
+
+@dataclass(frozen=True)
 class SegmentEntry:
     """What the manifest says of a segment.
 
@@ -81,6 +105,7 @@ class SegmentEntry:
         num_tokens: Token vectors in it.
         files: Its files by name.
         deleted: Which of the documents are deleted, None for none.
+        approximate: How good its inverted file is, None when it has none or it is not known.
     """
 
     name: str
@@ -89,16 +114,17 @@ class SegmentEntry:
     num_tokens: int
     files: Mapping[str, FileEntry]
     deleted: DeletedEntry | None = None
+    approximate: RecallEntry | None = None
 
-    def folder(self, index_folder: Path) -> Path:
+    def folder(self, index_folder: Contained) -> Contained:
         """Return where its files are."""
         return index_folder / SEGMENTS_FOLDER / self.name
 
-    def paths(self, index_folder: Path) -> Iterator[tuple[Path, FileEntry]]:
+    def paths(self, index_folder: Contained) -> Iterator[tuple[Contained, FileEntry]]:
         """Iterate over its files with what they must be."""
         return ((self.folder(index_folder) / name, file) for name, file in self.files.items())
 
-    def deleted_file(self, index_folder: Path) -> Path | None:
+    def deleted_file(self, index_folder: Contained) -> Contained | None:
         """Return where its deleted documents are marked, None when there are none."""
         if self.deleted is None:
             return None
@@ -119,7 +145,7 @@ class Manifest:
     config: IndexConfig
     segments: tuple[SegmentEntry, ...] = ()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Contained) -> None:
         """Make this the state of the index at `folder`, in one step."""
         body = {
             "format": FORMAT,
@@ -129,27 +155,27 @@ class Manifest:
             "segments": [asdict(segment) for segment in self.segments],
         }
         content = json.dumps(body | {"checksum": _checksum(body)}, indent=1) + "\n"
-        with atomic_file(folder / MANIFEST_FILE, through=new_manifest(folder)) as path:
-            path.write_bytes(content.encode("utf-8"))
+        through = folder / NEW_MANIFEST_FILE
+        replace_file(folder / MANIFEST_FILE, content.encode("utf-8"), through)
 
     @classmethod
-    def load(cls, folder: Path) -> Manifest:
+    def load(cls, folder: str | Path | Contained) -> Manifest:
         """Read and check the manifest of the index at `folder`.
 
         Raises:
             IndexNotFoundError: There is none.
             IndexFormatError: It is damaged, of another version, or says what cannot be.
         """
-        path = folder / MANIFEST_FILE
-        if not path.is_file():
+        path = Contained.of(folder) / MANIFEST_FILE
+        try:
+            data = path.read_bytes(_MANIFEST_LIMIT)
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise IndexNotFoundError(
                 f"no index at {folder}: it has no {MANIFEST_FILE}. "
                 "Make one with: pocket-colbert index PATH --into DIR."
-            )
-        if path.stat().st_size > _MANIFEST_LIMIT:
-            raise IndexFormatError(f"{path} is larger than {_MANIFEST_LIMIT} bytes.")
+            ) from error
         try:
-            content = json.loads(path.read_bytes().decode("utf-8"))
+            content = json.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise IndexFormatError(f"{path} is damaged: not JSON ({error}).") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -176,13 +202,8 @@ class Manifest:
             raise IndexFormatError(f"{path} is not a valid manifest: {error!r}.") from error
 
 
-def new_manifest(folder: Path) -> Path:
-    """Return where a manifest is written before it is renamed."""
-    return folder / (MANIFEST_FILE + ".new")
-
-
 def _segment(item: Mapping[str, Any]) -> SegmentEntry:
-    if not isinstance(item["name"], str) or not _NAME.fullmatch(item["name"]):
+    if not isinstance(item["name"], str) or not SEGMENT_NAME.fullmatch(item["name"]):
         raise InvalidInputError(f"segment name {item['name']!r} is not allowed.")
     files = {name: _file(entry) for name, entry in item["files"].items()}
     if set(files) not in _ALLOWED:
@@ -199,8 +220,20 @@ def _segment(item: Mapping[str, Any]) -> SegmentEntry:
     if passages < documents or (passages > documents) != (PASSAGES_FILE in files):
         raise InvalidInputError(f"{documents} documents cannot have {passages} passages.")
     return SegmentEntry(
-        item["name"], documents, passages, _count(item["num_tokens"]), files, deleted
-    )
+        item["name"], documents, passages, _count(item["num_tokens"]), files, deleted,
+        _recall(item.get("approximate")),
+    )  # fmt: skip
+
+
+def _recall(values: Mapping[str, Any] | None) -> RecallEntry | None:
+    if values is None:
+        return None
+    recall, widening = values["recall"], values["widening"]
+    if not is_number(recall) or not 0 <= recall <= 1:
+        raise InvalidInputError(f"recall must be a number from 0 to 1, got {recall!r:.40}.")
+    if _count(widening) > MOST_WIDENING:
+        raise InvalidInputError(f"widening must be at most {MOST_WIDENING}, got {widening}.")
+    return RecallEntry(float(recall), widening)
 
 
 def _file(entry: Mapping[str, Any]) -> FileEntry:

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import mmap
-from pathlib import Path
-from typing import Any
+import os
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import IndexFormatError
+from pocket_colbert.storage.contained import Contained
 
 MAPPED_BYTES = 1 << 16
 """From this size on a file is mapped, which takes a file descriptor as long as it is in use."""
 
 
-def map_bytes(path: Path, rows: int, width: int) -> NDArray[np.uint8]:
+def map_bytes(path: Contained, rows: int, width: int) -> NDArray[np.uint8]:
     """Map a file of rows x width bytes, read-only."""
     return map_array(path, np.dtype(np.uint8), rows * width).reshape(rows, width)
 
 
-def map_array(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+def map_array(path: Contained, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     """Map a file of that many numbers, read-only; one below `MAPPED_BYTES` is read."""
     size = count * dtype.itemsize
-    _check_size(path, size)
-    if size < MAPPED_BYTES:
-        read = np.fromfile(path, dtype)
-        read.flags.writeable = False
-        return read
-    # A plain view: np.memmap's own slicing costs microseconds a block.
-    return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
+    with path.open() as stream:
+        _check_size(stream, path, size)
+        if size < MAPPED_BYTES:
+            read = np.fromfile(stream, dtype)
+            read.flags.writeable = False
+            return read
+        mapped = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ)
+    return np.ndarray((count,), dtype, mapped)
 
 
 def forget(array: NDArray[Any]) -> None:
@@ -44,14 +46,15 @@ def forget(array: NDArray[Any]) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def read_array(path: Path, dtype: str | np.dtype[Any], count: int) -> NDArray[Any]:
+def read_array(path: Contained, dtype: str | np.dtype[Any], count: int) -> NDArray[Any]:
     """Read a file of that many numbers into memory, in this machine's byte order."""
     wanted = np.dtype(dtype)
-    _check_size(path, count * wanted.itemsize)
-    return np.fromfile(path, dtype=wanted).astype(wanted.newbyteorder("="), copy=False)
+    with path.open() as stream:
+        _check_size(stream, path, count * wanted.itemsize)
+        return np.fromfile(stream, wanted).astype(wanted.newbyteorder("="), copy=False)
 
 
-def _check_size(path: Path, expected: int) -> None:
-    size = path.stat().st_size
+def _check_size(stream: BinaryIO, path: Contained, expected: int) -> None:
+    size = os.fstat(stream.fileno()).st_size
     if size != expected:
         raise IndexFormatError(f"{path} is damaged: it has {size} bytes, not {expected}.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.storage import inverted_file
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.document_schema import StoredDocument
 from pocket_colbert.storage.document_store import DocumentStore
 from pocket_colbert.storage.files import (
     FileEntry,
     copy_file,
-    hash_file,
+    hash_stream,
     make_folder,
     sync_file,
     sync_folder,
@@ -92,7 +94,7 @@ class Segment:
 
     @classmethod
     def open(
-        cls, folder: Path, entry: SegmentEntry, config: IndexConfig, verify: bool | None
+        cls, folder: Contained, entry: SegmentEntry, config: IndexConfig, verify: bool | None
     ) -> Segment:
         """Map a segment into memory after checking it.
 
@@ -123,7 +125,8 @@ class Segment:
             passages = PassageRanges.of_counts(counts)
         inverted = None
         if INVERTED_FILES[0] in entry.files:
-            inverted = inverted_file.open_files(path, config.dim, entry.num_passages)
+            mapped = inverted_file.open_files(path, config.dim, entry.num_passages)
+            inverted = replace(mapped, quality=entry.approximate)
         store = DocumentStore.open(path / DOCUMENTS_FILE, entry.num_documents, entry.num_passages)
         alive = Selection(entry.num_documents)
         return cls(rows, store, passages, alive, inverted, replace(entry, deleted=None))
@@ -131,7 +134,7 @@ class Segment:
     @classmethod
     def write(
         cls,
-        folder: Path,
+        folder: Contained,
         generation: int,
         codec: Codec,
         parts: Iterable[TokenVectors],
@@ -157,13 +160,13 @@ class Segment:
         Raises:
             OSError: The disk is full or fails. What was written is of no use then.
         """
-        name = _new_name(generation)
+        name = _new_name(folder, generation)
         path = folder / SEGMENTS_FOLDER / name
         make_folder(path)
         tokens, files = TokenVectors.write(path, codec, parts)
         database = path / DOCUMENTS_FILE
         counts = DocumentStore.write(database, documents, config.keywords)
-        files[database.name] = sync_file(database)
+        files[DOCUMENTS_FILE] = sync_file(database)
         passages = PassageRanges.of_counts(counts)
         if not passages.one_each:
             files[PASSAGES_FILE] = write_file(path / PASSAGES_FILE, counts.astype("<i4"))
@@ -173,16 +176,19 @@ class Segment:
             files.update(inverted_file.write_files(path, inverted))
         sync_folder(path)
         sync_folder(path.parent)
+        quality = None
         if inverted is not None:  # mapped, no longer in memory
-            inverted = inverted_file.open_files(path, codec.dim, len(passages))
+            quality = inverted.quality
+            mapped = inverted_file.open_files(path, codec.dim, len(passages))
+            inverted = replace(mapped, quality=quality)
         store = DocumentStore.open(database, len(counts), len(passages))
-        entry = SegmentEntry(name, len(counts), len(passages), tokens, files)
+        entry = SegmentEntry(name, len(counts), len(passages), tokens, files, approximate=quality)
         return cls(rows, store, passages, Selection(len(counts)), inverted, entry)
 
     def copied(
         self,
-        source: Path,
-        target: Path,
+        source: Contained,
+        target: Contained,
         config: IndexConfig,
         moved: Callable[[str], str],
     ) -> Segment:
@@ -199,7 +205,7 @@ class Segment:
             OSError: The disk is full or fails. What was written is of no use then.
         """
         assert self.entry is not None
-        entry = replace(self.entry, name=_new_name(1), deleted=None)
+        entry = replace(self.entry, name=_new_name(target, 1), deleted=None)
         folder = entry.folder(target)
         make_folder(folder)
         for path, expected in self.entry.paths(source):
@@ -219,7 +225,7 @@ class Segment:
         return segment.without(self.alive.left_out(), target, 1)
 
     def without(
-        self, positions: NDArray[np.int64], folder: Path | None, generation: int
+        self, positions: NDArray[np.int64], folder: Contained | None, generation: int
     ) -> Segment:
         """Return the same segment with some more documents deleted.
 
@@ -245,7 +251,7 @@ class Segment:
         entry = replace(marked, deleted=replace(marked.deleted, file=file))
         return replace(self, alive=alive, entry=entry)
 
-    def marked(self, folder: Path, entry: SegmentEntry) -> Segment:
+    def marked(self, folder: Contained, entry: SegmentEntry) -> Segment:
         """Return the same segment with the documents deleted that its entry says.
 
         Raises:
@@ -290,8 +296,15 @@ class Segment:
                 yield position, document
 
 
-def _new_name(generation: int) -> str:
-    return f"{generation:06d}-{os.urandom(4).hex()}"
+def _new_name(folder: Contained, generation: int) -> str:
+    """Return a name for a new segment that no folder has: the same for the same commits."""
+    taken = set((folder / SEGMENTS_FOLDER).names())
+    for number in count():
+        digest = hashlib.sha256(f"{generation} {number}".encode()).hexdigest()
+        name = f"{generation:06d}-{digest[:8]}"
+        if name not in taken:
+            return name
+    raise AssertionError("the loop returns")
 
 
 def _inverted_file(rows: TokenVectors, config: IndexConfig, threads: int) -> InvertedFile | None:
@@ -301,15 +314,16 @@ def _inverted_file(rows: TokenVectors, config: IndexConfig, threads: int) -> Inv
     )
     if not wanted or not tokens:
         return None
-    return inverted_file.build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=threads)
+    built = inverted_file.build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=threads)
+    return inverted_file.measured(built, rows)
 
 
-def _open_alive(folder: Path, entry: SegmentEntry) -> Selection:
+def _open_alive(folder: Contained, entry: SegmentEntry) -> Selection:
     alive, path = Selection(entry.num_documents), entry.deleted_file(folder)
     if path is None or entry.deleted is None:
         return alive
     check_file(path, entry.deleted.file, verify=True)
-    bits = np.fromfile(path, np.uint8)
+    bits = read_array(path, "u1", entry.deleted.file.bytes)
     deleted = np.unpackbits(bits, count=entry.num_documents, bitorder="little")
     alive = alive.without(np.flatnonzero(deleted))
     if entry.num_documents - len(alive) != entry.deleted.count:
@@ -317,12 +331,16 @@ def _open_alive(folder: Path, entry: SegmentEntry) -> Selection:
     return alive
 
 
-def check_file(path: Path, expected: FileEntry, verify: bool) -> None:
+def check_file(path: Contained, expected: FileEntry, verify: bool) -> None:
     """Raise IndexFormatError unless a file has its size and, when `verify`, its checksum."""
-    if not path.is_file():
-        raise IndexFormatError(f"{path} is missing; the index is incomplete.")
-    size = path.stat().st_size
-    if size != expected.bytes:
-        raise IndexFormatError(f"{path} is damaged: it has {size} bytes, not {expected.bytes}.")
-    if verify and hash_file(path).sha256 != expected.sha256:
-        raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
+    try:
+        with path.open() as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size != expected.bytes:
+                raise IndexFormatError(
+                    f"{path} is damaged: it has {size} bytes, not {expected.bytes}."
+                )
+            if verify and hash_stream(stream).sha256 != expected.sha256:
+                raise IndexFormatError(f"{path} is damaged: its checksum does not match.")
+    except FileNotFoundError as error:
+        raise IndexFormatError(f"{path} is missing; the index is incomplete.") from error

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import IndexFormatError, InvalidInputError
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.files import FileEntry, FileWriter, write_file
 from pocket_colbert.storage.manifest import CODES_FILE
 from pocket_colbert.storage.mapped_arrays import forget, map_array, map_bytes, read_array
@@ -26,6 +26,7 @@ EncodedPassage = tuple[NDArray[np.uint8], NDArray[Any], int]
 
 
 _CHUNK_ROWS = 1 << 16
+_CODEC_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +166,7 @@ class TokenVectors:
 
     @staticmethod
     def write(
-        folder: Path, codec: Codec, parts: Iterable[TokenVectors]
+        folder: Contained, codec: Codec, parts: Iterable[TokenVectors]
     ) -> tuple[int, dict[str, FileEntry]]:
         """Write files to a new folder.
 
@@ -200,7 +201,9 @@ class TokenVectors:
         return tokens, files
 
     @classmethod
-    def open(cls, folder: Path, dim: int, bits: int, passages: int, tokens: int) -> TokenVectors:
+    def open(
+        cls, folder: Contained, dim: int, bits: int, passages: int, tokens: int
+    ) -> TokenVectors:
         """Map the files of a folder.
 
         Args:
@@ -235,9 +238,9 @@ def row_offsets(lengths: NDArray[np.int32], planes: int) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(rows)])
 
 
-def _read_codec(path: Path, dim: int, bits: int) -> Codec:
+def _read_codec(path: Contained, dim: int, bits: int) -> Codec:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes(_CODEC_LIMIT))
         mean = np.array(content["mean"], dtype=np.float32)
         codec = Codec(content["bits"], mean)
     except (
