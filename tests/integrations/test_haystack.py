@@ -149,8 +149,38 @@ def test_ranker_orders_copies(encoder: Encoder) -> None:
     everything = ranker.run("kneading dough", [*given, *given], top_k=9)["documents"]
     assert [d.id for d in everything] == [LIBRARY[int(h.document_id)].document_id for h in expected]
     assert ranker.run("x", []) == {"documents": []}
-    with pytest.raises(InvalidInputError, match="must have content, 'empty' has none"):
-        ranker.run("x", [Document(id="empty")])
+
+
+def test_documents_without_text_come_last() -> None:
+    given = [
+        Document(id="none", score=0.9), Document(id="blank", content=" \n", score=0.8),
+        Document(id="bread", content="Knead the dough."), Document(id="bees", content="Bees."),
+    ]  # fmt: skip
+    ranker = PocketColbertRanker()
+    found = ranker.run("kneading dough", given)["documents"]
+    assert [d.id for d in found] == ["bread", "bees", "none", "blank"]
+    assert found[0].score > found[1].score and found[2].score is found[3].score is None
+    assert [d.id for d in ranker.run("x", given[:2], top_k=1)["documents"]] == ["none"]
+    assert len(ranker.run("dough", given, top_k=3)["documents"]) == 3
+
+
+def test_attributes_that_are_set_later_count(library_folder: Path) -> None:
+    component = PocketColbertRetriever(library_folder)
+    component.filters = {"field": "meta.kind", "operator": "==", "value": "city"}
+    component.hybrid, component.top_k = "keywords", 1
+    assert [d.id for d in component.run("capital Germany")["documents"]] == ["berlin"]
+    component.hybrid, component.passages = "off", 1
+    assert component.run("Germany")["documents"][0].id.startswith("berlin:")
+    component.close()
+
+
+@pytest.mark.parametrize("filters", [[], "", 0, ["x"]], ids=repr)
+def test_filters_that_are_none_are_refused(library_folder: Path, filters: Any) -> None:
+    with pytest.raises(InvalidInputError, match="Haystack filters must be an object"):
+        PocketColbertRetriever(library_folder, filters=filters)
+    component = PocketColbertRetriever(library_folder)
+    with pytest.raises(InvalidInputError, match="Haystack filters must be an object"):
+        component.run("x", filters=filters)
 
 
 def test_ranker_leaves_the_loop_free(beside_the_loop: Callable[..., Any]) -> None:
@@ -209,6 +239,8 @@ def test_filters_mean_what_they_mean_in_haystack(
         {"field": 1, "operator": "==", "value": 1}, {"operator": "AND", "conditions": [1]},
         {"field": "score", "operator": ">", "value": 1}, {"operator": ["AND"], "conditions": []},
         {"field": "meta.a", "operator": ["=="], "value": 1},
+        {"field": "meta.a", "operator": "==", "value": 1, "conditions": []},
+        {"operator": "AND", "conditions": [], "filters": []},
     ],
     ids=str,
 )  # fmt: skip

@@ -101,7 +101,7 @@ def test_metadata_of_the_search_takes_precedence(encoder: Encoder) -> None:
     (whole,) = search(retriever, "bees", k=1, where=None, parameters=parameters, passages=0)
     assert whole.span is None and whole.result_id == "a"
     assert whole.metadata == {
-        **own, "passages": [{"start": 0, "end": 5, "score": hit.score}]
+        **own, "document_id": "a", "passages": [{"start": 0, "end": 5, "score": hit.score}]
     }  # fmt: skip
     (part,) = search(retriever, "bees", k=1, where=None, parameters=parameters, passages=1)
     assert part.span == (0, 5) and part.result_id == "a:0-5"

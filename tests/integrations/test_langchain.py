@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,9 @@ from tests.support.library import LIBRARY
 pytest.importorskip("langchain_core", reason="needs the langchain extra")
 
 from langchain_core.documents import Document  # noqa: E402
+from langchain_core.load import dumps, loads  # noqa: E402
 from langchain_core.prompts import ChatPromptTemplate  # noqa: E402
-from langchain_core.runnables import RunnablePassthrough  # noqa: E402
+from langchain_core.runnables import ConfigurableField, RunnablePassthrough  # noqa: E402
 
 from pocket_colbert.integrations.langchain import (  # noqa: E402
     PocketColbertReranker,
@@ -85,6 +87,100 @@ def test_wrong_settings_fail_where_they_are_made(library: Retriever, encoder: En
         PocketColbertReranker(encoder=encoder, k=0)
     with pytest.raises(InvalidInputError, match="k must be"):
         PocketColbertRetriever(retriever=library).invoke(QUESTION, k=0)
+
+
+UNKNOWN = [
+    {"wher": {"kind": "city"}}, {"filters": {"kind": "city"}}, {"top_k": 1}, {"top_n": 1},
+    {"search_type": "mmr"}, {"similarity_top_k": 1}, {"score_threshold": 0.5},
+    {"search_kwargs": {"wher": {"kind": "city"}}}, {"search_kwargs": {"fetch_k": 20}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", UNKNOWN, ids=str)
+def test_unknown_settings_are_refused(
+    library: Retriever, encoder: Encoder, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        PocketColbertRetriever(retriever=library, **settings)
+    retriever = PocketColbertRetriever(retriever=library)
+    with pytest.raises((TypeError, InvalidInputError), match=next(iter(settings))):
+        retriever.invoke(QUESTION, **settings)
+    with pytest.raises((TypeError, InvalidInputError), match=next(iter(settings))):
+        retriever.bind(**settings).invoke(QUESTION)
+    if "top_n" not in settings:
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            PocketColbertReranker(encoder=encoder, **settings)
+
+
+def ids(documents: list[Document]) -> set[str | None]:
+    return {document.id for document in documents}
+
+
+def test_settings_under_langchains_names(library: Retriever, encoder: Encoder) -> None:
+    city, old = {"kind": "city"}, {"year": {"$lt": 1000}}
+    for settings in ({"filter": city}, {"search_kwargs": {"filter": city}}):
+        retriever = PocketColbertRetriever(retriever=library, **settings)
+        assert ids(retriever.invoke("bees on the roof")) == {"paris", "berlin"}
+        for call in ({"filter": old}, {"where": old}, {"search_kwargs": {"filter": old}}):
+            assert ids(retriever.invoke("bees on the roof", **call)) == {"paris"}
+        assert ids(retriever.invoke("bees", filter={"kind": "legal"})) == set()
+        assert ids(retriever.bind(filter=old).invoke("bees")) == {"paris"}
+    both = PocketColbertRetriever(retriever=library, where=city, filter=old)
+    assert ids(both.invoke("bees")) == {"paris"}
+    few = PocketColbertRetriever(retriever=library, search_kwargs={"k": 1})
+    assert len(few.invoke(QUESTION)) == 1 and len(few.invoke(QUESTION, k=2)) == 2
+    few.search_kwargs["filter"] = {"kind": "recipe"}  # as people set it on a retriever they have
+    assert ids(few.invoke(QUESTION)) == {"bread"}
+    for numbers in ({"k": 2, "search_kwargs": {"k": 3}}, {"search_kwargs": {"k": 0}}):
+        with pytest.raises(ValueError, match="k"):
+            PocketColbertRetriever(retriever=library, **numbers)
+    documents = [Document(d.text or "") for d in LIBRARY]
+    assert (
+        len(PocketColbertReranker(encoder=encoder, top_n=2).compress_documents(documents, "x")) == 2
+    )
+    for wrong in ({"top_n": 0}, {"top_n": 2, "k": 2}):
+        with pytest.raises(ValueError, match="k"):
+            PocketColbertReranker(encoder=encoder, **wrong)
+
+
+def test_a_configurable_filter_is_applied(library: Retriever) -> None:
+    retriever = PocketColbertRetriever(retriever=library).configurable_fields(
+        search_kwargs=ConfigurableField(id="search_kwargs")
+    )
+    config = {"configurable": {"search_kwargs": {"filter": {"kind": "recipe"}, "k": 2}}}
+    assert [d.id for d in retriever.invoke("bees", config)] == ["bread"]
+
+
+def test_a_document_found_by_two_queries_is_the_same(library: Retriever) -> None:
+    for passages in (0, 1):
+        retriever = PocketColbertRetriever(retriever=library, k=1, passages=passages)
+        (one,), (other,) = (retriever.invoke(q) for q in (QUESTION, "France, its main city?"))
+        assert one.id == other.id and one == other
+        assert one.metadata["relevance_score"] != other.metadata["relevance_score"]
+        assert one == Document(one.page_content, id=one.id, metadata=one.metadata)
+        assert one != retriever.invoke("kneading dough")[0]
+        assert one != one.model_copy(update={"metadata": {**one.metadata, "year": 1}})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # LangChain calls `loads` beta
+            assert type(loads(dumps(one))) is Document
+
+
+def test_retrievers_that_ask_several_queries(library: Retriever) -> None:
+    pytest.importorskip("langchain_classic", reason="needs pip install langchain-classic")
+    from langchain_classic.retrievers import EnsembleRetriever
+    from langchain_classic.retrievers.multi_query import MultiQueryRetriever
+    from langchain_core.runnables import RunnableLambda
+
+    retriever = PocketColbertRetriever(retriever=library, k=2)
+    queries = RunnableLambda(lambda _: [QUESTION, "France, its main city?"])
+    several = MultiQueryRetriever(retriever=retriever, llm_chain=queries)
+    found = [d.id for d in several.invoke(QUESTION)]
+    assert len(found) == len(set(found)) and "paris" in found
+    for key in ("document_id", None):
+        ensemble = EnsembleRetriever(retrievers=[retriever, retriever], id_key=key)
+        assert [d.id for d in ensemble.invoke(QUESTION)] == [
+            d.id for d in retriever.invoke(QUESTION)
+        ]
 
 
 def test_ainvoke_leaves_the_loop_free(

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from pocket_colbert import Encoder, InvalidInputError, Retriever, SearchParameters
+from pocket_colbert import Document as PocketDocument
+from pocket_colbert import Encoder, Index, InvalidInputError, Retriever, SearchParameters
 from tests.support.library import LIBRARY
 
 pytest.importorskip("llama_index.core", reason="needs the llama-index extra")
 
+from llama_index.core.llms import MockLLM  # noqa: E402
+from llama_index.core.retrievers import QueryFusionRetriever  # noqa: E402
 from llama_index.core.schema import (  # noqa: E402
     MetadataMode,
     NodeRelationship,
@@ -19,10 +22,12 @@ from llama_index.core.schema import (  # noqa: E402
     QueryBundle,
     TextNode,
 )
+from llama_index.core.vector_stores import MetadataFilter, MetadataFilters  # noqa: E402
 
 from pocket_colbert.integrations.llama_index import (  # noqa: E402
     PocketColbertReranker,
     PocketColbertRetriever,
+    to_where,
 )
 
 QUESTION = "What is the capital of France?"
@@ -74,6 +79,94 @@ def test_wrong_settings_fail_where_they_are_made(library: Retriever, encoder: En
         PocketColbertReranker(encoder=encoder, k=0)
     with pytest.raises(InvalidInputError, match="needs a query"):
         PocketColbertReranker(encoder=encoder).postprocess_nodes([])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"filter": {}}, {"wher": {}}, {"top_k": 1}, {"search_kwargs": {}}], ids=str
+)
+def test_unknown_settings_are_refused(
+    library: Retriever, encoder: Encoder, settings: dict[str, Any]
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=next(iter(settings))):
+        PocketColbertRetriever(library, **settings)
+    for more in (settings, {"filters": None}, {"similarity_top_k": 1}):
+        with pytest.raises((TypeError, ValueError), match=next(iter(more))):
+            PocketColbertReranker(encoder=encoder, **more)
+
+
+def filters(key: str, operator: str, value: Any) -> MetadataFilters:
+    return MetadataFilters(filters=[MetadataFilter(key=key, operator=operator, value=value)])
+
+
+def test_settings_under_llama_index_names(library: Retriever, encoder: Encoder) -> None:
+    retriever = PocketColbertRetriever(
+        library, similarity_top_k=1, filters=filters("kind", "==", "city")
+    )
+    assert len(retriever.retrieve("bees on the roof")) == 1
+    retriever.similarity_top_k = 5
+    assert {n.node_id for n in retriever.retrieve("bees on the roof")} == {"paris", "berlin"}
+    retriever.where = {"year": {"$lt": 1000}}
+    assert {n.node_id for n in retriever.retrieve("bees on the roof")} == {"paris"}
+    retriever.filters = filters("kind", "==", "recipe")
+    assert retriever.k == 5 and retriever.retrieve("bees on the roof") == []
+    with pytest.raises(InvalidInputError, match="k=2 and similarity_top_k=2"):
+        PocketColbertRetriever(library, k=2, similarity_top_k=2)
+    with pytest.raises(InvalidInputError, match="must be LlamaIndex's MetadataFilters"):
+        PocketColbertRetriever(library, filters={"kind": "city"})
+    assert len(PocketColbertReranker(encoder=encoder, top_n=2).postprocess_nodes(
+        nodes(), query_str="kneading dough"
+    )) == 2  # fmt: skip
+    with pytest.raises(ValueError, match="k=2 and top_n=2"):
+        PocketColbertReranker(encoder=encoder, k=2, top_n=2)
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "expected"),
+    [
+        ("==", "a", "1 2"), ("!=", "a", "3 4"), ("in", ["a", "c"], "1 2 3"), ("nin", ["a"], "3 4"),
+        ("any", ["b", "c"], "2 3"), ("all", ["a", "b"], "2"), ("contains", "b", "2"),
+        ("is_empty", None, "4"),
+    ],
+)  # fmt: skip
+def test_filters_mean_what_they_mean_in_llama_index(
+    encoder: Encoder, operator: str, value: Any, expected: str
+) -> None:
+    retriever = Retriever(encoder, Index(encoder.dim))
+    tags: dict[str, dict[str, Any]] = {
+        "1": {"tag": "a"},
+        "2": {"tag": ["a", "b"]},
+        "3": {"tag": "c"},
+        "4": {},
+    }
+    retriever.add([PocketDocument(key, "Bees.", metadata=tag) for key, tag in tags.items()])
+    found = PocketColbertRetriever(retriever, filters=filters("tag", operator, value))
+    assert sorted(n.node_id for n in found.retrieve("bees")) == expected.split()
+
+
+def test_filters_combine_and_others_are_refused() -> None:
+    one, two = filters("a", ">", 1), filters("b", "<=", 2)
+    assert to_where(one) == {"$and": [{"a": {"$gt": 1}}]}
+    for condition, name in (("and", "$and"), ("or", "$or")):
+        both = MetadataFilters(filters=[one, two], condition=condition)
+        assert to_where(both) == {name: [to_where(one), to_where(two)]}
+    none = MetadataFilters(filters=[one, two], condition="not")
+    assert to_where(none) == {"$not": {"$or": [to_where(one), to_where(two)]}}
+    assert to_where(MetadataFilters(filters=[])) == {}
+    with pytest.raises(InvalidInputError, match="got 'text_match'"):
+        to_where(filters("a", "text_match", "x"))
+
+
+def test_a_node_found_by_two_queries_is_returned_once(library: Retriever) -> None:
+    retriever = PocketColbertRetriever(library, k=2)
+    fusion = QueryFusionRetriever(
+        [retriever], llm=MockLLM(), num_queries=1, mode="simple", use_async=False,
+    )  # fmt: skip
+    one, other = (retriever.retrieve(q)[0] for q in (QUESTION, "France, its main city?"))
+    assert one.node_id == other.node_id and one.score != other.score
+    assert one.node.metadata != other.node.metadata and one.node.hash == other.node.hash
+    for fuse in (fusion._simple_fusion, fusion._reciprocal_rerank_fusion):
+        assert len(fuse({("a", 0): [one], ("b", 0): [other]})) == 1
+    assert one.node.hash != retriever.retrieve("kneading dough")[0].node.hash
 
 
 def test_aretrieve_leaves_the_loop_free(

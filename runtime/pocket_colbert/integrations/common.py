@@ -17,6 +17,9 @@ from pocket_colbert.types import Hit
 OWN_KEYS = ("document_id", "start", "end", "document_score", "passages")
 """Metadata keys that the search sets; a document's own values under these names are replaced."""
 
+QUERY_KEYS = ("relevance_score", "document_score", "passages")
+"""Metadata keys whose values depend on the query: they do not make two results differ."""
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -27,8 +30,9 @@ class SearchResult:
         text: The document's text (its title if it has no text), or the passage's text.
         score: The document's score, or the passage's MaxSim.
         metadata: The document's metadata with its title as "title", unless it has such a field.
-            A document also has "passages", a list of start, end and score; a passage also has
-            "document_id", "document_score", "start" and "end". Offsets are in characters.
+            Both have "document_id". A document also has "passages", a list of start, end and
+            score; a passage also has "document_score", "start" and "end". Offsets are in
+            characters.
         document_id: The document's id.
         span: Start and end offset of the passage in the document's text; None for a document.
     """
@@ -115,6 +119,30 @@ def search(
     return [result for hit in hits for result in _passages(hit)]
 
 
+def only_one(settings: Mapping[str, Any]) -> Any:
+    """Return the one setting that is not None, of several names of the same setting.
+
+    Args:
+        settings: Each name and its value.
+
+    Returns:
+        The value, or None if all are None.
+
+    Raises:
+        InvalidInputError: More than one is given; the message names them.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if len(given) > 1:
+        names = " and ".join(f"{name}={value!r:.40}" for name, value in given.items())
+        raise InvalidInputError(f"{names} set the same thing; give only one of them.")
+    return next(iter(given.values()), None)
+
+
+def without_query_keys(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata without what depends on the query, to compare results of two queries."""
+    return {key: value for key, value in metadata.items() if key not in QUERY_KEYS}
+
+
 def combine_filters(*filters: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Combine filters so that all must match; None if none is given."""
     given = [dict(item) for item in filters if item is not None]
@@ -156,7 +184,7 @@ def _text(hit: Hit) -> str:
 
 def _document(hit: Hit) -> SearchResult:
     passages = [{"start": p.start, "end": p.end, "score": p.score} for p in hit.passages]
-    metadata = {**_metadata(hit), "passages": passages}
+    metadata = {**_metadata(hit), "document_id": hit.document_id, "passages": passages}
     return SearchResult(hit.document_id, _text(hit), hit.score, metadata, hit.document_id)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from pocket_colbert.backend import Backend
 from pocket_colbert.backends import open_backend
 from pocket_colbert.backends.address import is_address
+from pocket_colbert.checks import check_whole_number
 from pocket_colbert.config import Hybrid
 from pocket_colbert.errors import InvalidInputError, OptionalDependencyError
 from pocket_colbert.index.index import Index
@@ -36,6 +37,8 @@ _COMPARISONS = {
     "==": "$eq", "!=": "$ne", ">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte", "in": "$in",
     "not in": "$nin",
 }  # fmt: skip
+_COMPARISON_KEYS = ("field", "operator", "value")
+_COMBINATION_KEYS = ("operator", "conditions")
 _FIELDS = ("content", "blob", "score", "embedding", "sparse_embedding", "meta")
 
 
@@ -83,8 +86,7 @@ class PocketColbertRetriever:
         Raises:
             InvalidInputError: An argument breaks its rule.
         """
-        self._where = to_where(filters) if filters else None
-        self._parameters = search_parameters(top_k, self._where, hybrid, None, passages)
+        search_parameters(top_k, _where(filters), hybrid, None, passages)
         self.index = str(index)
         self.model = None if model is None else str(model)
         self.top_k, self.filters, self.hybrid, self.passages = top_k, filters, hybrid, passages
@@ -152,15 +154,16 @@ class PocketColbertRetriever:
             InvalidInputError: An argument breaks its rule.
             PocketColbertError: See `warm_up`.
         """
-        where = to_where(filters) if filters else None
+        where = _where(filters)
         if where is None or self.filter_policy == FilterPolicy.MERGE:
-            where = combine_filters(self._where, where)
+            where = combine_filters(_where(self.filters), where)
+        k = self.top_k if top_k is None else top_k
         results = search(
             self._opened(),
             query,
-            k=self.top_k if top_k is None else top_k,
+            k=k,
             where=where,
-            parameters=self._parameters,
+            parameters=search_parameters(k, where, self.hybrid, None, self.passages),
             passages=self.passages,
         )
         documents = [
@@ -192,8 +195,7 @@ class PocketColbertRanker:
         Raises:
             InvalidInputError: top_k is below 1.
         """
-        if top_k is not None:
-            search_parameters(top_k, None, None, None, 0)
+        check_whole_number("top_k", top_k, optional=True)
         self.model, self.top_k = str(model), top_k
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()
@@ -231,25 +233,27 @@ class PocketColbertRanker:
 
         Args:
             query: The query.
-            documents: Documents with content. Of several with the same id, only the first is kept.
+            documents: The documents. Of several with the same id, only the first is kept.
             top_k: Maximum number to return, instead of the component's own.
 
         Returns:
             "documents": copies with their scores, best first, equal scores in the order given.
+            Those without text, such as images, come last, with a score of None.
 
         Raises:
-            InvalidInputError: A document has no content, or an argument breaks its rule.
+            InvalidInputError: An argument breaks its rule.
             PocketColbertError: See `warm_up`.
         """
         by_id: dict[str, Document] = {}
         for item in documents:
-            if item.content is None:
-                raise InvalidInputError(f"documents must have content, {item.id!r} has none.")
             by_id.setdefault(item.id, item)
-        unique = list(by_id.values())
-        texts = [item.content for item in unique]
-        ranked = rerank(self._loaded(), query, texts, self.top_k if top_k is None else top_k)
-        return {"documents": [replace(unique[n], score=score) for n, score in ranked]}
+        k = self.top_k if top_k is None else top_k
+        check_whole_number("top_k", k, optional=True)
+        texts = {item.id: item.content for item in by_id.values() if (item.content or "").strip()}
+        ids, ranked = list(texts), rerank(self._loaded(), query, list(texts.values()), k)
+        found = [replace(by_id[ids[n]], score=score) for n, score in ranked]
+        found += [replace(item, score=None) for item in by_id.values() if item.id not in texts]
+        return {"documents": found[:k]}
 
     @component.output_types(documents=list[Document])
     async def run_async(
@@ -260,6 +264,11 @@ class PocketColbertRanker:
             self.run, query, documents, top_k
         )
         return output
+
+
+def _where(filters: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Translate filters; Haystack passes on {} for none."""
+    return None if filters is None or filters == {} else to_where(filters)
 
 
 def to_where(filters: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,6 +290,12 @@ def to_where(filters: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(filters, Mapping):
         raise InvalidInputError(f"Haystack filters must be an object, got {filters!r}.")
     operator = filters.get("operator")
+    known = _COMPARISON_KEYS if "field" in filters else _COMBINATION_KEYS
+    unknown = [key for key in filters if key not in known]
+    if unknown:
+        raise InvalidInputError(
+            f"a Haystack filter of this kind has {', '.join(known)}, got {unknown[0]!r:.40}."
+        )
     if "field" not in filters:
         conditions = filters.get("conditions")
         if operator not in ("AND", "OR", "NOT") or not isinstance(conditions, list):
