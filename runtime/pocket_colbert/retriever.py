@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pocket_colbert.backend import Backend
 from pocket_colbert.checks import check_text, check_texts
-from pocket_colbert.config import Pruning, SearchParameters
+from pocket_colbert.config import Pruning, SearchParameters, Splitting
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index.index import Index
 from pocket_colbert.model.encoder import Encoder, Progress
@@ -137,6 +137,7 @@ class Retriever:
         passages = self.encoder.encode_passages(
             [document.text or "" for document in documents],
             titles=[document.title for document in documents],
+            sections=[document.sections for document in documents],
             splitting=config.splitting,
             pruning=config.pruning,
             progress=progress,
@@ -278,9 +279,10 @@ class Retriever:
         """
         spans = [_best_span(hit) for hit in hits]
         texts = [(hit.text or "")[slice(*span)] for hit, span in zip(hits, spans, strict=True)]
+        contexts = [self._context(hit) for hit in hits]
         tokens = [
-            self.encoder.document_tokens(text, title=hit.title)
-            for hit, text in zip(hits, texts, strict=True)
+            self.encoder.document_tokens(text, title=context)
+            for text, context in zip(texts, contexts, strict=True)
         ]
         embeddings = {
             n: embedding
@@ -289,13 +291,21 @@ class Retriever:
         }
         again = [n for n in range(len(hits)) if n not in embeddings]
         if again:
-            titled = [with_title(texts[n], hits[n].title) for n in again]
+            titled = [with_title(texts[n], contexts[n]) for n in again]
             encoded = self.encoder.encode_document(titled, progress=progress)
             embeddings.update(zip(again, encoded, strict=True))
         return [
             MatchedPassage(hit.document_id, spans[n][0], texts[n], tokens[n], embeddings[n])
             for n, hit in enumerate(hits)
         ]
+
+    def _context(self, hit: Hit) -> str | None:
+        """Return what a hit's best passage was encoded with, before its text."""
+        headings = hit.passages[0].headings if hit.passages else ()
+        if not headings:
+            return hit.title
+        splitting = Splitting() if self.index is None else self.index.config.splitting
+        return self.encoder.context(hit.title, headings, splitting=splitting)
 
     def _stored_embeddings(
         self, hits: Sequence[Hit], spans: Sequence[Span]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from os.path import commonprefix
 from typing import Any
 
 from pocket_colbert.checks import are_strings, is_whole_number
-from pocket_colbert.types import Section
+from pocket_colbert.types import Section, Span
+
+SMALL = 0
+
+_WORD = re.compile(r"\w+")
 
 
 def headings_of(sections: Sequence[Section], start: int, end: int) -> tuple[str, ...]:
@@ -32,6 +37,63 @@ def headings_of(sections: Sequence[Section], start: int, end: int) -> tuple[str,
     if first < 0:
         paths.append(())
     return tuple(commonprefix(paths))
+
+
+def context_of(title: str | None, headings: Sequence[str]) -> str:
+    """Return what a passage is encoded and searched with: the title and the heading path.
+
+    A first heading that repeats the title is left out.
+    """
+    title = (title or "").strip()
+    path = headings[1:] if headings and headings[0].strip() == title else headings
+    return f"{title} {' > '.join(path)}".strip()
+
+
+def parts_of(text: str, sections: Sequence[Section], sizes: Sequence[int], room: int) -> list[Span]:
+    """Put the sections of a document into the parts that are split into passages.
+
+    Each section is a part of its own, but for those that are of no use alone: a section that is
+    only its heading is joined with the next one, or with the one before if it is the last.
+
+    Args:
+        text: The document's text.
+        sections: Its sections, at least one.
+        sizes: How many tokens each has, the text before the first included as the first.
+        room: How many tokens sections that are joined may have together.
+
+    Returns:
+        Where each part starts and ends in the text; together they hold all that is not white space.
+    """
+    starts = [0, *(section.start for section in sections)]
+    headings: list[tuple[str, ...]] = [(), *(section.headings for section in sections)]
+    parts: list[Span] = []
+    bare, size, path = False, 0, headings[0]
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True)):
+        body = text[start:end]
+        if not body.strip():
+            continue
+        alone = _is_heading(body, headings[number])
+        last = alone and number == len(starts) - 1
+        if parts and (
+            bare
+            or (last or _small(size, sizes[number])
+                and headings[number][:-1] == path[:-1]) and size + sizes[number] <= room
+        ):  # fmt: skip
+            parts[-1] = parts[-1][0], end
+            size += sizes[number]
+        else:
+            parts.append((start, end))
+            size = sizes[number]
+        bare, path = alone, headings[number]
+    return parts
+
+
+def _small(size: int, following: int) -> bool:
+    return min(size, following) <= SMALL
+
+
+def _is_heading(body: str, headings: Sequence[str]) -> bool:
+    return bool(headings) and _WORD.findall(body) == _WORD.findall(headings[-1])
 
 
 def sections_to_json(sections: Sequence[Section]) -> list[list[Any]]:

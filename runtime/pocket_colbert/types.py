@@ -19,11 +19,13 @@ class PassageHit:
         start: Its first character in the document's text.
         end: The character after its last.
         score: MaxSim of the passage alone.
+        headings: The heading path that it stands under, outermost first; () where it has none.
     """
 
     start: int
     end: int
     score: float
+    headings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

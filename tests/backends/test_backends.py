@@ -22,6 +22,7 @@ from pocket_colbert import (
     ClosedError,
     Document,
     DocumentNotFoundError,
+    EncodedDocument,
     Encoder,
     Index,
     IndexConfig,
@@ -30,6 +31,7 @@ from pocket_colbert import (
     Passage,
     Retriever,
     SearchParameters,
+    Section,
     UnsupportedError,
     maxsim_pairwise,
 )
@@ -205,16 +207,14 @@ def test_documents_come_back_as_they_were(address: str, rng: np.random.Generator
     documents = [
         Document("plain"),
         Document("all ' \x00 \"", "A text\x1f", "Title", deep, "papers/a.txt"),
-        Document("no tokens", "Nothing", None, {"a": {}}),
+        Document("no tokens", "Nothing", None, {"a": {}}, sections=(Section(0, ("A", "ü")),)),
     ]
     embeddings = [unit_rows(rng, 2, DIM), unit_rows(rng, 700, DIM), np.empty((0, DIM), np.float32)]
     index = Index(DIM)
-    index.add(
-        [item.document_id for item in documents], embeddings,
-        texts=[item.text for item in documents], titles=[item.title for item in documents],
-        metadata=[item.metadata for item in documents],
-        sources=[item.source for item in documents],
-    )  # fmt: skip
+    index.add_documents(
+        EncodedDocument(item, [Passage(0, len(item.text or ""), embedding)])
+        for item, embedding in zip(documents, embeddings, strict=True)
+    )
     index.commit()
     push(index, address)
     with open_backend(address) as backend:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pocket_colbert.backends.rows import Row, metadata_text
+from pocket_colbert.backends.rows import Row, metadata_text, sections_text
 
 _COPIED = ("document_id", "passage", "passages", "start", "end", "position", "digest")
 
@@ -31,7 +31,8 @@ def schema_of(dim: int, datatype: str) -> Any:
             "number_names": texts, "number_mins": numbers, "number_maxs": numbers,
             "text_names": texts, "text_mins": texts, "text_maxs": texts,
             "title": pa.string(), "text": pa.string(), "metadata": pa.string(),
-            "source": pa.string(), "record": pa.string(), "vector": vectors_type(dim, datatype),
+            "source": pa.string(),
+            "sections": pa.string(), "record": pa.string(), "vector": vectors_type(dim, datatype),
         }
     )  # fmt: skip
 
@@ -47,7 +48,7 @@ def cells_of(row: Row) -> dict[str, Any]:
     if row.document is not None:
         document = row.document
         cells |= {"text": document.text, "title": document.title, "source": document.source}
-        cells["metadata"] = metadata_text(document)
+        cells |= {"metadata": metadata_text(document), "sections": sections_text(document)}
     cells["vector"] = row.embedding if len(row.embedding) else None
     return cells
 

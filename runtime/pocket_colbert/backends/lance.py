@@ -16,6 +16,7 @@ from pocket_colbert.backends.address import Address
 from pocket_colbert.backends.engine import DocumentState, Engine, Layout, PassageMatch, passage_of
 from pocket_colbert.backends.rows import RECORD_ID, SEPARATOR, Row, row_id
 from pocket_colbert.errors import BackendError, OptionalDependencyError
+from pocket_colbert.sections import sections_from_json
 from pocket_colbert.types import Document, Passage, Span
 
 try:
@@ -121,11 +122,11 @@ class Lance(Engine):
 
     def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
         """See `Engine.documents`."""
-        names = ["document_id", "text", "title", "metadata", "source"]
+        names = ["document_id", "text", "title", "metadata", "source", "sections"]
         return {
             row["document_id"]: Document(
                 row["document_id"], row["text"], row["title"], json.loads(row["metadata"]),
-                row["source"],
+                row["source"], sections_from_json(json.loads(row["sections"])),
             )
             for row in self._first_rows(document_ids, names)
         }  # fmt: skip

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pocket_colbert.backends.address import MEMORY, Address
 from pocket_colbert.backends.engine import DocumentState, Engine, Layout, PassageMatch, passage_of
-from pocket_colbert.backends.rows import RECORD_ID, Row, metadata_text, row_id
+from pocket_colbert.backends.rows import RECORD_ID, Row, metadata_text, row_id, sections_text
 from pocket_colbert.errors import BackendError, OptionalDependencyError, UnsupportedError
+from pocket_colbert.sections import sections_from_json
 from pocket_colbert.types import Document, Passage, Span
 
 try:
@@ -176,7 +177,7 @@ class Qdrant(Engine):
 
     def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
         """See `Engine.documents`."""
-        names = ["document_id", "text", "title", "metadata", "source"]
+        names = ["document_id", "text", "title", "metadata", "source", "sections"]
         points = self._retrieve([row_id(item, 0) for item in document_ids], names)
         return {point.payload["document_id"]: _document(point.payload) for point in points}
 
@@ -394,7 +395,7 @@ def _payload(row: Row) -> dict[str, Any]:
     if row.document is not None:
         document = row.document
         payload |= {"text": document.text, "title": document.title, "source": document.source}
-        payload["metadata"] = metadata_text(document)
+        payload |= {"metadata": metadata_text(document), "sections": sections_text(document)}
     return payload
 
 
@@ -406,4 +407,5 @@ def _document(payload: dict[str, Any]) -> Document:
     return Document(
         payload["document_id"], payload["text"], payload["title"],
         json.loads(payload["metadata"]), payload["source"],
+        sections_from_json(json.loads(payload["sections"])),
     )  # fmt: skip

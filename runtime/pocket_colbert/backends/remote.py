@@ -21,6 +21,7 @@ from pocket_colbert.errors import (
     UnsupportedError,
 )
 from pocket_colbert.search.searcher import checked_parameters, checked_queries
+from pocket_colbert.sections import headings_of
 from pocket_colbert.storage.filters import is_unicode, parse_filter
 from pocket_colbert.types import Document, Hit, Passage, PassageHit, Span
 
@@ -341,5 +342,11 @@ def _rank(match: PassageMatch) -> tuple[float, int]:
 def _hit(document: Document, matches: Sequence[PassageMatch]) -> Hit:
     return Hit(
         document.document_id, matches[0].score, document.text, document.title, document.metadata,
-        tuple(PassageHit(item.start, item.end, item.score) for item in matches),
+        tuple(
+            PassageHit(
+                item.start, item.end, item.score,
+                headings_of(document.sections, item.start, item.end),
+            )
+            for item in matches
+        ),
     )  # fmt: skip

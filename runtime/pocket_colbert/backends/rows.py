@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.metadata import flat
+from pocket_colbert.sections import sections_to_json
 from pocket_colbert.types import Document, Passage, Value
 
 _NAMESPACE = uuid.UUID("6a0e7b57-5f1c-5d0e-9a43-0c8d7f2b1e64")
@@ -78,6 +79,8 @@ def digest_of(document: Document, passages: Sequence[Passage]) -> str:
     hasher = hashlib.blake2b(digest_size=16)
     spans = [(item.start, item.end, len(item.embedding)) for item in passages]
     described = [document.title, document.text, document.source, metadata_text(document), spans]
+    if document.sections:
+        described.append(sections_text(document))
     hasher.update(json.dumps(described).encode())
     for item in passages:
         hasher.update(np.ascontiguousarray(item.embedding, "<f4").data)
@@ -87,6 +90,11 @@ def digest_of(document: Document, passages: Sequence[Passage]) -> str:
 def metadata_text(document: Document) -> str:
     """Return a document's metadata as JSON, including what no filter can see."""
     return json.dumps(document.metadata, ensure_ascii=False)
+
+
+def sections_text(document: Document) -> str:
+    """Return a document's sections as JSON."""
+    return json.dumps(sections_to_json(document.sections), ensure_ascii=False)
 
 
 def rows_of_document(

@@ -121,6 +121,7 @@ class PartEncoder:
         passages = self._encoder.encode_passages(
             [document.text or "" for document in documents],
             titles=[document.title for document in documents],
+            sections=[document.sections for document in documents],
             splitting=config.splitting,
             pruning=config.pruning,
         )

@@ -34,7 +34,7 @@ from pocket_colbert.model.recipe import ModelCard, ModelConfig
 from pocket_colbert.model.session import Session
 from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
 from pocket_colbert.text_splitting import with_title
-from pocket_colbert.types import Passage, Query, Span, Token
+from pocket_colbert.types import Passage, Query, Section, Span, Token
 from pocket_colbert.vectors.padding import pad
 from pocket_colbert.vectors.providers import Provider
 from pocket_colbert.vectors.pruning import apply_pruning, first_components
@@ -285,6 +285,7 @@ class Encoder:
         texts: Sequence[str],
         *,
         titles: Sequence[str | None] | None = None,
+        sections: Sequence[Sequence[Section]] | None = None,
         splitting: Splitting | None = None,
         pruning: Pruning | None = None,
         progress: Progress | None = None,
@@ -298,6 +299,8 @@ class Encoder:
             texts: The documents' texts.
             titles: Their titles, which every passage is encoded with. One that would leave less
                 than a quarter of the window to the text is cut when the document does not fit.
+            sections: Their sections. A passage stays within one, and is encoded with its heading
+                path behind the title.
             splitting: How to split; an index's is in `index.config.splitting`.
             pruning: Which token vectors to keep; an index's is in `index.config.pruning`.
             progress: Called as documents are done.
@@ -316,7 +319,9 @@ class Encoder:
         spans: list[list[tuple[int, int]]] = [[] for _ in texts]
 
         def tokenize(number: int) -> list[TokenizedText]:
-            parts = self._tokenizer.tokenize_passages(texts[number], titles[number], chosen)
+            parts = self._tokenizer.tokenize_passages(
+                texts[number], titles[number], chosen, sections[number] if sections else ()
+            )
             spans[number] = [(start, end) for start, end, _ in parts]
             return [tokenized for _, _, tokenized in parts]
 
@@ -332,6 +337,22 @@ class Encoder:
             [Passage(*span, embedding) for span, embedding in zip(*both, strict=True)]
             for both in zip(spans, encoded, strict=True)
         ]
+
+    def context(
+        self, title: str | None, headings: Sequence[str], *, splitting: Splitting | None = None
+    ) -> str:
+        """Return what `encode_passages` puts before a passage that stands under headings.
+
+        Args:
+            title: The document's title.
+            headings: The passage's heading path.
+            splitting: How the document was split; an index's is in `index.config.splitting`.
+
+        Returns:
+            The title and the path, shortened where they would take more than a quarter of the
+            window.
+        """
+        return self._tokenizer.context(title, headings, splitting or Splitting())
 
     def document_token_ids(
         self,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +16,9 @@ from numpy.typing import NDArray
 from pocket_colbert.config import Splitting
 from pocket_colbert.errors import InvalidInputError, ModelFormatError
 from pocket_colbert.model.recipe import ModelConfig
+from pocket_colbert.sections import context_of, headings_of, parts_of
 from pocket_colbert.text_splitting import split, with_title
-from pocket_colbert.types import Token
+from pocket_colbert.types import Section, Span, Token
 from pocket_colbert.vectors.pruning import skiplist_mask
 
 Task = Literal["query", "document"]
@@ -125,7 +128,11 @@ class Tokenizer:
         return self._tokens("document", text, encoding, self._document(encoding))
 
     def tokenize_passages(
-        self, text: str, title: str | None, splitting: Splitting
+        self,
+        text: str,
+        title: str | None,
+        splitting: Splitting,
+        sections: Sequence[Section] = (),
     ) -> list[tuple[int, int, TokenizedText]]:
         """Tokenise a document of any length, in passages that each fit the window.
 
@@ -134,6 +141,8 @@ class Tokenizer:
             title: Its title, which every passage starts with. One that would leave less than a
                 quarter of the window to the text is cut when the document does not fit.
             splitting: How to split.
+            sections: Its sections. No passage crosses a border between them, but for those that
+                are of no use alone, see `parts_of`; each is encoded with its `context`.
 
         Returns:
             For each passage where it starts and ends in the text, in characters, and what
@@ -146,17 +155,14 @@ class Tokenizer:
         limit = self._config.document_length
         window = min(splitting.max_tokens or limit, limit)
         title = title or ""
+        if sections:
+            return self._passages_of_sections(text, title, splitting, sections)
         # Tokenising a text that is surely too long as a whole would be for nothing.
         if len(text) <= 10 * window:
             whole = self.tokenize_document(with_title(text, title))
             if whole.num_tokens <= window:
                 return [(0, len(text), whole)]
-        room = window - self.tokenize_document("").num_tokens
-        if room < 1:
-            raise InvalidInputError(
-                f"max_tokens must be above the {window - room} that this model's markers take, "
-                f"got {splitting.max_tokens}."
-            )
+        room = self._room(splitting)
         offsets, title_offsets = self._text_offsets(text), self._text_offsets(title)
         if not len(offsets):
             return [(0, len(text), self.tokenize_document(with_title(text, title)))]
@@ -165,20 +171,119 @@ class Tokenizer:
         spare = room - budget
         if len(title_offsets) > spare:
             title = title[slice(*split(title, title_offsets, spare, 0)[0])] if spare else ""
-        parts = []
+        return self._split(text, (0, len(text)), offsets, budget, splitting, lambda *_: title)
+
+    def context(self, title: str | None, headings: Sequence[str], splitting: Splitting) -> str:
+        """Return what a passage of a document with sections is encoded with, before its text.
+
+        Args:
+            title: The document's title.
+            headings: The passage's heading path.
+            splitting: How documents are split.
+
+        Returns:
+            The title and the path. Where they take more than a quarter of the window, the
+            headings between the title and the last one are left out first, then the title; what
+            is still too long is cut.
+        """
+        spare = self._room(splitting) // 4
+        for first, path in ((title, headings), (title, headings[-1:]), (None, headings[-1:])):
+            context = context_of(first, path)
+            offsets = self._text_offsets(context)
+            if len(offsets) <= spare:
+                return context
+            if not headings:
+                break
+        return context[slice(*split(context, offsets, spare, 0)[0])] if spare else ""
+
+    def _room(self, splitting: Splitting) -> int:
+        """Return how many tokens a passage has beside the markers."""
+        limit = self._config.document_length
+        window = min(splitting.max_tokens or limit, limit)
+        room = window - self.tokenize_document("").num_tokens
+        if room < 1:
+            raise InvalidInputError(
+                f"max_tokens must be above the {window - room} that this model's markers take, "
+                f"got {splitting.max_tokens}."
+            )
+        return room
+
+    def _passages_of_sections(
+        self, text: str, title: str, splitting: Splitting, sections: Sequence[Section]
+    ) -> list[tuple[int, int, TokenizedText]]:
+        """Tokenise a document that has sections; see `tokenize_passages`."""
+        room = self._room(splitting)
+        offsets = self._text_offsets(text)
+
+        @cache
+        def context(headings: tuple[str, ...]) -> str:
+            return self.context(title, headings, splitting)
+
+        @cache
+        def context_size(headings: tuple[str, ...]) -> int:
+            return len(self._text_offsets(context(headings)))
+
+        def context_at(start: int, end: int) -> str:
+            return context(headings_of(sections, start, end))
+
+        if not len(offsets):
+            whole = with_title(text, context_at(0, len(text)))
+            return [(0, len(text), self.tokenize_document(whole))]
+        # A token belongs to the section that it starts in.
+        starts = np.array([0, *(section.start for section in sections)])
+        sizes = np.diff(np.append(np.searchsorted(offsets[:, 0], starts), len(offsets)))
+        longest = max(context_size(section.headings) for section in sections)
+        passages = []
+        for start, end in parts_of(text, sections, sizes.tolist(), room - longest):
+            first, last = np.searchsorted(starts[1:], [start, end])
+            paths = {section.headings for section in sections[first:last]}
+            paths.add(headings_of(sections, start, end))
+            budget = room - max(map(context_size, paths))
+            inside = slice(*np.searchsorted(offsets[:, 0], [start, end]))
+            passages += self._split(
+                text, (start, end), offsets[inside] - start, budget, splitting, context_at
+            )
+        return passages
+
+    def _split(
+        self,
+        text: str,
+        span: Span,
+        offsets: NDArray[np.int64],
+        budget: int,
+        splitting: Splitting,
+        context: Callable[[int, int], str],
+    ) -> list[tuple[int, int, TokenizedText]]:
+        """Split a part of a text into passages and tokenise them.
+
+        Args:
+            text: The text.
+            span: Where the part is.
+            offsets: (num_tokens, 2) int64, where the part's tokens are in the part.
+            budget: Tokens of a passage's text at most.
+            splitting: How to split.
+            context: What a passage is encoded with, by where it starts and ends.
+
+        Returns:
+            See `tokenize_passages`.
+        """
+        limit = self._config.document_length
+        window = min(splitting.max_tokens or limit, limit)
+        passages: list[tuple[int, int, TokenizedText]] = []
 
         def add(start: int, end: int, offsets: NDArray[np.int64], budget: int) -> None:
             for first, last in split(text[start:end], offsets, budget, splitting.overlap):
                 part = text[start + first : start + last]
-                tokenized = self.tokenize_document(with_title(part, title))
+                before = context(start + first, start + last)
+                tokenized = self.tokenize_document(with_title(part, before))
                 # A part may have more tokens than it had in the whole, with BPE for one.
                 if tokenized.num_tokens <= window or budget == 1:
-                    parts.append((start + first, start + last, tokenized))
+                    passages.append((start + first, start + last, tokenized))
                 else:
                     add(start + first, start + last, self._text_offsets(part), budget // 2)
 
-        add(0, len(text), offsets, budget)
-        return parts
+        add(*span, offsets, budget)
+        return passages
 
     def _marker(self, task: Task) -> tuple[str, int | None]:
         """Return the text that goes before a query or document, or the id that goes second."""

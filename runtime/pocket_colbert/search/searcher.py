@@ -17,6 +17,7 @@ from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.search.fusion import fuse
 from pocket_colbert.search.keyword_scores import bm25
 from pocket_colbert.search.segment_search import Scored, SegmentSearch
+from pocket_colbert.sections import headings_of
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.selection import Selection
 from pocket_colbert.types import Hit, PassageHit
@@ -188,7 +189,9 @@ class Searcher:
                     document.title,
                     document.metadata,
                     tuple(
-                        PassageHit(start, end, float(each[n]))
+                        PassageHit(
+                            start, end, float(each[n]), headings_of(document.sections, start, end)
+                        )
                         for n, (start, end) in ((n, spans[position][n]) for n in best)
                     ),
                 )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.metadata import flat
+from pocket_colbert.sections import context_of, headings_of
 from pocket_colbert.storage.database import Database, batches
 from pocket_colbert.types import Document, Span, Value
 
@@ -102,7 +103,8 @@ def fill(
                     spans.append((passage, start, end))
                 if keywords != "none":
                     text = (document.text or "")[start:end]
-                    words.append((passage, f"{document.title or ''} {text}"))
+                    headings = headings_of(document.sections, start, end)
+                    words.append((passage, f"{context_of(document.title, headings)} {text}"))
                 passage += 1
         connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", rows)
         connection.executemany("INSERT INTO passages VALUES (?, ?, ?)", spans)
