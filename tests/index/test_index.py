@@ -186,7 +186,9 @@ def test_auto_approximates_only_where_it_saves_work(rng: np.random.Generator) ->
     search = search_of(index, few)
     assert not search.approximates(10)  # 300 documents are scored faster than looked up
     assert not search_of(index, many).approximates(10)
-    assert search_of(index, SearchParameters(mode="approximate")).approximates(10)
+    assert search_of(index, SearchParameters(mode="approximate", candidates=10)).approximates(10)
+    # Of so few documents all are scored: no more than would be candidates.
+    assert not search_of(index, SearchParameters(mode="approximate")).approximates(10)
     assert search_of(index, SearchParameters()).candidates(10) > 5000  # of 15 token vectors
     assert search.candidates(30) == 30
     long = Index(DIM, config=IndexConfig(dim=DIM, inverted_file="always"))
