@@ -412,6 +412,7 @@ def test_closing_forgets_what_was_not_committed(tmp_path: Path) -> None:
         found = index.search([QUERIES[0]])[0]
         assert {hit.document_id for hit in found} == {"d0", "d1", "d2"}
         assert all(hit.text == f"text of {hit.document_id}" for hit in found)
+        index.close()
     with Index.load(tmp_path / "index") as index:
         assert [(item.document_id, item.text) for item in index] == [
             (f"d{n}", f"text of d{n}") for n in range(3)

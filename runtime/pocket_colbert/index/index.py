@@ -157,6 +157,23 @@ class Index(IndexReader):
         finally:
             self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle or copy an index in a folder by its path: it is opened again, for reading.
+
+        Raises:
+            InvalidInputError: The index is in memory, or has changes that are not committed.
+        """
+        if self.folder is None:
+            raise InvalidInputError(
+                "an index in memory cannot be pickled or copied; save it to a folder and load it."
+            )
+        if not self.closed and self.uncommitted:
+            raise InvalidInputError(
+                "an index with changes that are not committed cannot be pickled or copied; "
+                "commit them first."
+            )
+        return _opened, (str(self.folder.absolute()), self.threads)
+
     def __repr__(self) -> str:
         where = "in memory" if self.folder is None else str(self.folder)
         size = "closed" if self.closed else f"{len(self)} documents"
@@ -420,3 +437,8 @@ def _add_note(error: BaseException, note: str) -> None:
         error.add_note(note)
     else:
         warnings.warn(note, stacklevel=3)
+
+
+def _opened(folder: str, threads: int) -> Index:
+    """Open an index that was pickled."""
+    return Index.load(folder, threads=threads)

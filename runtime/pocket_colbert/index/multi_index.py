@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -98,6 +99,10 @@ class MultiIndex(IndexReader):
 
     def __enter__(self) -> MultiIndex:
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle or copy by the paths of the indexes, see `Index.__reduce__`."""
+        return _joined, (self.indexes, self._replacing, self.threads)
 
     def __repr__(self) -> str:
         size = "closed" if self.closed else f"{len(self)} documents"
@@ -222,3 +227,8 @@ def _common_settings(configs: Sequence[IndexConfig]) -> IndexConfig:
                 "index the documents of one again as the other was made."
             )
     return dataclasses.replace(configs[0], model=next((c.model for c in configs if c.model), ""))
+
+
+def _joined(indexes: Sequence[Index], replacing: bool, threads: int) -> MultiIndex:
+    """Join indexes that were pickled and are open again."""
+    return MultiIndex(indexes, replacing=replacing, threads=threads)

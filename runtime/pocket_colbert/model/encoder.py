@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from pocket_colbert.model.folder import (
     ModelFiles,
     bundled_model_of,
     load_model_files,
+    models_folder,
 )
 from pocket_colbert.model.pipeline import (
     BATCH_TOKENS,
@@ -94,6 +95,16 @@ class Encoder:
         self._batching = batching
         self._tokenizer = Tokenizer(files.tokenizer, files.config)
         self._session = session
+        self._files = files
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle or copy an encoder by the path of its model: it is loaded again."""
+        folder = self._files.folder
+        bundled = folder.parent == models_folder()
+        return _loaded, (
+            folder.name if bundled else str(folder.absolute()), self.card.precision,
+            self.card.fingerprint, self._session.requested, self._batching, self.dim,
+        )  # fmt: skip
 
     @classmethod
     def load(
@@ -528,6 +539,20 @@ def _files(model: str | Path | ModelFiles, batch_size: int | None) -> ModelFiles
     if isinstance(model, ModelFiles):
         return model
     return load_model_files(model, prefer="fp32" if (batch_size or 1) > 1 else None)
+
+
+def _loaded(
+    model: str, precision: str, fingerprint: str, provider: Provider, batching: Batching, dim: int
+) -> Encoder:
+    """Load a model whose encoder was pickled."""
+    files = load_model_files(model, prefer=precision if precision in ("int8", "fp32") else None)
+    if files.card.fingerprint != fingerprint:
+        raise InvalidInputError(
+            f"{model} is another model here than where the encoder was pickled: it has "
+            f"{files.card.fingerprint[:12]}, that one had {fingerprint[:12]}; copy the same one."
+        )
+    session = Session(files.graph, files.config.embedding_dim, provider)
+    return Encoder(files, session, batching, dim)
 
 
 def _callers_stacklevel() -> int:

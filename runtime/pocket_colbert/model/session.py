@@ -48,7 +48,7 @@ class Session:
                 those of a late-interaction graph.
         """
         self._session = load_graph(path, provider)
-        self._provider = provider
+        self.requested = provider
         self._memory = memory_of(self._session)
         self.provider = self._session.get_providers()[0]
         self.dim = dim
@@ -136,7 +136,7 @@ class Session:
 
     @cached_property
     def _picker(self) -> SmallGraph:
-        return SmallGraph("rows.onnx", self._provider if self.provider in DEVICE_MEMORY else "cpu")
+        return SmallGraph("rows.onnx", self.requested if self.provider in DEVICE_MEMORY else "cpu")
 
     def _feeds(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
