@@ -41,7 +41,8 @@ def rerank(
 ) -> Reranking:
     """Order texts of any length by their MaxSim with a query.
 
-    A long text has the score of its best passage.
+    A long text has the score of its best passage. One that is empty or blank comes last, with the
+    lowest score that there can be: minus the number of query tokens.
 
     Args:
         encoder: Encodes the texts, and the query unless it is encoded already.
@@ -66,6 +67,8 @@ def rerank(
     passages = encoder.encode_passages(texts, progress=progress)
     embeddings = [item.embedding for parts in passages for item in parts]
     flat = maxsim_pairwise(query_embedding, embeddings)
+    blank = np.array([not len(embedding) for embedding in embeddings], dtype=bool)
+    flat[blank] = -len(query_embedding)
     ends = np.cumsum([len(parts) for parts in passages], dtype=np.int64)
     passage_scores = np.split(flat, ends[:-1])[: len(passages)]
     scores = np.array([part.max() for part in passage_scores], dtype=np.float32)

@@ -317,7 +317,8 @@ class Encoder:
             progress: Called as documents are done.
 
         Returns:
-            The passages of each document, at least one, in order.
+            The passages of each document, at least one, in order. One whose text and title are
+            empty or blank has no token vectors, so it is never found.
 
         Raises:
             InvalidInputError: texts is a bare string or holds something else than strings, there
@@ -345,8 +346,14 @@ class Encoder:
             pruning or Pruning(),
         )
         return [
-            [Passage(*span, embedding) for span, embedding in zip(*both, strict=True)]
-            for both in zip(spans, encoded, strict=True)
+            # Only markers would be left of a text without words, and they resemble every query.
+            [
+                Passage(start, end, rows if shown else rows[:0])
+                for (start, end), rows in zip(parts, embeddings, strict=True)
+            ]
+            for shown, parts, embeddings in zip(
+                map(_has_words, texts, titles), spans, encoded, strict=True
+            )
         ]
 
     def context(
@@ -539,6 +546,15 @@ def _files(model: str | Path | ModelFiles, batch_size: int | None) -> ModelFiles
     if isinstance(model, ModelFiles):
         return model
     return load_model_files(model, prefer="fp32" if (batch_size or 1) > 1 else None)
+
+
+def _has_words(text: str, title: str | None) -> bool:
+    """Say whether a document has any character that can be seen."""
+    return any(
+        character.isprintable() and not character.isspace()
+        for part in (title or "", text)
+        for character in part
+    )
 
 
 def _loaded(
