@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pocket_colbert.model.folder import RECIPE_FILE
+from pocket_colbert.model.folder import RECIPE_FILE, TOKENIZER_FILE
 from pocket_colbert.model.recipe import OWN_SECTION, ModelConfig
 from pocket_colbert_export.errors import OutputError
 
@@ -40,6 +40,12 @@ def new_folder(target: Path, overwrite: bool) -> Iterator[Path]:
                 "it is no model folder." if overwrite else "pass --overwrite to replace a model."
             )
             raise OutputError(f"{target} exists and is not empty; {reason}")
+        strangers = _strangers(target)
+        if strangers:
+            raise OutputError(
+                f"{target} has {strangers[0]!r}, which is no part of the model there and would be "
+                "deleted with it; move it away, or choose another folder."
+            )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -60,6 +66,19 @@ def new_folder(target: Path, overwrite: bool) -> Iterator[Path]:
             raise OutputError(f"{target} could not be written: {error}.") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _strangers(folder: Path) -> list[str]:
+    """Return the names in a folder that do not belong to the model in it."""
+    known = {RECIPE_FILE, REPORT_FILE, CARD_FILE, NOTICE_FILE, TOKENIZER_FILE}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        recipe = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+        known |= set(recipe[OWN_SECTION]["files"])
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name not in known or (path.is_dir() and not path.is_symlink())
+    )
 
 
 def write_files(
