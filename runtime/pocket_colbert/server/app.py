@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -19,14 +19,15 @@ from starlette.routing import Route
 
 import pocket_colbert.server.messages as m
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.server.gate import Gate
+from pocket_colbert.server.bodies import JSON as _JSON
+from pocket_colbert.server.bodies import SMALL, check_type, decoded, read_body, stated_size
+from pocket_colbert.server.gate import Gate, Room
 from pocket_colbert.server.openapi import Operation, document_of
 from pocket_colbert.server.problems import Deadline, RequestError, as_request_error
 from pocket_colbert.server.security import Application, Guard
 from pocket_colbert.server.service import Service
 
 MAX_IDS = 100
-_JSON = "application/json"
 _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
@@ -46,13 +47,13 @@ class Limits:
     """How much a server accepts.
 
     Attributes:
-        body: Most bytes in the body of a request.
+        body: Most bytes in the body of a request, and in all large bodies at the same time.
         concurrency: Requests that may read at the same time; one more may write.
         queue: Most requests that may wait to read, and as many to write.
         seconds: Seconds a request may wait and run, and as many to send its body.
     """
 
-    body: int = 8_000_000
+    body: int = 4_000_000
     concurrency: int = 2
     queue: int = 32
     seconds: float = 30.0
@@ -194,6 +195,7 @@ class _Server:
         self._reading = Gate("read", limits.concurrency, limits.queue)
         # Separate, so that a large addition does not make searches wait.
         self._writing = Gate("write", 1, limits.queue)
+        self._room = Room(limits.body, limits.queue)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -212,19 +214,14 @@ class _Server:
 
         async def answer(request: Request) -> Response:
             try:
-                asked: Any = None
-                body = b""
-                if decoder is not None:
-                    body = await self._body(request)
-                elif operation.ids:
-                    asked = _ids(request)
-
-                def job(deadline: Deadline) -> bytes:
-                    # Decoding and encoding can take as long as the work, so they are part of it.
-                    read = asked if decoder is None else _decoded(decoder, body)
-                    return msgspec.json.encode(work(read, deadline))
-
-                content = await gate.run(job, Deadline(self._limits.seconds))
+                if decoder is None:
+                    asked = _ids(request) if operation.ids else None
+                    content = await gate.run(
+                        lambda deadline: msgspec.json.encode(work(asked, deadline)),
+                        Deadline(self._limits.seconds),
+                    )
+                else:
+                    content = await self._computed(request, decoder, work, gate)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is left to read it
             except Exception as error:
@@ -233,45 +230,24 @@ class _Server:
 
         return answer
 
-    async def _body(self, request: Request) -> bytes:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != _JSON:  # which pages of other sites may not send without permission (CORS)
-            raise RequestError(
-                415, "unsupported_media_type", f"send Content-Type: {_JSON}, got {kind!r}."
-            )
-        too_large = RequestError(
-            413, "too_large", f"a body may have {self._limits.body} bytes; send less at a time.",
-            {"Connection": "close"},
-        )  # fmt: skip
-        stated = request.headers.get("content-length", "")
-        if stated.isdecimal() and int(stated[:20]) > self._limits.body:
-            raise too_large
+    async def _computed(
+        self, request: Request, decoder: msgspec.json.Decoder[Any], work: Work, gate: Gate
+    ) -> bytes:
+        """Read a body and answer it; large bodies wait until there is room for them."""
+        limits = self._limits
+        check_type(request)
+        size = stated_size(request, limits.body)
+        async with AsyncExitStack() as held:
+            if size > SMALL:
+                await held.enter_async_context(self._room.taken(size, Deadline(limits.seconds)))
+            bodies = [await read_body(request, min(size, limits.body), limits.seconds)]
 
-        async def read() -> bytes:
-            parts, size = [], 0
-            async for part in request.stream():
-                size += len(part)
-                if size > self._limits.body:
-                    raise too_large
-                parts.append(part)
-            return b"".join(parts)
+            def job(deadline: Deadline) -> bytes:
+                # Decoding and encoding can take as long as the work, so they are part of it. The
+                # body is let go of before the work.
+                return msgspec.json.encode(work(decoded(decoder, bodies.pop()), deadline))
 
-        try:
-            return await asyncio.wait_for(read(), self._limits.seconds)
-        except asyncio.TimeoutError:
-            raise RequestError(
-                408, "body_timeout", f"the body must come within {self._limits.seconds:g} s.",
-                {"Connection": "close"},
-            ) from None  # fmt: skip
-
-
-def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise RequestError(422, "invalid_request", f"{error}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(400, "malformed_json", f"the body is not JSON: {error}.") from error
+            return await gate.run(job, Deadline(limits.seconds))
 
 
 def _ids(request: Request) -> list[str]:

@@ -13,11 +13,20 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from pocket_colbert.config import Hybrid, Mode
 
 MAX_QUERY = 10_000
-MAX_TEXT = 1_000_000
+MAX_TEXT = 250_000
 MAX_ID = 1_000
 MAX_DOCUMENTS = 1_000
 MAX_ENCODE = 128
 MAX_K = 1_000
+MAX_VALUES = 50_000
+"""Values in the JSON of a body."""
+MAX_FLOATS_OF = 4_096
+MAX_BASE64_OF = 16_384
+"""Token vectors of an answer, in lists of numbers and in base64: about 8 MB."""
+MAX_WRITTEN = 65_536
+"""Token vectors of the documents of a request."""
+MAX_ANSWER = 4_000_000
+"""Characters of the texts of an answer."""
 
 Query = Annotated[str, Meta(min_length=1, max_length=MAX_QUERY)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]

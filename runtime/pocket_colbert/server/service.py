@@ -10,7 +10,10 @@ import math
 import uuid
 from collections.abc import Container, Sequence
 
+import msgspec
+import numpy as np
 from msgspec import UNSET
+from numpy.typing import NDArray
 
 import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
@@ -24,7 +27,12 @@ from pocket_colbert.search.explanation import Explanation, explain_match
 from pocket_colbert.search.snippets import snippet
 from pocket_colbert.server.problems import Deadline, RequestError
 from pocket_colbert.server.served import Served
-from pocket_colbert.types import Hit
+from pocket_colbert.types import Document, Hit, Query
+
+_HITS = 16
+"""Hits that are explained at a time: their token vectors take megabytes."""
+_TEXTS = 8
+"""Texts that are encoded at a time."""
 
 
 class Service:
@@ -97,6 +105,18 @@ class Service:
             [query], request.k, parameters=parameters, where=request.where
         )[0]
         deadline.check()
+        if request.text:
+            _check_length(sum(len(hit.text or "") for hit in hits))
+        found: list[m.SearchHit] = []
+        for start in range(0, len(hits), _HITS):
+            found += self._described(request, query, hits[start : start + _HITS], deadline)
+        return m.SearchResponse(found)
+
+    def _described(
+        self, request: m.SearchRequest, query: Query, hits: Sequence[Hit], deadline: Deadline
+    ) -> list[m.SearchHit]:
+        """Return hits with their snippets and explanations."""
+        deadline.check()
         passages = {
             passage.document_id: passage
             for passage in self._retriever.matched_passages(
@@ -125,7 +145,7 @@ class Service:
                 if request.explain:
                     item.explanation = _explanation(explain_match(query, passage))
             found.append(item)
-        return m.SearchResponse(found)
+        return found
 
     def rerank(self, request: m.RerankRequest, deadline: Deadline) -> m.RerankResponse:
         """Order texts by MaxSim."""
@@ -166,23 +186,35 @@ class Service:
 
     def encode(self, request: m.EncodeRequest, deadline: Deadline) -> m.EncodeResponse:
         """Encode texts."""
-        if request.task == "query":
-            arrays = self.encoder.encode_query(request.texts, progress=deadline.progress)
-        else:
-            arrays = self.encoder.encode_document(request.texts, progress=deadline.progress)
-        embeddings: list[list[list[float]] | m.Base64Embedding] = []
-        for array in arrays:
-            if request.format == "float":
-                embeddings.append(array.tolist())
+        floats = request.format == "float"
+        most, number = m.MAX_FLOATS_OF if floats else m.MAX_BASE64_OF, 0
+        embeddings: list[msgspec.Raw] = []
+        for start in range(0, len(request.texts), _TEXTS):
+            deadline.check()
+            texts = request.texts[start : start + _TEXTS]
+            if request.task == "query":
+                arrays = self.encoder.encode_query(texts, progress=deadline.progress)
             else:
-                data = base64.b64encode(array.astype("<f4").tobytes()).decode("ascii")
-                embeddings.append(m.Base64Embedding(len(array), data))
-        return m.EncodeResponse(self.encoder.dim, embeddings)
+                arrays = self.encoder.encode_document(texts, progress=deadline.progress)
+            for array in arrays:
+                number += len(array)
+                if number > most:
+                    raise RequestError(
+                        422, "invalid_request",
+                        f"an answer has at most {most} token vectors as {request.format}; send "
+                        "fewer texts" + floats * ", or ask for the format base64" + ".",
+                    )  # fmt: skip
+                # As bytes: in Python a number takes 32.
+                embeddings.append(msgspec.Raw(msgspec.json.encode(_embedding(array, floats))))
+        return m.EncodeResponse(self.encoder.dim, embeddings)  # type: ignore[arg-type]
 
     def documents(self, document_ids: Sequence[str]) -> m.DocumentsResponse:
         """Return documents."""
         self._served.refresh()
-        known = self._served.documents(document_ids)
+        known: dict[str, Document] = {}
+        for start in range(0, len(document_ids), _HITS):
+            known |= self._served.documents(document_ids[start : start + _HITS])
+            _check_length(sum(len(document.text or "") for document in known.values()))
         check_found(document_ids, known)
         return m.DocumentsResponse([
             m.StoredDocument(
@@ -221,6 +253,23 @@ def _field(field: FieldValues) -> m.MetadataField:
         return m.MetadataField(field.name, "mixed", None, None, values)
     ends = [value if math.isfinite(value) else None for value in (least, greatest)]
     return m.MetadataField(field.name, "number", ends[0], ends[1], values)
+
+
+def _embedding(array: NDArray[np.float32], floats: bool) -> list[list[float]] | m.Base64Embedding:
+    """Return token vectors, (num_tokens, dim) float32, as an answer has them."""
+    if floats:
+        rows: list[list[float]] = array.tolist()
+        return rows
+    data = base64.b64encode(array.astype("<f4").tobytes()).decode("ascii")
+    return m.Base64Embedding(len(array), data)
+
+
+def _check_length(characters: int) -> None:
+    if characters > m.MAX_ANSWER:
+        raise RequestError(
+            422, "invalid_request",
+            f"the texts of an answer have at most {m.MAX_ANSWER} characters; ask for fewer.",
+        )  # fmt: skip
 
 
 def _passages(hit: Hit) -> list[m.Passage]:
