@@ -406,7 +406,7 @@ def test_the_openapi_document_is_true(folder: Path, encoder: Encoder) -> None:
     with listening(create_app(service)) as address:
         document = httpx.get(f"{address}/openapi.json").json()
         schema = schemathesis.openapi.from_dict(without_long_limits(document))
-        assert len(schema) == 13
+        assert len(schema) == 15
         for result in schema.get_all_operations():
             operation = result.ok()
             takes_something = bool(operation.definition.raw.keys() & {"requestBody", "parameters"})

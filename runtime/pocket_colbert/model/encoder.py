@@ -229,7 +229,7 @@ class Encoder:
             [text], len, lambda _: [tokenized], None, self._tokenizer.query_limit, None, _itself
         )
         embedding.flags.writeable = False
-        return Query(text, embedding, tuple(tokens))
+        return Query(text, embedding, tuple(tokens), tokenized.overflow)
 
     def encode_query(
         self, texts: Sequence[str], *, progress: Progress | None = None

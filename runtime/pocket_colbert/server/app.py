@@ -38,7 +38,7 @@ _PAGE = {
 }
 _KINDS = {404: "not_found", 405: "method_not_allowed"}
 
-Work = Callable[[Any, Deadline], msgspec.Struct]
+Work = Callable[[Any, Deadline], Any]
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -145,12 +145,15 @@ def create_app(
         *(
             (
                 Operation("post", path, name, "Order texts as Cohere's and Jina's interfaces do.",
-                          m.CompatibleRerankResponse, m.CompatibleRerankRequest),
+                          m.CompatibleRerankResponse, m.CompatibleRerankRequest,
+                          items=m.ScoredText),
                 partial(service.rerank_compatible, version=version),
             )
             for path, name, version in (
                 ("/rerank", "rerankCompatible", "1"),
                 ("/v1/rerank", "rerankCompatible1", "1"),
+                ("/reranking", "rerankLlamaCpp", "1"),
+                ("/v1/reranking", "rerankLlamaCpp1", "1"),
                 ("/v2/rerank", "rerankCompatible2", "2"),
             )
         ),
@@ -210,29 +213,33 @@ class _Server:
     def endpoint(self, operation: Operation, work: Work) -> Answer:
         writes = operation.path == "/api/documents" and operation.method != "get"
         gate = self._writing if writes else self._reading
-        decoder = msgspec.json.Decoder(operation.request) if operation.request else None
+        decoder: msgspec.json.Decoder[Any] | None = None
+        if operation.request:
+            liberal = operation.request is m.CompatibleRerankRequest
+            decoder = msgspec.json.Decoder(operation.request, strict=not liberal)
 
         async def answer(request: Request) -> Response:
             try:
                 if decoder is None:
                     asked = _ids(request) if operation.ids else None
-                    content = await gate.run(
-                        lambda deadline: msgspec.json.encode(work(asked, deadline)),
+                    content, cut = await gate.run(
+                        lambda deadline: _encoded(work(asked, deadline)),
                         Deadline(self._limits.seconds),
                     )
                 else:
-                    content = await self._computed(request, decoder, work, gate)
+                    content, cut = await self._computed(request, decoder, work, gate)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is left to read it
             except Exception as error:
                 return _error(as_request_error(error))
-            return Response(content, operation.status, media_type=_JSON)
+            headers = {"X-Query-Truncated": "true"} if cut else None
+            return Response(content, operation.status, headers, media_type=_JSON)
 
         return answer
 
     async def _computed(
         self, request: Request, decoder: msgspec.json.Decoder[Any], work: Work, gate: Gate
-    ) -> bytes:
+    ) -> tuple[bytes, bool]:
         """Read a body and answer it; large bodies wait until there is room for them."""
         limits = self._limits
         check_type(request)
@@ -242,12 +249,17 @@ class _Server:
                 await held.enter_async_context(self._room.taken(size, Deadline(limits.seconds)))
             bodies = [await read_body(request, min(size, limits.body), limits.seconds)]
 
-            def job(deadline: Deadline) -> bytes:
+            def job(deadline: Deadline) -> tuple[bytes, bool]:
                 # Decoding and encoding can take as long as the work, so they are part of it. The
                 # body is let go of before the work.
-                return msgspec.json.encode(work(decoded(decoder, bodies.pop()), deadline))
+                return _encoded(work(decoded(decoder, bodies.pop()), deadline))
 
             return await gate.run(job, Deadline(limits.seconds))
+
+
+def _encoded(answer: Any) -> tuple[bytes, bool]:
+    """Return an answer as JSON, and whether the query was cut."""
+    return msgspec.json.encode(answer), getattr(answer, "truncated", False)
 
 
 def _ids(request: Request) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
+from pocket_colbert.server.compatible import note_unknown_fields
 from pocket_colbert.server.messages import MAX_VALUES
 from pocket_colbert.server.problems import RequestError
 
@@ -76,7 +77,10 @@ def decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
                 422, "invalid_request",
                 f"a body has at most {MAX_VALUES} values; send less at a time.",
             )  # fmt: skip
-        return decoder.decode(body)
+        value = decoder.decode(body)
+        if not decoder.strict:
+            note_unknown_fields(type(value), body)
+        return value
     except msgspec.ValidationError as error:
         raise RequestError(422, "invalid_request", f"{error}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

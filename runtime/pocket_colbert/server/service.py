@@ -25,6 +25,7 @@ from pocket_colbert.reranker import rerank
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.search.explanation import Explanation, explain_match
 from pocket_colbert.search.snippets import snippet
+from pocket_colbert.server.compatible import compatible_texts
 from pocket_colbert.server.problems import Deadline, RequestError
 from pocket_colbert.server.served import Served
 from pocket_colbert.types import Document, Hit, Query
@@ -102,7 +103,7 @@ class Service:
         parameters = SearchParameters(mode=request.mode, hybrid=request.hybrid)
         query = self.encoder.query(request.query)
         hits = self._retriever.retrieve(
-            [query], request.k, parameters=parameters, where=request.where
+            [query], int(request.k), parameters=parameters, where=request.where
         )[0]
         deadline.check()
         if request.text:
@@ -110,7 +111,7 @@ class Service:
         found: list[m.SearchHit] = []
         for start in range(0, len(hits), _HITS):
             found += self._described(request, query, hits[start : start + _HITS], deadline)
-        return m.SearchResponse(found)
+        return m.SearchResponse(found, query.lost > 0)
 
     def _described(
         self, request: m.SearchRequest, query: Query, hits: Sequence[Hit], deadline: Deadline
@@ -140,7 +141,7 @@ class Service:
                 item.text = hit.text
             if hit.text is not None:
                 passage = passages[hit.document_id]
-                start, end = snippet(query, passage, request.snippet_length)
+                start, end = snippet(query, passage, int(request.snippet_length))
                 item.snippet, item.snippet_span = hit.text[start:end], (start, end)
                 if request.explain:
                     item.explanation = _explanation(explain_match(query, passage))
@@ -149,37 +150,51 @@ class Service:
 
     def rerank(self, request: m.RerankRequest, deadline: Deadline) -> m.RerankResponse:
         """Order texts by MaxSim."""
-        hits = self._retriever.rerank(
-            request.query, request.documents, request.k, progress=deadline.progress
-        )
+        query = self.encoder.query(request.query)
+        k = None if request.k is None else int(request.k)
+        hits = self._retriever.rerank(query, request.documents, k, progress=deadline.progress)
         return m.RerankResponse(
-            [m.RerankedText(int(hit.document_id), hit.score, _passages(hit)) for hit in hits]
+            [m.RerankedText(int(hit.document_id), hit.score, _passages(hit)) for hit in hits],
+            query.lost > 0,
         )
 
     def rerank_compatible(
         self, request: m.CompatibleRerankRequest, deadline: Deadline, version: str
-    ) -> m.CompatibleRerankResponse:
-        """Order texts as a version of Cohere's and Jina's interfaces does."""
-        texts = [d if isinstance(d, str) else d.text for d in request.documents]
-        ranked = rerank(
-            self.encoder, request.query, texts, request.top_n, progress=deadline.progress
-        )
+    ) -> m.CompatibleRerankResponse | m.ScoredTexts:
+        """Order texts as other services do: TEI for `texts`, otherwise a version of Cohere's."""
+        texts = compatible_texts(request)
+        query = self.encoder.query(request.query)
+        limit = request.top_n or request.top_k or None
+        ranked = rerank(self.encoder, query, texts, limit, progress=deadline.progress)
+        query_tokens = max(ranked.query_tokens, 1)
+        relevance = [min(max(hit.score / query_tokens, 0.0), 1.0) for hit in ranked.hits]
+        indices = [int(hit.document_id) for hit in ranked.hits]
+        if request.texts is not UNSET:
+            wanted = request.return_text or request.return_documents
+            scored = m.ScoredTexts(
+                m.ScoredText(
+                    index,
+                    hit.score if request.raw_scores else score,
+                    (hit.text or "") if wanted else UNSET,
+                )
+                for index, score, hit in zip(indices, relevance, ranked.hits, strict=True)
+            )
+            scored.truncated = query.lost > 0
+            return scored
         # Jina's clients expect the documents back unless they ask for none; version 2 of Cohere's
         # never returns them.
         wanted = version == "1" if request.return_documents is None else request.return_documents
-        query_tokens = max(ranked.query_tokens, 1)
         tokens = ranked.query_tokens + ranked.document_tokens
         return m.CompatibleRerankResponse(
             id=str(uuid.uuid4()),
             model=request.model or self.encoder.card.fingerprint,
+            object="list",
             results=[
-                m.CompatibleResult(
-                    int(hit.document_id),
-                    min(max(hit.score / query_tokens, 0.0), 1.0),
-                    m.TextObject(hit.text or "") if wanted else UNSET,
-                )
-                for hit in ranked.hits
+                m.CompatibleResult(index, score, m.TextObject(hit.text or "") if wanted else UNSET)
+                for index, score, hit in zip(indices, relevance, ranked.hits, strict=True)
             ],
+            data=[m.ScoredPlace(*both) for both in zip(indices, relevance, strict=True)],
+            truncated=query.lost > 0,
             meta=m.RerankMeta(m.ApiVersion(version), m.BilledUnits(1)),
             usage=m.Usage(tokens, tokens),
         )
