@@ -84,6 +84,13 @@ def decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     except msgspec.ValidationError as error:
         raise RequestError(422, "invalid_request", f"{error}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if "truncated" in str(error) and body.rstrip().endswith((b"}", b"]")):
+            # What msgspec says of half a surrogate pair at the end of a text.
+            raise RequestError(
+                400, "malformed_json",
+                "a text of the body has half of a surrogate pair (\\ud800 to \\udfff), which is "
+                "no character.",
+            ) from error  # fmt: skip
         raise RequestError(400, "malformed_json", f"the body is not JSON: {error}.") from error
 
 
