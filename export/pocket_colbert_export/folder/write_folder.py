@@ -20,7 +20,8 @@ CONFIG_FILE = "config.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 _SPECIAL_TOKENS = {
     "unk_token": ("[UNK]", "<unk>"), "sep_token": ("[SEP]", "</s>"),
-    "pad_token": ("[PAD]", "<pad>"), "cls_token": ("[CLS]", "<s>"), "mask_token": ("[MASK]", "<mask>"),
+    "pad_token": ("[PAD]", "<pad>"), "cls_token": ("[CLS]", "<s>"),
+    "mask_token": ("[MASK]", "<mask>"),
 }  # fmt: skip
 _MODEL_TYPES = {"XLMRoberta": "xlm-roberta", "DebertaV2": "deberta-v2"}
 REPORT_FILE = "export_report.json"
