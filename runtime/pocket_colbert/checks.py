@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,17 @@ from typing import Any
 from pocket_colbert.errors import DocumentNotFoundError, InvalidInputError
 from pocket_colbert.metadata import checked_json
 from pocket_colbert.types import Document, Section
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: in Python's form, and short however large it is."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python does not print whole numbers of some thousand digits
+        return f"{type(value).__name__} of a great size"
 
 
 def require(condition: bool, message: str) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.checks import check_text, check_whole_number
+from pocket_colbert.checks import check_text, check_texts, check_whole_number
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.model.encoder import Encoder, Progress
-from pocket_colbert.types import Hit, PassageHit, Query
-from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
+from pocket_colbert.text_splitting import slices_of
+from pocket_colbert.types import Hit, PassageHit, Query, Span
+from pocket_colbert.vectors.maxsim_float import maxsim
 from pocket_colbert.vectors.top_k import top_k
 
 
@@ -64,22 +65,31 @@ def rerank(
         texts = documents if isinstance(documents, str) else list(documents)  # type: ignore[assignment]
         ids = [str(position) for position in range(len(texts))]
     query_embedding = embedding_of(encoder, query)
-    passages = encoder.encode_passages(texts, progress=progress)
-    embeddings = [item.embedding for parts in passages for item in parts]
-    flat = maxsim_pairwise(query_embedding, embeddings)
-    blank = np.array([not len(embedding) for embedding in embeddings], dtype=bool)
-    flat[blank] = -len(query_embedding)
-    ends = np.cumsum([len(parts) for parts in passages], dtype=np.int64)
-    passage_scores = np.split(flat, ends[:-1])[: len(passages)]
-    scores = np.array([part.max() for part in passage_scores], dtype=np.float32)
+    scored: list[list[tuple[Span, tuple[float, int]]]] = []
+    check_texts(texts)
+
+    def score(embedding: NDArray[np.float32]) -> tuple[float, int]:
+        lowest = -float(len(query_embedding))  # of a text without words
+        return maxsim(query_embedding, embedding) if len(embedding) else lowest, len(embedding)
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(len(scored) + done, len(texts))
+
+    for slice_ in slices_of(texts):
+        scored += encoder.reduce_passages(texts[slice_], score, progress=report)
+    scores = np.array([max(s for _, (s, _) in parts) for parts in scored], dtype=np.float32)
     hits = []
     for n in top_k(scores, len(texts) if k is None else k):
+        passage_scores = np.array([s for _, (s, _) in scored[n]], dtype=np.float32)
         best = [
-            PassageHit(passages[n][p].start, passages[n][p].end, float(passage_scores[n][p]))
-            for p in top_k(passage_scores[n], SearchParameters().passages)
+            PassageHit(start, end, float(passage_scores[p]))
+            for p in top_k(passage_scores, SearchParameters().passages)
+            for start, end in [scored[n][p][0]]
         ]
         hits.append(Hit(ids[n], float(scores[n]), texts[n], passages=tuple(best)))
-    return Reranking(hits, len(query_embedding), sum(map(len, embeddings)))
+    tokens = sum(length for parts in scored for _, (_, length) in parts)
+    return Reranking(hits, len(query_embedding), tokens)
 
 
 def embedding_of(encoder: Encoder, query: str | Query) -> NDArray[np.float32]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+_SLICE = 200_000
+"""Characters of texts that are tokenized before the first of them is encoded."""
 
 WORD, LINE, SENTENCE, PARAGRAPH = range(1, 5)
 """Kinds of borders, better ones larger. A line is worth less than a sentence, as many texts are
@@ -117,3 +121,22 @@ def split(
         first = int(tokens[np.minimum(kinds, SENTENCE).argmax()]) if len(tokens) else last
     add(first, n)
     return spans or [(0, len(text))]
+
+
+def slices_of(texts: Sequence[str]) -> Iterator[slice]:
+    """Divide texts into slices of a bounded length, so that only so many are tokenized ahead.
+
+    Args:
+        texts: The texts.
+
+    Yields:
+        Slices in order, each of 200 000 characters at most, or of a single text.
+    """
+    start, characters = 0, 0
+    for position, text in enumerate(texts):
+        if position > start and characters + len(text) > _SLICE:
+            yield slice(start, position)
+            start, characters = position, 0
+        characters += len(text)
+    if len(texts) > start:
+        yield slice(start, len(texts))

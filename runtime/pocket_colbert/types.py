@@ -138,11 +138,13 @@ class Query:
         text: Its text.
         embedding: (query_tokens, dim) float32, read-only.
         tokens: What each row of the embedding stands for.
+        lost: How many tokens did not fit the model's window and were cut off.
     """
 
     text: str
     embedding: NDArray[np.float32]
     tokens: tuple[Token, ...]
+    lost: int = 0
 
 
 Value = str | int | float

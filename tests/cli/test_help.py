@@ -60,3 +60,19 @@ def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pocket_colbert.index.index.Index.load", fails)
     result = run("info", "somewhere")
     assert (result.exit_code, result.stderr) == (1, "Error: No space left: a[2Jb.\n")
+
+
+def test_ctrl_c_while_arguments_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(click.Command, "parse_args", interrupted)
+    done = CliRunner().invoke(main, ["info", "nowhere"])
+    assert (done.exit_code, done.output) == (130, "Interrupted.\n")
+
+
+def test_a_filter_nested_too_deep_is_wrong_usage() -> None:
+    for deep in ('{"$not": ' * 2000 + "1" + "}" * 2000, "[" * 100_000):
+        done = CliRunner().invoke(main, ["search", "nowhere", "a", "--where", deep])
+        assert done.exit_code == 2 and "Error: --where" in done.output
+        assert len(done.output) < 1000

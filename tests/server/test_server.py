@@ -289,6 +289,19 @@ def test_bad_searches(client: TestClient, content: bytes, status: int, kind: str
     assert error_of(client.post("/api/search", content=content, headers=headers), status) == kind
 
 
+@pytest.mark.parametrize("text", [r"\ud800", r"a\udfff", r"\ud800 a", r"\ud800\u0041"])
+def test_half_a_surrogate_pair_is_named(client: TestClient, text: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    for path, body in (
+        ("/api/search", f'{{"query": "{text}"}}'),
+        ("/api/search", f'{{"query": "a", "where": {{"b": "{text}"}}}}'),
+        ("/v1/rerank", f'{{"query": "a", "documents": ["{text}"]}}'),
+    ):
+        answer = client.post(path, content=body.encode(), headers=headers)
+        assert error_of(answer, 400) == "malformed_json"
+        assert "surrogate" in answer.text
+
+
 def test_other_bad_requests(serving: Callable[..., TestClient]) -> None:
     client = serving(limits=Limits(body=1000))
     form = client.post(
@@ -406,7 +419,7 @@ def test_the_openapi_document_is_true(folder: Path, encoder: Encoder) -> None:
     with listening(create_app(service)) as address:
         document = httpx.get(f"{address}/openapi.json").json()
         schema = schemathesis.openapi.from_dict(without_long_limits(document))
-        assert len(schema) == 13
+        assert len(schema) == 15
         for result in schema.get_all_operations():
             operation = result.ok()
             takes_something = bool(operation.definition.raw.keys() & {"requestBody", "parameters"})

@@ -256,6 +256,11 @@ def test_filters_have_a_size_and_a_depth() -> None:
     parse_filter(wide)
     with pytest.raises(InvalidInputError, match="at most 1000"):
         parse_filter({"$or": [wide, {"a": 1}]})
+    empty: list[dict[str, Any]] = [{}] * 1000
+    parse_filter({"$or": empty})
+    for name in ("$and", "$or"):
+        with pytest.raises(InvalidInputError, match="at most 1000"):
+            parse_filter({name: [*empty, {}]})
     index = Index(DIM, threads=1)
     index.add(["a"], [QUERY], metadata=[wide])
     assert found(index, wide) == {"a"}
@@ -269,3 +274,16 @@ def test_no_conditions_hold_for_all() -> None:
     assert found(index, {"$not": {}}) == set()
     assert found(index, {"$id": {"$exists": True}}) == every
     assert found(index, {"$not": {"a": 0}, "a": {"$lt": 4}}) == {"d1", "d3"}
+
+
+def test_messages_are_short_whatever_is_given() -> None:
+    deep: Any = 1
+    for _ in range(100_000):
+        deep = [deep]
+    for where in (
+        deep, {"a": deep}, {"a": {"$in": deep}}, {"$or": {"a": deep}}, {"a": {"$exists": deep}},
+        {"a" * 100_000: None}, {"a": {"b" * 100_000: 1}}, {"a": {"$in": [10**5000]}},
+    ):  # fmt: skip
+        with pytest.raises(InvalidInputError) as error:
+            parse_filter(where)
+        assert len(str(error.value)) < 500

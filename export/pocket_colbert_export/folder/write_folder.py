@@ -16,6 +16,14 @@ from pocket_colbert.model.folder import RECIPE_FILE, TOKENIZER_FILE
 from pocket_colbert.model.recipe import OWN_SECTION, ModelConfig
 from pocket_colbert_export.errors import OutputError
 
+CONFIG_FILE = "config.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+_SPECIAL_TOKENS = {
+    "unk_token": ("[UNK]", "<unk>"), "sep_token": ("[SEP]", "</s>"),
+    "pad_token": ("[PAD]", "<pad>"), "cls_token": ("[CLS]", "<s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}  # fmt: skip
+_MODEL_TYPES = {"XLMRoberta": "xlm-roberta", "DebertaV2": "deberta-v2"}
 REPORT_FILE = "export_report.json"
 CARD_FILE = "README.md"
 NOTICE_FILE = "NOTICE"
@@ -109,11 +117,42 @@ def write_files(
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
         (folder / NOTICE_FILE).write_text(notice, encoding="utf-8")
         _write_json(folder / REPORT_FILE, report)
+        write_transformers_files(folder, config, report["source"]["architecture"])
         recipe = {**config.to_json(), **extra}
         recipe[OWN_SECTION] |= {**own, "files": _hash_files(folder)}
         _write_json(folder / RECIPE_FILE, recipe)
     except OSError as error:
         raise OutputError(f"{folder} could not be written: {error}.") from error
+
+
+def write_transformers_files(folder: Path, config: ModelConfig, architecture: str) -> None:
+    """Write the two files without which transformers.js and transformers load no folder.
+
+    This package does not read them; they are no part of a model's fingerprint.
+
+    Args:
+        folder: The folder, with the tokenizer in it.
+        config: The recipe.
+        architecture: The class of the backbone in transformers, such as "BertModel".
+    """
+    tokenizer = json.loads((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
+    special = {token["content"] for token in tokenizer["added_tokens"] if token["special"]}
+    named = {
+        role: token for role, tokens in _SPECIAL_TOKENS.items() for token in tokens
+        if token in special
+    }  # fmt: skip
+    _write_json(folder / TOKENIZER_CONFIG_FILE, {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max(config.document_length, config.query_length),
+        **named,
+    })  # fmt: skip
+    name = architecture.removesuffix("Model")
+    _write_json(folder / CONFIG_FILE, {
+        "model_type": _MODEL_TYPES.get(name, name.lower()),
+        "architectures": [architecture],
+        "embedding_dim": config.embedding_dim,
+        "max_position_embeddings": max(config.document_length, config.query_length),
+    })  # fmt: skip
 
 
 def _hash_files(folder: Path) -> dict[str, Any]:

@@ -30,6 +30,16 @@ class Interrupted(click.ClickException):
 class CommandGroup(click.Group):
     """Reports an expected failure in one line on standard error, with exit code 1."""
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:  # fmt: skip
+        """Read the arguments; click would end on Ctrl-C with other words and another code."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except KeyboardInterrupt:
+            raise Interrupted("Interrupted.") from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         if isinstance(sys.stdout, io.TextIOWrapper):  # escapes, as on standard error

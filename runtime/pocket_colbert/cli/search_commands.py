@@ -98,6 +98,8 @@ def search(
     if where is not None:
         try:
             condition = json.loads(where)
+        except RecursionError as error:
+            raise click.UsageError("--where is nested too deep; a filter has 32 levels.") from error
         except ValueError as error:
             raise click.UsageError(f"--where must be JSON: {error}.") from error
     parameters = SearchParameters(mode=mode, hybrid=hybrid)

@@ -90,7 +90,7 @@ _OPTIONS = {
     help="Seconds a request may take.",
 )  # fmt: skip
 @click.option(
-    "--max-body", type=click.IntRange(min=1), default=8_000_000, show_default=True,
+    "--max-body", type=click.IntRange(min=1), default=4_000_000, show_default=True,
     help="Most bytes in the body of a request.",
 )  # fmt: skip
 @incomplete_option

@@ -44,6 +44,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of texts done and the number of all texts, from the calling thread."""
 
 _Item = TypeVar("_Item")
+_Kept = TypeVar("_Kept")
 
 
 class Encoder:
@@ -225,10 +226,10 @@ class Encoder:
         check_text("query", text)
         tokenized, tokens = self._tokenizer.query_with_tokens(text)
         ((embedding,),) = self._encode(
-            [text], len, lambda _: [tokenized], None, self._tokenizer.query_limit
+            [text], len, lambda _: [tokenized], None, self._tokenizer.query_limit, None, _itself
         )
         embedding.flags.writeable = False
-        return Query(text, embedding, tuple(tokens))
+        return Query(text, embedding, tuple(tokens), tokenized.overflow)
 
     def encode_query(
         self, texts: Sequence[str], *, progress: Progress | None = None
@@ -249,7 +250,13 @@ class Encoder:
         check_texts(texts)
         tokenize = self._tokenizer.tokenize_query
         encoded = self._encode(
-            texts, len, lambda text: [tokenize(text)], progress, self._tokenizer.query_limit
+            texts,
+            len,
+            lambda text: [tokenize(text)],
+            progress,
+            self._tokenizer.query_limit,
+            None,
+            _itself,
         )
         return [parts[0] for parts in encoded]
 
@@ -288,7 +295,9 @@ class Encoder:
         elif (pool_factor, num_protected_tokens) != (1.0, 1):
             raise InvalidInputError("give pruning or pool_factor, got both.")
         tokenize, window = self._tokenizer.tokenize_document, self.config.document_length
-        encoded = self._encode(texts, len, lambda text: [tokenize(text)], progress, window, pruning)
+        encoded = self._encode(
+            texts, len, lambda text: [tokenize(text)], progress, window, pruning, _itself
+        )
         return [parts[0] for parts in encoded]
 
     def encode_passages(
@@ -326,16 +335,67 @@ class Encoder:
             ProviderError: See `encode_query`.
         """
         check_texts(texts)
+        encoded = self._passages(
+            texts,
+            titles,
+            sections,
+            splitting or Splitting(),
+            pruning or Pruning(),
+            progress,
+            lambda embedding: embedding,
+        )
+        return [[Passage(*span, embedding) for span, embedding in parts] for parts in encoded]
+
+    def reduce_passages(
+        self,
+        texts: Sequence[str],
+        reduce: Callable[[NDArray[np.float32]], _Kept],
+        *,
+        progress: Progress | None = None,
+    ) -> list[list[tuple[Span, _Kept]]]:
+        """Encode texts as `encode_passages` does, and keep only what a function makes of each.
+
+        Token vectors take a hundred times the memory of their text.
+
+        Args:
+            texts: The texts.
+            reduce: Called with a passage's token vectors, (num_tokens, dim) float32.
+            progress: Called as texts are done.
+
+        Returns:
+            For each text, where each passage starts and ends, and what `reduce` returned for it.
+
+        Raises:
+            InvalidInputError: See `encode_passages`.
+            ProviderError: See `encode_query`.
+        """
+        check_texts(texts)
+        return self._passages(texts, None, None, Splitting(), Pruning(), progress, reduce)
+
+    def _passages(
+        self,
+        texts: Sequence[str],
+        titles: Sequence[str | None] | None,
+        sections: Sequence[Sequence[Section]] | None,
+        splitting: Splitting,
+        pruning: Pruning,
+        progress: Progress | None,
+        reduce: Callable[[NDArray[np.float32]], _Kept],
+    ) -> list[list[tuple[Span, _Kept]]]:
         titles = checked_titles(titles, len(texts))
-        chosen = splitting or Splitting()
-        spans: list[list[tuple[int, int]]] = [[] for _ in texts]
+        spans: list[list[Span]] = [[] for _ in texts]
 
         def tokenize(number: int) -> list[TokenizedText]:
             parts = self._tokenizer.tokenize_passages(
-                texts[number], titles[number], chosen, sections[number] if sections else ()
+                texts[number], titles[number], splitting, sections[number] if sections else ()
             )
             spans[number] = [(start, end) for start, end, _ in parts]
             return [tokenized for _, _, tokenized in parts]
+
+        def kept(number: int, embedding: NDArray[np.float32]) -> _Kept:
+            # Only markers would be left of a text without words, and they resemble every query.
+            shown = _has_words(texts[number], titles[number])
+            return reduce(embedding if shown else embedding[:0])
 
         encoded = self._encode(
             range(len(texts)),
@@ -343,18 +403,10 @@ class Encoder:
             tokenize,
             progress,
             self.config.document_length,
-            pruning or Pruning(),
+            pruning,
+            kept,
         )
-        return [
-            # Only markers would be left of a text without words, and they resemble every query.
-            [
-                Passage(start, end, rows if shown else rows[:0])
-                for (start, end), rows in zip(parts, embeddings, strict=True)
-            ]
-            for shown, parts, embeddings in zip(
-                map(_has_words, texts, titles), spans, encoded, strict=True
-            )
-        ]
+        return [list(zip(*both, strict=True)) for both in zip(spans, encoded, strict=True)]
 
     def context(
         self, title: str | None, headings: Sequence[str], *, splitting: Splitting | None = None
@@ -480,8 +532,9 @@ class Encoder:
         tokenize: Callable[[_Item], Sequence[TokenizedText]],
         progress: Progress | None,
         window: int,
-        pruning: Pruning | None = None,
-    ) -> list[list[NDArray[np.float32]]]:
+        pruning: Pruning | None,
+        reduce: Callable[[int, NDArray[np.float32]], _Kept],
+    ) -> list[list[_Kept]]:
         """Encode texts, or what stands for them: documents with a pruning, queries without.
 
         Args:
@@ -491,11 +544,12 @@ class Encoder:
             progress: Called as texts are done.
             window: Tokens of a part at most.
             pruning: Which token vectors to keep.
+            reduce: What to keep of the embedding of a part, by the number of its text.
 
         Returns:
-            Embeddings of the parts, a list a text.
+            What is kept of the parts, a list a text.
         """
-        embeddings_of: list[dict[int, NDArray[np.float32]]] = [{} for _ in texts]
+        kept_of: list[dict[int, _Kept]] = [{} for _ in texts]
         wanted = [0] * len(texts)
         overflow: list[int] = []
         done = 0
@@ -508,9 +562,9 @@ class Encoder:
         def collect(batch: Sequence[Part], embeddings: Sequence[NDArray[np.float32]]) -> None:
             nonlocal done
             for part, embedding in zip(batch, embeddings, strict=True):
-                embeddings_of[part.text][part.number] = embedding
+                kept_of[part.text][part.number] = reduce(part.text, embedding)
                 overflow.append(part.tokenized.overflow)
-                done += len(embeddings_of[part.text]) == wanted[part.text]
+                done += len(kept_of[part.text]) == wanted[part.text]
             if progress is not None:
                 progress(done, len(texts))
 
@@ -524,7 +578,7 @@ class Encoder:
         )
         in_batches([size(text) for text in texts], steps, self._batching, collect)
         self._note_truncation(overflow, window)
-        return [[parts[n] for n in range(len(parts))] for parts in embeddings_of]
+        return [[parts[n] for n in range(len(parts))] for parts in kept_of]
 
     def _note_truncation(self, overflow: list[int], window: int) -> None:
         cut = sum(1 for lost in overflow if lost)
@@ -539,6 +593,10 @@ class Encoder:
                 TruncationWarning,
                 stacklevel=_callers_stacklevel(),
             )
+
+
+def _itself(text: int, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    return embedding
 
 
 def _files(model: str | Path | ModelFiles, batch_size: int | None) -> ModelFiles:

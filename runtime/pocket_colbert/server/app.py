@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -19,14 +19,15 @@ from starlette.routing import Route
 
 import pocket_colbert.server.messages as m
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.server.gate import Gate
+from pocket_colbert.server.bodies import JSON as _JSON
+from pocket_colbert.server.bodies import SMALL, check_type, decoded, read_body, stated_size
+from pocket_colbert.server.gate import Gate, Room
 from pocket_colbert.server.openapi import Operation, document_of
 from pocket_colbert.server.problems import Deadline, RequestError, as_request_error
 from pocket_colbert.server.security import Application, Guard
 from pocket_colbert.server.service import Service
 
 MAX_IDS = 100
-_JSON = "application/json"
 _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
@@ -37,7 +38,7 @@ _PAGE = {
 }
 _KINDS = {404: "not_found", 405: "method_not_allowed"}
 
-Work = Callable[[Any, Deadline], msgspec.Struct]
+Work = Callable[[Any, Deadline], Any]
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -46,13 +47,13 @@ class Limits:
     """How much a server accepts.
 
     Attributes:
-        body: Most bytes in the body of a request.
+        body: Most bytes in the body of a request, and in all large bodies at the same time.
         concurrency: Requests that may read at the same time; one more may write.
         queue: Most requests that may wait to read, and as many to write.
         seconds: Seconds a request may wait and run, and as many to send its body.
     """
 
-    body: int = 8_000_000
+    body: int = 4_000_000
     concurrency: int = 2
     queue: int = 32
     seconds: float = 30.0
@@ -144,12 +145,15 @@ def create_app(
         *(
             (
                 Operation("post", path, name, "Order texts as Cohere's and Jina's interfaces do.",
-                          m.CompatibleRerankResponse, m.CompatibleRerankRequest),
+                          m.CompatibleRerankResponse, m.CompatibleRerankRequest,
+                          items=m.ScoredText),
                 partial(service.rerank_compatible, version=version),
             )
             for path, name, version in (
                 ("/rerank", "rerankCompatible", "1"),
                 ("/v1/rerank", "rerankCompatible1", "1"),
+                ("/reranking", "rerankLlamaCpp", "1"),
+                ("/v1/reranking", "rerankLlamaCpp1", "1"),
                 ("/v2/rerank", "rerankCompatible2", "2"),
             )
         ),
@@ -194,6 +198,7 @@ class _Server:
         self._reading = Gate("read", limits.concurrency, limits.queue)
         # Separate, so that a large addition does not make searches wait.
         self._writing = Gate("write", 1, limits.queue)
+        self._room = Room(limits.body, limits.queue)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -208,70 +213,53 @@ class _Server:
     def endpoint(self, operation: Operation, work: Work) -> Answer:
         writes = operation.path == "/api/documents" and operation.method != "get"
         gate = self._writing if writes else self._reading
-        decoder = msgspec.json.Decoder(operation.request) if operation.request else None
+        decoder: msgspec.json.Decoder[Any] | None = None
+        if operation.request:
+            liberal = operation.request is m.CompatibleRerankRequest
+            decoder = msgspec.json.Decoder(operation.request, strict=not liberal)
 
         async def answer(request: Request) -> Response:
             try:
-                asked: Any = None
-                body = b""
-                if decoder is not None:
-                    body = await self._body(request)
-                elif operation.ids:
-                    asked = _ids(request)
-
-                def job(deadline: Deadline) -> bytes:
-                    # Decoding and encoding can take as long as the work, so they are part of it.
-                    read = asked if decoder is None else _decoded(decoder, body)
-                    return msgspec.json.encode(work(read, deadline))
-
-                content = await gate.run(job, Deadline(self._limits.seconds))
+                if decoder is None:
+                    asked = _ids(request) if operation.ids else None
+                    content, cut = await gate.run(
+                        lambda deadline: _encoded(work(asked, deadline)),
+                        Deadline(self._limits.seconds),
+                    )
+                else:
+                    content, cut = await self._computed(request, decoder, work, gate)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is left to read it
             except Exception as error:
                 return _error(as_request_error(error))
-            return Response(content, operation.status, media_type=_JSON)
+            headers = {"X-Query-Truncated": "true"} if cut else None
+            return Response(content, operation.status, headers, media_type=_JSON)
 
         return answer
 
-    async def _body(self, request: Request) -> bytes:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != _JSON:  # which pages of other sites may not send without permission (CORS)
-            raise RequestError(
-                415, "unsupported_media_type", f"send Content-Type: {_JSON}, got {kind!r}."
-            )
-        too_large = RequestError(
-            413, "too_large", f"a body may have {self._limits.body} bytes; send less at a time.",
-            {"Connection": "close"},
-        )  # fmt: skip
-        stated = request.headers.get("content-length", "")
-        if stated.isdecimal() and int(stated[:20]) > self._limits.body:
-            raise too_large
+    async def _computed(
+        self, request: Request, decoder: msgspec.json.Decoder[Any], work: Work, gate: Gate
+    ) -> tuple[bytes, bool]:
+        """Read a body and answer it; large bodies wait until there is room for them."""
+        limits = self._limits
+        check_type(request)
+        size = stated_size(request, limits.body)
+        async with AsyncExitStack() as held:
+            if size > SMALL:
+                await held.enter_async_context(self._room.taken(size, Deadline(limits.seconds)))
+            bodies = [await read_body(request, min(size, limits.body), limits.seconds)]
 
-        async def read() -> bytes:
-            parts, size = [], 0
-            async for part in request.stream():
-                size += len(part)
-                if size > self._limits.body:
-                    raise too_large
-                parts.append(part)
-            return b"".join(parts)
+            def job(deadline: Deadline) -> tuple[bytes, bool]:
+                # Decoding and encoding can take as long as the work, so they are part of it. The
+                # body is let go of before the work.
+                return _encoded(work(decoded(decoder, bodies.pop()), deadline))
 
-        try:
-            return await asyncio.wait_for(read(), self._limits.seconds)
-        except asyncio.TimeoutError:
-            raise RequestError(
-                408, "body_timeout", f"the body must come within {self._limits.seconds:g} s.",
-                {"Connection": "close"},
-            ) from None  # fmt: skip
+            return await gate.run(job, Deadline(limits.seconds))
 
 
-def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise RequestError(422, "invalid_request", f"{error}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(400, "malformed_json", f"the body is not JSON: {error}.") from error
+def _encoded(answer: Any) -> tuple[bytes, bool]:
+    """Return an answer as JSON, and whether the query was cut."""
+    return msgspec.json.encode(answer), getattr(answer, "truncated", False)
 
 
 def _ids(request: Request) -> list[str]:

@@ -1,13 +1,16 @@
-"""Limits how many requests run and how many wait; refuses the rest."""
+"""Limits how many requests run, how many wait, and what large ones hold; refuses the rest."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from pocket_colbert.server.problems import Deadline, overloaded
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.server.problems import Deadline, RequestError, overloaded
 
 _Result = TypeVar("_Result")
 _REFUSAL_PAUSE = 0.5  # seconds
@@ -43,19 +46,98 @@ class Gate:
             )
         self._present += 1
         try:
-            try:
-                await asyncio.wait_for(self._slots.acquire(), deadline.left)
-            except asyncio.TimeoutError:
-                raise deadline.expired() from None
-            try:
-                # Shielded: a thread cannot be cancelled, and a commit must not be.
-                future = self._executor.submit(function, deadline)
-                return await asyncio.shield(asyncio.wrap_future(future))
-            finally:
-                self._slots.release()
-        finally:
+            await asyncio.wait_for(self._slots.acquire(), deadline.left)
+        except BaseException as error:
             self._present -= 1
+            if isinstance(error, asyncio.TimeoutError):
+                raise deadline.expired() from None
+            raise
+        try:
+            future = asyncio.wrap_future(self._executor.submit(_lightly, function, deadline))
+        except BaseException:
+            self._leave()
+            raise
+        # The slot is taken for as long as the thread runs, also if the request is cancelled.
+        future.add_done_callback(lambda _: self._leave())
+        # Shielded: a thread cannot be cancelled, and a commit must not be.
+        return await asyncio.shield(future)
+
+    def _leave(self) -> None:
+        self._slots.release()
+        self._present -= 1
 
     def close(self) -> None:
         """Wait for the functions that are running."""
         self._executor.shutdown(wait=True)
+
+
+def _lightly(function: Callable[[Deadline], _Result], deadline: Deadline) -> _Result:
+    """Call a function; an expected error lets go of what its frames hold.
+
+    Futures, their error and its frames refer to each other, so that all the arrays of the request
+    would stay until the garbage collector comes.
+    """
+    try:
+        return function(deadline)
+    except (RequestError, InvalidInputError) as error:
+        error.__cause__ = error.__context__ = None
+        raise error.with_traceback(None)  # noqa: B904
+
+
+class Room:
+    """Bytes of large bodies that a server holds at the same time; others wait, first come first.
+
+    Attributes:
+        size: How many bytes there are.
+        queue: How many requests may wait.
+    """
+
+    def __init__(self, size: int, queue: int) -> None:
+        self.size = size
+        self.queue = queue
+        self._left = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def taken(self, amount: int, deadline: Deadline) -> AsyncIterator[None]:
+        """Take bytes, at most `size`, until the end of the block.
+
+        Raises:
+            RequestError: Too many requests wait, or the time is up before there is room.
+        """
+        amount = min(amount, self.size)
+        await self._take(amount, deadline)
+        try:
+            yield
+        finally:
+            self._left += amount
+            self._admit()
+
+    async def _take(self, amount: int, deadline: Deadline) -> None:
+        if amount <= self._left and not self._waiting:
+            self._left -= amount
+            return
+        if len(self._waiting) >= self.queue:
+            await asyncio.sleep(_REFUSAL_PAUSE)
+            raise overloaded(
+                f"{self.queue} requests with large bodies are waiting; try again later."
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((amount, turn))
+        try:
+            await asyncio.wait_for(asyncio.shield(turn), deadline.left)
+        except BaseException as error:
+            if turn.done():  # admitted at the last moment
+                self._left += amount
+            else:
+                self._waiting.remove((amount, turn))
+            self._admit()
+            if isinstance(error, asyncio.TimeoutError):
+                raise deadline.expired() from None
+            raise
+
+    def _admit(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._left:
+            amount, turn = self._waiting.popleft()
+            self._left -= amount
+            turn.set_result(None)

@@ -13,16 +13,27 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from pocket_colbert.config import Hybrid, Mode
 
 MAX_QUERY = 10_000
-MAX_TEXT = 1_000_000
+MAX_TEXT = 250_000
 MAX_ID = 1_000
 MAX_DOCUMENTS = 1_000
 MAX_ENCODE = 128
 MAX_K = 1_000
+MAX_VALUES = 50_000
+"""Values in the JSON of a body."""
+MAX_FLOATS_OF = 4_096
+MAX_BASE64_OF = 16_384
+"""Token vectors of an answer, in lists of numbers and in base64: about 8 MB."""
+MAX_WRITTEN = 65_536
+"""Token vectors of the documents of a request."""
+MAX_ANSWER = 4_000_000
+"""Characters of the texts of an answer."""
 
 Query = Annotated[str, Meta(min_length=1, max_length=MAX_QUERY)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 DocumentId = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
-Count = Annotated[int, Meta(ge=1, le=MAX_K)]
+
+# A float, since to JSON 10.0 is a whole number too.
+Count = Annotated[float, Meta(ge=1, le=MAX_K, multiple_of=1)]
 Span = tuple[int, int]
 
 
@@ -36,7 +47,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     mode: Mode = "auto"
     explain: bool = False
     text: bool = False
-    snippet_length: Annotated[int, Meta(ge=1, le=2_000)] = 160
+    snippet_length: Annotated[float, Meta(ge=1, le=2_000, multiple_of=1)] = 160
 
 
 class Passage(Struct):
@@ -90,9 +101,10 @@ class SearchHit(Struct, omit_defaults=True):
 
 
 class SearchResponse(Struct):
-    """Hits, best first."""
+    """Hits, best first. `truncated` says whether the end of the query was cut off."""
 
     hits: list[SearchHit]
+    truncated: bool
 
 
 class InputDocument(Struct, forbid_unknown_fields=True):
@@ -159,34 +171,64 @@ class RerankedText(Struct):
 
 
 class RerankResponse(Struct):
-    """Texts, best first."""
+    """Texts, best first. `truncated` says whether the end of the query was cut off."""
 
     results: list[RerankedText]
+    truncated: bool
 
 
-class TextObject(Struct, forbid_unknown_fields=True):
+class TextObject(Struct):
     """A text, as an object."""
 
-    text: Text
+    text: str
 
 
-class CompatibleRerankRequest(Struct, forbid_unknown_fields=True):
-    """What clients of Cohere's and Jina's rerank send.
+Limit = Annotated[int, Meta(ge=0)] | None
 
-    The model that answers is the one served, whatever `model` says, and long texts are scored
-    whole, in passages, whatever `max_tokens_per_doc` and its like say.
+
+class CompatibleRerankRequest(Struct):
+    """What clients of other services' rerank send: Cohere, Jina, Voyage, TEI, llama.cpp and more.
+
+    The texts are `documents` or `texts`, an object's text is its field "text" or the fields that
+    `rank_fields` names. `top_n` and `top_k` are the same; 0 stands for all. The model that answers
+    is the one served, whatever `model` says, and long texts are scored whole, in passages. Fields
+    that are not listed here are ignored, and named once in the log.
     """
 
     query: Query
-    documents: Annotated[list[Text | TextObject], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
+    documents: (
+        Annotated[list[str | dict[str, Any]], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
+        | UnsetType
+    ) = UNSET
+    texts: Annotated[list[str], Meta(min_length=1, max_length=MAX_DOCUMENTS)] | UnsetType = UNSET
     model: str | None = None
-    top_n: Annotated[int, Meta(ge=1)] | None = None
+    top_n: Limit = None
+    top_k: Limit = None
     return_documents: bool | None = None
-    rank_fields: Annotated[list[Literal["text"]], Meta(max_length=1)] | None = None
-    max_tokens_per_doc: int | None = None
-    max_chunks_per_doc: int | None = None
-    truncation: bool | None = None
-    priority: int | None = None
+    return_text: bool | None = None
+    raw_scores: bool | None = None
+    rank_fields: list[str] | None = None
+
+
+class ScoredText(Struct, omit_defaults=True):
+    """A text by its place in the request, as TEI answers; `score` is MaxSim for `raw_scores`."""
+
+    index: int
+    score: float
+    text: str | UnsetType = UNSET
+
+
+class ScoredTexts(list[ScoredText]):
+    """Texts, best first, and whether the end of the query was cut off."""
+
+    truncated: bool = False
+
+
+class ScoredPlace(Struct):
+    """The same as a result, under the names that Voyage's clients read."""
+
+    index: int
+    relevance_score: float
 
 
 class CompatibleResult(Struct, omit_defaults=True):
@@ -227,11 +269,14 @@ class RerankMeta(Struct):
 
 
 class CompatibleRerankResponse(Struct):
-    """Results, best first."""
+    """Results, best first; `data` is the same. `truncated` says whether the query was cut."""
 
     id: str
     model: str
+    object: Literal["list"]
     results: list[CompatibleResult]
+    data: list[ScoredPlace]
+    truncated: bool
     meta: RerankMeta
     usage: Usage
 

@@ -43,6 +43,7 @@ class Operation:
         ids: Whether it takes document ids as parameters.
         errors: Statuses it may have beside those that all have.
         public: Whether it needs no token.
+        items: Type of what a list has, if the answer can be a list too.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Operation:
     ids: bool = False
     errors: tuple[int, ...] = ()
     public: bool = False
+    items: type[msgspec.Struct] | None = None
     statuses: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,10 +78,14 @@ def document_of(operations: Sequence[Operation], *, max_ids: int, token: bool) -
     """
     types: list[Any] = [m.ErrorResponse]
     for operation in operations:
-        types += [t for t in (operation.request, operation.response) if t is not None]
+        types += [
+            t for t in (operation.request, operation.response, operation.items) if t is not None
+        ]
     _, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
     )
+    for schema in components.values():
+        _simplify(schema)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -99,12 +105,40 @@ def document_of(operations: Sequence[Operation], *, max_ids: int, token: bool) -
     return document
 
 
+def _simplify(schema: Any) -> None:
+    """Write a schema so that programs which make clients of it understand it, in place.
+
+    A pair is an array of two items, an object of any fields says so, whole numbers are integers,
+    and nothing has a default.
+    """
+    if isinstance(schema, list):
+        for item in schema:
+            _simplify(item)
+    elif isinstance(schema, dict):
+        prefix = schema.pop("prefixItems", None)
+        if prefix is not None:
+            schema["items"] = prefix[0]  # all our pairs are of two equal types
+        # Programs take a field with a default for one that is always there.
+        schema.pop("default", None)
+        if schema.get("multipleOf") == 1:
+            del schema["multipleOf"]
+            schema["type"] = "integer"
+        if "enum" in schema:
+            schema["type"] = "string"
+        if schema.get("type") == "object" and "properties" not in schema:
+            if not schema.get("additionalProperties"):
+                schema["additionalProperties"] = True
+        for value in schema.values():
+            _simplify(value)
+
+
 def _described(operation: Operation, max_ids: int, token: bool) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "responses": {
-            str(operation.status): {"description": "Done."} | _content(operation.response),
+            str(operation.status): {"description": "Done."}
+            | _content(operation.response, operation.items),
             **{
                 str(status): {"description": ERRORS[status]} | _content(m.ErrorResponse)
                 for status in operation.statuses
@@ -135,6 +169,11 @@ def _described(operation: Operation, max_ids: int, token: bool) -> dict[str, Any
     return described
 
 
-def _content(message: type[msgspec.Struct]) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{message.__name__}"}
+def _content(
+    message: type[msgspec.Struct], items: type[msgspec.Struct] | None = None
+) -> dict[str, Any]:
+    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{message.__name__}"}
+    if items is not None:
+        listed = {"type": "array", "items": {"$ref": f"#/components/schemas/{items.__name__}"}}
+        schema = {"anyOf": [schema, listed]}
     return {"content": {"application/json": {"schema": schema}}}

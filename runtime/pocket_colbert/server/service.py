@@ -10,7 +10,10 @@ import math
 import uuid
 from collections.abc import Container, Sequence
 
+import msgspec
+import numpy as np
 from msgspec import UNSET
+from numpy.typing import NDArray
 
 import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
@@ -22,9 +25,15 @@ from pocket_colbert.reranker import rerank
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.search.explanation import Explanation, explain_match
 from pocket_colbert.search.snippets import snippet
+from pocket_colbert.server.compatible import compatible_texts
 from pocket_colbert.server.problems import Deadline, RequestError
 from pocket_colbert.server.served import Served
-from pocket_colbert.types import Hit
+from pocket_colbert.types import Document, Hit, Query
+
+_HITS = 16
+"""Hits that are explained at a time: their token vectors take megabytes."""
+_TEXTS = 8
+"""Texts that are encoded at a time."""
 
 
 class Service:
@@ -94,8 +103,20 @@ class Service:
         parameters = SearchParameters(mode=request.mode, hybrid=request.hybrid)
         query = self.encoder.query(request.query)
         hits = self._retriever.retrieve(
-            [query], request.k, parameters=parameters, where=request.where
+            [query], int(request.k), parameters=parameters, where=request.where
         )[0]
+        deadline.check()
+        if request.text:
+            _check_length(sum(len(hit.text or "") for hit in hits))
+        found: list[m.SearchHit] = []
+        for start in range(0, len(hits), _HITS):
+            found += self._described(request, query, hits[start : start + _HITS], deadline)
+        return m.SearchResponse(found, query.lost > 0)
+
+    def _described(
+        self, request: m.SearchRequest, query: Query, hits: Sequence[Hit], deadline: Deadline
+    ) -> list[m.SearchHit]:
+        """Return hits with their snippets and explanations."""
         deadline.check()
         passages = {
             passage.document_id: passage
@@ -120,69 +141,95 @@ class Service:
                 item.text = hit.text
             if hit.text is not None:
                 passage = passages[hit.document_id]
-                start, end = snippet(query, passage, request.snippet_length)
+                start, end = snippet(query, passage, int(request.snippet_length))
                 item.snippet, item.snippet_span = hit.text[start:end], (start, end)
                 if request.explain:
                     item.explanation = _explanation(explain_match(query, passage))
             found.append(item)
-        return m.SearchResponse(found)
+        return found
 
     def rerank(self, request: m.RerankRequest, deadline: Deadline) -> m.RerankResponse:
         """Order texts by MaxSim."""
-        hits = self._retriever.rerank(
-            request.query, request.documents, request.k, progress=deadline.progress
-        )
+        query = self.encoder.query(request.query)
+        k = None if request.k is None else int(request.k)
+        hits = self._retriever.rerank(query, request.documents, k, progress=deadline.progress)
         return m.RerankResponse(
-            [m.RerankedText(int(hit.document_id), hit.score, _passages(hit)) for hit in hits]
+            [m.RerankedText(int(hit.document_id), hit.score, _passages(hit)) for hit in hits],
+            query.lost > 0,
         )
 
     def rerank_compatible(
         self, request: m.CompatibleRerankRequest, deadline: Deadline, version: str
-    ) -> m.CompatibleRerankResponse:
-        """Order texts as a version of Cohere's and Jina's interfaces does."""
-        texts = [d if isinstance(d, str) else d.text for d in request.documents]
-        ranked = rerank(
-            self.encoder, request.query, texts, request.top_n, progress=deadline.progress
-        )
+    ) -> m.CompatibleRerankResponse | m.ScoredTexts:
+        """Order texts as other services do: TEI for `texts`, otherwise a version of Cohere's."""
+        texts = compatible_texts(request)
+        query = self.encoder.query(request.query)
+        limit = request.top_n or request.top_k or None
+        ranked = rerank(self.encoder, query, texts, limit, progress=deadline.progress)
+        query_tokens = max(ranked.query_tokens, 1)
+        relevance = [min(max(hit.score / query_tokens, 0.0), 1.0) for hit in ranked.hits]
+        indices = [int(hit.document_id) for hit in ranked.hits]
+        if request.texts is not UNSET:
+            wanted = request.return_text or request.return_documents
+            scored = m.ScoredTexts(
+                m.ScoredText(
+                    index,
+                    hit.score if request.raw_scores else score,
+                    (hit.text or "") if wanted else UNSET,
+                )
+                for index, score, hit in zip(indices, relevance, ranked.hits, strict=True)
+            )
+            scored.truncated = query.lost > 0
+            return scored
         # Jina's clients expect the documents back unless they ask for none; version 2 of Cohere's
         # never returns them.
         wanted = version == "1" if request.return_documents is None else request.return_documents
-        query_tokens = max(ranked.query_tokens, 1)
         tokens = ranked.query_tokens + ranked.document_tokens
         return m.CompatibleRerankResponse(
             id=str(uuid.uuid4()),
             model=request.model or self.encoder.card.fingerprint,
+            object="list",
             results=[
-                m.CompatibleResult(
-                    int(hit.document_id),
-                    min(max(hit.score / query_tokens, 0.0), 1.0),
-                    m.TextObject(hit.text or "") if wanted else UNSET,
-                )
-                for hit in ranked.hits
+                m.CompatibleResult(index, score, m.TextObject(hit.text or "") if wanted else UNSET)
+                for index, score, hit in zip(indices, relevance, ranked.hits, strict=True)
             ],
+            data=[m.ScoredPlace(*both) for both in zip(indices, relevance, strict=True)],
+            truncated=query.lost > 0,
             meta=m.RerankMeta(m.ApiVersion(version), m.BilledUnits(1)),
             usage=m.Usage(tokens, tokens),
         )
 
     def encode(self, request: m.EncodeRequest, deadline: Deadline) -> m.EncodeResponse:
         """Encode texts."""
-        if request.task == "query":
-            arrays = self.encoder.encode_query(request.texts, progress=deadline.progress)
-        else:
-            arrays = self.encoder.encode_document(request.texts, progress=deadline.progress)
-        embeddings: list[list[list[float]] | m.Base64Embedding] = []
-        for array in arrays:
-            if request.format == "float":
-                embeddings.append(array.tolist())
+        floats = request.format == "float"
+        most, number = m.MAX_FLOATS_OF if floats else m.MAX_BASE64_OF, 0
+        embeddings: list[msgspec.Raw] = []
+        for start in range(0, len(request.texts), _TEXTS):
+            deadline.check()
+            texts = request.texts[start : start + _TEXTS]
+            if request.task == "query":
+                arrays = self.encoder.encode_query(texts, progress=deadline.progress)
             else:
-                data = base64.b64encode(array.astype("<f4").tobytes()).decode("ascii")
-                embeddings.append(m.Base64Embedding(len(array), data))
-        return m.EncodeResponse(self.encoder.dim, embeddings)
+                arrays = self.encoder.encode_document(texts, progress=deadline.progress)
+            for array in arrays:
+                number += len(array)
+                if number > most:
+                    raise RequestError(
+                        422, "invalid_request",
+                        f"an answer has at most {most} token vectors as {request.format}; send "
+                        "fewer texts" + floats * ", or ask for the format base64" + ".",
+                    )  # fmt: skip
+                # As bytes: in Python a number takes 32.
+                embeddings.append(msgspec.Raw(msgspec.json.encode(_embedding(array, floats))))
+        return m.EncodeResponse(self.encoder.dim, embeddings)  # type: ignore[arg-type]
 
     def documents(self, document_ids: Sequence[str]) -> m.DocumentsResponse:
         """Return documents."""
         self._served.refresh()
-        known = self._served.documents(document_ids)
+        known: dict[str, Document] = {}
+        for start in range(0, len(document_ids), _HITS):
+            known |= self._served.documents(document_ids[start : start + _HITS])
+            _check_length(sum(len(document.text or "") for document in known.values()))
         check_found(document_ids, known)
         return m.DocumentsResponse([
             m.StoredDocument(
@@ -221,6 +268,23 @@ def _field(field: FieldValues) -> m.MetadataField:
         return m.MetadataField(field.name, "mixed", None, None, values)
     ends = [value if math.isfinite(value) else None for value in (least, greatest)]
     return m.MetadataField(field.name, "number", ends[0], ends[1], values)
+
+
+def _embedding(array: NDArray[np.float32], floats: bool) -> list[list[float]] | m.Base64Embedding:
+    """Return token vectors, (num_tokens, dim) float32, as an answer has them."""
+    if floats:
+        rows: list[list[float]] = array.tolist()
+        return rows
+    data = base64.b64encode(array.astype("<f4").tobytes()).decode("ascii")
+    return m.Base64Embedding(len(array), data)
+
+
+def _check_length(characters: int) -> None:
+    if characters > m.MAX_ANSWER:
+        raise RequestError(
+            422, "invalid_request",
+            f"the texts of an answer have at most {m.MAX_ANSWER} characters; ask for fewer.",
+        )  # fmt: skip
 
 
 def _passages(hit: Hit) -> list[m.Passage]:

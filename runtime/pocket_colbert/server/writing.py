@@ -10,10 +10,11 @@ from pocket_colbert.errors import DuplicateIdError
 from pocket_colbert.index.index import Index
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.server.background_indexing import Indexing
-from pocket_colbert.server.problems import Deadline
+from pocket_colbert.server.problems import Deadline, RequestError
 from pocket_colbert.server.served import ServedIndex
 from pocket_colbert.server.service import Service, check_found
-from pocket_colbert.types import Document
+from pocket_colbert.text_splitting import slices_of
+from pocket_colbert.types import Document, EncodedDocument
 
 
 class WritingService(Service):
@@ -64,8 +65,11 @@ class WritingService(Service):
         with self._writing:
             self._begin()
             self._check_ids([document.document_id for document in documents], replacing)
-            method = self._retriever.upsert if replacing else self._retriever.add
-            tokens = method(documents, progress=deadline.progress)
+            encoded, tokens = self._encoded(documents, deadline)
+            if replacing:
+                self._index.upsert_documents(encoded)
+            else:
+                self._index.add_documents(encoded)
             try:
                 self._index.commit()
             except OSError:
@@ -73,6 +77,28 @@ class WritingService(Service):
                     self._index.delete([document.document_id for document in documents])
                 raise
             return m.AddedResponse(len(documents), tokens, len(self._index))
+
+    def _encoded(
+        self, documents: Sequence[Document], deadline: Deadline
+    ) -> tuple[list[EncodedDocument], int]:
+        """Encode documents some at a time, and return them with the number of token vectors.
+
+        Raises:
+            RequestError: There are too many token vectors, or the time is up.
+        """
+        encoded: list[EncodedDocument] = []
+        tokens = 0
+        for slice_ in slices_of([document.text or "" for document in documents]):
+            part = self._retriever.encode(documents[slice_], progress=deadline.progress)
+            encoded += part
+            tokens += sum(len(passage.embedding) for item in part for passage in item.passages)
+            if tokens > m.MAX_WRITTEN:
+                raise RequestError(
+                    422, "invalid_request",
+                    f"the documents of a request have at most {m.MAX_WRITTEN} token vectors, more "
+                    f"than that after {len(encoded)} of {len(documents)}; send fewer at a time.",
+                )  # fmt: skip
+        return encoded, tokens
 
     def delete(self, document_ids: Sequence[str]) -> m.DeletedResponse:
         """Delete documents; that is on disk on return."""

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
@@ -21,6 +21,9 @@ BATCH = 500
 _OPEN_FILES = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
 _CONNECTING = threading.Lock()
 _ATTEMPTS = 5
+
+_PART = 5000
+"""Rows that are in memory at a time where there can be one a document."""
 
 
 class Database:
@@ -61,6 +64,22 @@ class Database:
         try:
             with self._lent() as connection:
                 return connection.execute(statement, tuple(values)).fetchall()
+        except (sqlite3.Error, UnicodeError) as error:
+            raise IndexFormatError(f"{self.path} is damaged: {error}.") from error
+
+    def select_in_parts(
+        self, statement: str, values: Sequence[Any] = ()
+    ) -> Generator[list[tuple[Any, ...]], None, None]:
+        """Iterate over the rows of a statement, some thousand at a time; close it in the end.
+
+        Raises:
+            IndexFormatError: The database is damaged.
+        """
+        try:
+            with self._lent() as connection:
+                rows = connection.execute(statement, tuple(values))
+                while part := rows.fetchmany(_PART):
+                    yield part
         except (sqlite3.Error, UnicodeError) as error:
             raise IndexFormatError(f"{self.path} is damaged: {error}.") from error
 

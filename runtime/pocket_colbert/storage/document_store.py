@@ -7,6 +7,7 @@ file, are parameters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -181,26 +182,34 @@ class DocumentStore:
                 [condition.field],
             )
         if condition.operator == "$in":
-            matches = [
-                self._database.select(f"{statement} IN ({marks(batch)})", names + batch)
-                for batch in batches(condition.values)
-            ]
-            return self._positions([row for rows in matches for row in rows])
+            mask = np.zeros(self.num_documents, dtype=bool)
+            for batch in batches(condition.values):
+                mask[self._matching(f"{statement} IN ({marks(batch)})", names + batch)] = True
+            return np.flatnonzero(mask)
         if condition.operator == "$prefix":
             (prefix,) = condition.values
             end = after_prefix(str(prefix))
             column = "document_id" if condition.field == ID else "value"
             upper = f" AND {column} < ?" if end is not None else ""
             values = [prefix] if end is None else [prefix, end]
-            return self._positions(
-                self._database.select(f"{statement} >= ?{upper}", names + values)
-            )
+            return self._matching(f"{statement} >= ?{upper}", names + values)
         statement += _COMPARISONS[condition.operator]
         if condition.field != ID and condition.operator in ("$gt", "$gte", "$lt", "$lte"):
             # In SQLite every number is below every text; compare within one kind only.
             text = isinstance(condition.values[0], str)
             statement += " AND value >= ''" if text else " AND value < ''"
-        return self._positions(self._database.select(statement, names + list(condition.values)))
+        return self._matching(statement, names + list(condition.values))
+
+    def _matching(self, statement: str, values: list[Any]) -> NDArray[np.int64]:
+        """Return the positions that a statement selects, each once.
+
+        A row takes ten times the memory of a position, and there can be several rows a document.
+        """
+        mask = np.zeros(self.num_documents, dtype=bool)
+        with closing(self._database.select_in_parts(statement, values)) as parts:
+            for rows in parts:
+                mask[self._positions(rows)] = True
+        return np.flatnonzero(mask)
 
     def fields(self, limit: int) -> list[str]:
         """Return the first names of metadata fields, in order, by as many look-ups."""

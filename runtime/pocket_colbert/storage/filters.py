@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.checks import shown
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.metadata import sql_number
 from pocket_colbert.types import Value
@@ -77,12 +77,18 @@ class Filter:
             mask = np.zeros(size, dtype=bool)
             mask[matching(self.condition)] = True
             return mask
-        masks = [part.mask(size, matching) for part in self.parts]
         if self.kind == "not":
-            return ~masks[0]
-        if self.kind == "or":
-            return reduce(np.logical_or, masks, np.zeros(size, dtype=bool))
-        return reduce(np.logical_and, masks, np.ones(size, dtype=bool))
+            mask = self.parts[0].mask(size, matching)
+            return np.logical_not(mask, out=mask)
+        # One mask a level, whatever the number of parts.
+        either = self.kind == "or"
+        combine = np.logical_or if either else np.logical_and
+        mask = np.full(size, not either)
+        for part in self.parts:
+            combine(mask, part.mask(size, matching), out=mask)
+            if mask.all() if either else not mask.any():
+                break  # the other parts cannot change it
+        return mask
 
 
 def parse_filter(where: Mapping[str, Any]) -> Filter:
@@ -109,49 +115,60 @@ def parse_filter(where: Mapping[str, Any]) -> Filter:
 
 def _parse(where: object, depth: int, count: list[int]) -> Filter:
     if not isinstance(where, Mapping):
-        raise InvalidInputError(f"a filter must be an object, got {where!r}.")
+        raise InvalidInputError(f"a filter must be an object, got {shown(where)}.")
     if depth > _DEPTH:
         raise InvalidInputError(f"filters must not be nested deeper than {_DEPTH}.")
+    if not where:
+        _add_one(count)
     parts: list[Filter] = []
     for name, value in where.items():
         if name in ("$and", "$or"):
             if not isinstance(value, list | tuple) or not value:
-                raise InvalidInputError(f"{name} takes a list of filters, got {value!r}.")
+                raise InvalidInputError(f"{name} takes a list of filters, got {shown(value)}.")
             parts.append(Filter(name[1:], tuple(_parse(v, depth + 1, count) for v in value)))
         elif name == "$not":
             parts.append(Filter("not", (_parse(value, depth + 1, count),)))
         elif not isinstance(name, str) or (name.startswith("$") and name != ID):
             raise InvalidInputError(
-                f"a filter has names of fields, {ID}, $and, $or and $not, got {name!r}."
+                f"a filter has names of fields, {ID}, $and, $or and $not, got {shown(name)}."
             )
         elif not is_unicode(name):
-            raise InvalidInputError(f"a field's name must be valid Unicode, got {name!r}.")
+            raise InvalidInputError(f"a field's name must be valid Unicode, got {shown(name)}.")
         else:
             operators = value if isinstance(value, Mapping) else {"$eq": value}
             if not operators:
-                raise InvalidInputError(f"the filter on {name!r} is empty.")
+                raise InvalidInputError(f"the filter on {shown(name)} is empty.")
             for operator, operand in operators.items():
-                count[0] += 1
-                if count[0] > _CONDITIONS:
-                    raise InvalidInputError(f"a filter has at most {_CONDITIONS} conditions.")
+                _add_one(count)
                 parts.append(_condition(name, operator, operand))
     return parts[0] if len(parts) == 1 else Filter("and", tuple(parts))
+
+
+def _add_one(count: list[int]) -> None:
+    """Count a condition; an empty filter is one too."""
+    count[0] += 1
+    if count[0] > _CONDITIONS:
+        raise InvalidInputError(f"a filter has at most {_CONDITIONS} conditions.")
 
 
 def _condition(name: str, operator: object, operand: object) -> Filter:
     if operator not in _OPERATORS:
         raise InvalidInputError(
-            f"the filter on {name!r} must use {', '.join(_OPERATORS)}, got {operator!r}."
+            f"the filter on {shown(name)} must use {', '.join(_OPERATORS)}, got {shown(operator)}."
         )
     if operator == "$exists":
         if not isinstance(operand, bool):
-            raise InvalidInputError(f"$exists of {name!r} must be true or false, got {operand!r}.")
+            raise InvalidInputError(
+                f"$exists of {shown(name)} must be true or false, got {shown(operand)}."
+            )
         leaf = Filter("condition", condition=Condition(name, "$exists", ()))
         return leaf if operand else Filter("not", (leaf,))
     if operator in ("$in", "$nin"):
         if not isinstance(operand, list | tuple):
-            raise InvalidInputError(f"{operator} of {name!r} takes a list, got {operand!r}.")
-        values = tuple(_value(name, operator, item) for item in operand)
+            raise InvalidInputError(
+                f"{operator} of {shown(name)} takes a list, got {shown(operand)}."
+            )
+        values = tuple(dict.fromkeys(_value(name, operator, item) for item in operand))
     else:
         values = (_value(name, str(operator), operand),)
     positive = _NEGATED.get(str(operator), str(operator))
@@ -167,12 +184,14 @@ def _value(name: str, operator: str, value: object) -> Value:
     if not valid:
         kind = "a text" if texts_only else "a text, a finite number, true or false"
         hint = "" if value is not None else ' Ask for absence with {"$exists": false}.'
-        # Python does not print whole numbers of more than some thousand digits.
-        got = "a number without end" if isinstance(value, int) and not texts_only else repr(value)
-        raise InvalidInputError(f"{operator} of {name!r} must be {kind}, got {got}.{hint}")
+        raise InvalidInputError(
+            f"{operator} of {shown(name)} must be {kind}, got {shown(value)}.{hint}"
+        )
     if isinstance(value, str):
         if not is_unicode(value):
-            raise InvalidInputError(f"{operator} of {name!r} must be valid Unicode, got {value!r}.")
+            raise InvalidInputError(
+                f"{operator} of {shown(name)} must be valid Unicode, got {shown(value)}."
+            )
         return value
     assert isinstance(value, int | float)
     return sql_number(value)
