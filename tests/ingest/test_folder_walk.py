@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,9 @@ def test_ignore_files_above_count_within_a_repository(tmp_path: Path) -> None:
     assert names(folder / "sub") == {"drafts/e.md"}
 
 
-def bad_folder(tmp_path: Path) -> Path:
-    """Make a folder with two good files among bad ones."""
+@pytest.fixture
+def bad_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder with good files among bad ones."""
     folder = write_files(tmp_path / "f", {"a.txt": b"Good.", "z.txt": b"Good too.", "j.json": b"{"})
     (folder / "dead").symlink_to(tmp_path / "nowhere")
     Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text("Name.")
@@ -65,20 +67,21 @@ def bad_folder(tmp_path: Path) -> Path:
     deep.mkdir()
     (deep / "bottom.txt").write_text("Deep.")
     os.mkfifo(folder / "pipe")
-    return folder
+    yield folder
+    (deep / "bottom.txt").unlink()
+    os.removedirs(deep)  # deeper than pytest can remove
 
 
-def test_bad_files_are_named_and_the_others_read(tmp_path: Path) -> None:
+def test_bad_files_are_named_and_the_others_read(bad_folder: Path, tmp_path: Path) -> None:
     reading = Reading()
-    folder = bad_folder(tmp_path)
-    found = [document.text for document in read_sources([folder], tmp_path / "i", reading)]
+    found = [document.text for document in read_sources([bad_folder], tmp_path / "i", reading)]
     assert found == ["Good.", "Deep.", "Good too."]
     assert sorted(Path(item.path).name for item in reading.unreadable) == [
         "caf\\udce9.txt", "dead", "j.json",
     ]  # fmt: skip
     assert all(item.advice for item in reading.unreadable)
     with pytest.raises(CorpusError, match=r"udce9|leads nowhere|not JSON"):
-        list(read_sources([folder], tmp_path / "i", Reading(strict=True)))
+        list(read_sources([bad_folder], tmp_path / "i", Reading(strict=True)))
 
 
 def test_a_file_that_is_removed_meanwhile_is_named(tmp_path: Path) -> None:
