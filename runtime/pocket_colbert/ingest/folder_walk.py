@@ -96,7 +96,7 @@ class _Walk:
         self._root = folder
         self._rules = rules
         self._note = note
-        self._visited: set[str] = set()
+        self._visited: set[tuple[int, int]] = set()
         self._linked: deque[Path] = deque([folder])
         self._include = _patterns(rules.include)
         self._exclude = _patterns(rules.exclude)
@@ -124,11 +124,12 @@ class _Walk:
                     stack.append((self._entries(path), self._specs(path, specs)))
 
     def _entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
-        real = os.path.realpath(folder)
-        if real in self._visited:
-            return iter(())
-        self._visited.add(real)
         try:
+            state = os.stat(folder)
+            identity = state.st_dev, state.st_ino
+            if identity in self._visited:
+                return iter(())
+            self._visited.add(identity)
             with os.scandir(folder) as found:
                 return iter(sorted(found, key=lambda entry: entry.name))
         except OSError as error:
