@@ -102,11 +102,13 @@ def test_a_folder_is_indexed_and_brought_up_to_date(notes: Path, encoder: Encode
 def test_what_cannot_be_read_is_told_and_the_rest_stays(notes: Path, encoder: Encoder) -> None:
     with serving(notes, encoder) as client:
         until(client, "done")
-    (notes / "bees.md").write_bytes(b"\xff\xfe")
+    (notes / "bees.md").unlink()
+    (notes / "bees.md").symlink_to(notes / "nowhere")
     told: list[str] = []
     with serving(notes, encoder, told) as client:
-        info = until(client, "failed")
-        assert "bees.md is not UTF-8" in info["indexing"]["message"] in told[0]
+        info = until(client, "done")
+        assert info["indexing"]["message"] == "1 file left out: 1 cannot be read" == told[1]
+        assert "bees.md: is a link that leads nowhere; repair or remove it" in told[2]
         assert found(client, "bees")[0] == "bees.md" and info["documents"] == 3
 
 

@@ -24,11 +24,12 @@ else:
 
 RUNTIME = Path(pocket_colbert.__file__).parent
 THIRD_PARTY = {
-    "click", "fastcluster", "grpc", "haystack", "huggingface_hub", "ir_measures",
-    "lance", "lancedb", "langchain_core", "llama_index", "matplotlib", "msgspec", "mteb",
-    "numkong", "numpy",
-    "onnxruntime", "pyarrow", "pydantic", "qdrant_client", "ray", "rerankers", "rich", "sqlite3",
-    "starlette", "threadpoolctl", "tokenizers", "usearch", "uvicorn",
+    "charset_normalizer", "click", "defusedxml", "docx", "fastcluster", "grpc",
+    "haystack", "huggingface_hub", "ir_measures", "lance", "lancedb", "langchain_core",
+    "llama_index", "markdown_it", "matplotlib", "msgspec", "mteb", "numkong", "numpy",
+    "onnxruntime", "openpyxl", "pathspec", "pptx", "pyarrow", "pydantic", "pypdfium2",
+    "qdrant_client", "ray", "rerankers", "rich", "selectolax", "sqlite3", "starlette", "striprtf",
+    "threadpoolctl", "tokenizers", "usearch", "uvicorn",
 }  # fmt: skip
 FRAMEWORKS = {
     "haystack": {"haystack"}, "langchain": {"langchain_core", "pydantic"},

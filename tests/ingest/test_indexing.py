@@ -67,7 +67,7 @@ def test_rows_ids_and_sources(notes: Path, tmp_path: Path, encoder: Encoder) -> 
     with Index.load(into) as index:
         (document,) = index
         assert (document.document_id, document.title) == ("row-7", "Bread")
-        assert document.metadata == {"n": 1}
+        assert document.metadata["n"] == 1 and document.metadata["path"] == "rows.jsonl"
     moved = rows.rename(tmp_path / "rows.jsonl")
     report = index_files(
         [moved], into, encoder=encoder, fields=named, id_prefix="row-",
@@ -83,12 +83,12 @@ def test_an_index_is_replaced_in_one_step(notes: Path, tmp_path: Path, encoder: 
     index_files([notes], into, encoder=encoder)
     with pytest.raises(InvalidInputError, match="made with codes=int4, got int2.*overwrite"):
         index_files([notes], into, encoder=encoder, options=options)
-    (notes / "bad.txt").write_bytes(b"\xff")
-    with pytest.raises(CorpusError, match="bad.txt is not UTF-8"):
-        index_files([notes], into, encoder=encoder, options=options, overwrite=True)
+    (notes / "bad.json").write_bytes(b"{")
+    with pytest.raises(CorpusError, match="bad.json: it is not JSON"):
+        index_files([notes], into, encoder=encoder, options=options, overwrite=True, strict=True)
     with Index.load(into) as index:
         assert index.config.codes == "int4" and len(index) == 2
-    (notes / "bad.txt").unlink()
+    (notes / "bad.json").unlink()
     report = index_files([notes], into, encoder=encoder, options=options, overwrite=True)
     assert not report.updated and report.info.codes == "int2"
     assert len(report.info.pruning.skiplist_ids) == 2
@@ -113,9 +113,9 @@ def test_wrong_arguments(notes: Path, tmp_path: Path, encoder: Encoder) -> None:
 def test_a_failure_before_the_first_commit_leaves_no_index(
     notes: Path, tmp_path: Path, encoder: Encoder
 ) -> None:
-    (notes / "z.txt").write_bytes(b"\xff")
+    (notes / "z.json").write_bytes(b"{")
     with pytest.raises(CorpusError):
-        index_files([notes], tmp_path / "index", encoder=encoder)
+        index_files([notes], tmp_path / "index", encoder=encoder, strict=True)
     assert not (tmp_path / "index").exists()
 
 

@@ -299,11 +299,11 @@ def test_progress_of_indexing(
 
 
 def test_why_indexing_stopped_is_shown(browser: Browser, encoder: Encoder, tmp_path: Path) -> None:
-    (tmp_path / "bad.txt").write_bytes(b"\xff")
+    (tmp_path / "bad.txt").write_bytes(b"\0\xff\0\1")
     with indexed_meanwhile(tmp_path / "bad.txt", encoder) as address:
         page = browser.new_page()
         page.goto(address)
-        expect(page.locator("#trouble")).to_contain_text("bad.txt is not UTF-8")
+        expect(page.locator("#trouble")).to_contain_text("bad.txt: it is binary")
         expect(page.locator("#indexing")).to_be_hidden()
         page.close()
 

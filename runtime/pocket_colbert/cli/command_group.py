@@ -27,6 +27,12 @@ class Interrupted(click.ClickException):
         click.echo(self.message, file=file, err=True)
 
 
+class Terminated(Interrupted):
+    """SIGTERM, likewise."""
+
+    exit_code = 143
+
+
 class CommandGroup(click.Group):
     """Reports an expected failure in one line on standard error, with exit code 1."""
 

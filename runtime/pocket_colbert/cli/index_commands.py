@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pocket_colbert.cli.command_group import Interrupted
+from pocket_colbert.cli.command_group import Interrupted, Terminated, printable
 from pocket_colbert.cli.common import (
     batch_tokens_option,
     codes_option,
@@ -44,6 +47,7 @@ from pocket_colbert.cli.common import (
 from pocket_colbert.errors import TruncationWarning
 
 if TYPE_CHECKING:
+    from pocket_colbert.index.index import Index
     from pocket_colbert.index.stats import IndexInfo
     from pocket_colbert.ingest.indexing import IndexReport
 
@@ -66,6 +70,23 @@ _OPTIONS = {
     help="Where the documents of PATH were before they moved, as the index names it.",
 )  # fmt: skip
 @click.option("--id-prefix", default="", metavar="TEXT", help="Put TEXT in front of every id.")
+@click.option(
+    "--include", multiple=True, metavar="PATTERN",
+    help='Of folders, read only files that match, such as "*.md"; repeatable.',
+)  # fmt: skip
+@click.option(
+    "--exclude", multiple=True, metavar="PATTERN",
+    help='Leave out files and folders that match, such as "drafts/"; repeatable.',
+)  # fmt: skip
+@click.option(
+    "--no-ignore", is_flag=True,
+    help="Read what .gitignore and .ignore name, installed packages and build outputs, too.",
+)  # fmt: skip
+@click.option("--hidden", is_flag=True, help="Read hidden files and folders, too.")
+@click.option(
+    "--strict", is_flag=True, help="Stop at the first file that cannot be read, with exit code 1."
+)
+@click.option("--verbose", is_flag=True, help="Name everything that is left out.")
 @id_field_option
 @text_field_option
 @title_field_option
@@ -100,6 +121,12 @@ def index(
     keep_missing: bool,
     moved_from: str | None,
     id_prefix: str,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    no_ignore: bool,
+    hidden: bool,
+    strict: bool,
+    verbose: bool,
     id_field: str,
     text_field: str,
     title_field: str,
@@ -121,12 +148,14 @@ def index(
 ) -> None:
     """Index files and folders, or bring an index up to date.
 
-    PATHS are files and folders of text, Markdown, HTML, .jsonl and .jsonl.gz. If DIR has an index
-    already, new and changed documents are encoded, documents that PATHS no longer have are
-    deleted, and documents from other paths stay. After an interruption, the same command
-    continues where it stopped.
+    PATHS are files and folders of text, Markdown, HTML, source code, manual pages, notebooks,
+    e-mail, JSON, tables and more; with pocket-colbert[files] also PDF, Office files and books. If
+    DIR has an index already, new and changed documents are encoded, documents that PATHS no longer
+    have are deleted, and documents from other paths stay. A file that cannot be read is named at
+    the end. After an interruption, the same command continues where it stopped.
     """
     from pocket_colbert.index.directory import is_index
+    from pocket_colbert.ingest.folder_walk import FileRules
     from pocket_colbert.ingest.indexing import IndexOptions, index_files
     from pocket_colbert.ingest.rows import Fields
 
@@ -140,18 +169,43 @@ def index(
         encoder = load_encoder(model, threads, provider, dim, batch_tokens)
     note_batches(encoder)
     warnings.simplefilter("ignore", TruncationWarning)  # counted, and reported at the end
-    with progress_bar("Indexing", None, as_json) as advance:
+    with progress_bar("Indexing", None, as_json) as advance, _ended_by_term() as ended:
         try:
             report = index_files(
                 paths, into, encoder=encoder,
                 options=IndexOptions(**{name: given[name] for name in _OPTIONS & given.keys()}),
                 fields=Fields(id_field, text_field, title_field), id_prefix=id_prefix,
+                rules=FileRules(
+                    include=include, exclude=exclude, ignored=no_ignore, hidden=hidden
+                ),
+                strict=strict,
                 keep_missing=keep_missing, overwrite=overwrite, moved_from=moved_from,
                 progress=advance,
             )  # fmt: skip
         except KeyboardInterrupt:
-            raise Interrupted(_after_interrupt(into, exists, overwrite)) from None
+            message = _after_interrupt(into, exists, overwrite)
+            raise (Terminated if ended else Interrupted)(message) from None
     _print_report(report, encoder.config.document_length, as_json)
+    _print_left_out(report, verbose)
+
+
+@contextmanager
+def _ended_by_term() -> Iterator[list[int]]:
+    """Treat SIGTERM as Ctrl-C; the list that comes back is not empty once it has come."""
+    ended: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        ended.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield ended
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield ended
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _after_interrupt(into: Path, existed: bool, overwrite: bool) -> str:
@@ -172,7 +226,11 @@ def _after_interrupt(into: Path, existed: bool, overwrite: bool) -> str:
 def _print_report(report: IndexReport, window: int, as_json: bool) -> None:
     counts = {name: getattr(report, name) for name in ("added", "changed", "unchanged", "deleted")}
     if as_json:
-        print_json({"index": str(report.folder), **counts, **_info_json(report.info)})
+        left_out = [asdict(item) for item in report.left_out]
+        print_json(
+            {"index": str(report.folder), **counts, "left_out": left_out,
+             **_info_json(report.info)}
+        )  # fmt: skip
     else:
         size = readable_size(sum(report.info.bytes.values()))
         click.echo(
@@ -189,17 +247,48 @@ def _print_report(report: IndexReport, window: int, as_json: bool) -> None:
         )
 
 
+_MOST_NAMED = 20
+
+
+def _print_left_out(report: IndexReport, verbose: bool) -> None:
+    """Say on standard error what was left out, failures by name."""
+    from pocket_colbert.ingest.left_out import summary
+
+    for note in report.notes if verbose else report.notes[:5]:
+        click.echo(f"Note: {printable(note)}", err=True)
+    if len(report.notes) > 5 and not verbose:
+        click.echo(f"Note: and {len(report.notes) - 5} more (--verbose lists them).", err=True)
+    if not report.left_out:
+        return
+    failed = [item for item in report.left_out if item.reason == "unreadable"]
+    others = [item for item in report.left_out if item.reason != "unreadable"]
+    hint = (
+        "" if verbose or (not others and len(failed) <= _MOST_NAMED) else " (--verbose lists them)"
+    )
+    click.echo(f"{summary(report.left_out)}{hint}", err=True)
+    for item in report.left_out if verbose else failed[:_MOST_NAMED]:
+        click.echo(f"  {printable(str(item))}", err=True)
+    if any(item.reason == "needs extra" for item in others):
+        click.echo("  To read them: pip install 'pocket-colbert[files]'", err=True)
+
+
 @click.command()
 @click.argument("folder", type=folder_type)
+@click.option("--sources", is_flag=True, help="List where the documents are from.")
 @json_option
-def info(folder: Path, as_json: bool) -> None:
+def info(folder: Path, sources: bool, as_json: bool) -> None:
     """Show what an index holds and how large it is."""
     from pocket_colbert.index.index import Index
 
     with Index.load(folder) as index:
         held = index.info()
+        counts = _counts_by_source(index) if sources else {}
     if as_json:
-        print_json(_info_json(held))
+        print_json({**_info_json(held), **({"sources": counts} if sources else {})})
+        return
+    if sources:
+        for source, count in counts.items():
+            click.echo(f"{count:>9}  {source}")
         return
     deleted = f" and {held.deleted} deleted ones" if held.deleted else ""
     click.echo(
@@ -226,24 +315,72 @@ def info(folder: Path, as_json: bool) -> None:
         )
 
 
+def _counts_by_source(index: Index) -> dict[str, int]:
+    from pocket_colbert.ingest.sources import counts_by_source
+
+    return counts_by_source(index)
+
+
 @click.command()
 @click.argument("folder", type=folder_type)
-@click.argument("document_ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("document_ids", nargs=-1, metavar="[ID]...")
+@click.option(
+    "--source", default=None, metavar="SOURCE",
+    help="Delete all documents from there; `info --sources` lists them.",
+)  # fmt: skip
+@click.option(
+    "--where", default=None, metavar="JSON", help="Delete the documents whose metadata match."
+)
 @json_option
-def delete(folder: Path, document_ids: tuple[str, ...], as_json: bool) -> None:
-    """Delete documents from an index, by their ids."""
-    from pocket_colbert.index.index import Index
+def delete(
+    folder: Path,
+    document_ids: tuple[str, ...],
+    source: str | None,
+    where: str | None,
+    as_json: bool,
+) -> None:
+    """Delete documents from an index.
 
+    They are chosen by their ids, their source or their metadata.
+    """
+    from pocket_colbert.index.index import Index
+    from pocket_colbert.ingest.sources import ids_from, ids_where
+
+    if sum([bool(document_ids), source is not None, where is not None]) != 1:
+        raise click.UsageError("give ids, --source or --where, one of the three.")
+    condition = None if where is None else _condition(where)
     with Index.load(folder, writable=True) as index:
-        deleted = index.delete(document_ids)
+        chosen: Sequence[str] = document_ids
+        if source is not None:
+            chosen = ids_from(index, source)
+        elif condition is not None:
+            chosen = ids_where(index, condition)
+        deleted = index.delete(chosen)
         index.commit()
         left = len(index)
     if as_json:
         print_json({"deleted": deleted, "documents": left})
     else:
         click.echo(f"{folder}: {deleted} deleted, {left} documents left")
-    if deleted < len(set(document_ids)):
+    if document_ids and deleted < len(set(document_ids)):
         click.echo("Warning: some of the ids are not in the index.", err=True)
+    if source is not None and not deleted:
+        click.echo(
+            f"Warning: no document is from {source!r}; `info --sources` lists them.", err=True
+        )
+
+
+def _condition(where: str) -> dict[str, Any]:
+    """Read a filter; an empty one would delete everything."""
+    import json
+
+    try:
+        condition = json.loads(where)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"--where must be JSON: {error}.") from error
+    if not isinstance(condition, dict) or not condition:
+        raise click.UsageError("--where must be a JSON object with a condition, got none.")
+    return condition
 
 
 @click.command()

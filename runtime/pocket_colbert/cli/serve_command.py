@@ -28,7 +28,6 @@ from pocket_colbert.cli.common import (
     title_field_option,
 )
 from pocket_colbert.errors import (
-    CorpusError,
     IndexConflictError,
     IndexNotFoundError,
     OptionalDependencyError,
@@ -236,10 +235,9 @@ def _read_only_source(
 
 def _index_folder(path: Path, into: Path | None, fields: Fields, read_only: bool) -> Path:
     """Return where to index documents; raise CorpusError if there are none."""
-    from pocket_colbert.ingest.readers import read_documents
+    from pocket_colbert.ingest.readers import Reading, read_sources
 
-    if next(read_documents([path], fields), None) is None:
-        raise CorpusError(f"there are no documents in {path}.")
+    next(read_sources([path], path, Reading(fields)), None)  # raises if there are none
     if read_only:
         raise click.UsageError(
             f"--read-only needs an index, but {path} is documents; run `index` on them first."

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pocket_colbert.distributed.arrow import fs, pa
 from pocket_colbert.errors import BackendError
-from pocket_colbert.ingest.readers import files_below
+from pocket_colbert.ingest.folder_walk import files_below
 from pocket_colbert.storage import files
 
 
@@ -94,7 +94,7 @@ class Location:
         Files and folders whose names begin with a dot or an underscore are skipped.
 
         Raises:
-            CorpusError: See `readers.files_below`.
+            CorpusError: See `folder_walk.files_below`.
             BackendError: The folder cannot be reached.
         """
         below = self._listed() if self._remote else self._walked()

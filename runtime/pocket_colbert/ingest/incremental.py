@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from pocket_colbert.checks import check_whole_number
+from pocket_colbert.checks import check_whole_number, is_number, require
 from pocket_colbert.errors import CorpusError, InvalidInputError
 from pocket_colbert.index.index import Index
 from pocket_colbert.metadata import same_json
@@ -28,20 +29,28 @@ class Pace:
 
     Attributes:
         documents: Number of documents encoded at a time.
-        tokens: Token vectors between two commits; the default is about half a minute of work on
-            two cores.
+        characters: Characters of text encoded at a time, unless one document has more. What they
+            are encoded to is in memory, about 300 bytes a character.
+        seconds: Time between two commits: what an interruption may cost.
+        tokens: Token vectors between two commits.
         first_tokens: Token vectors before the first commit; the number doubles with each commit
             until it reaches `tokens`. A smaller number makes the first documents searchable
             sooner, but they are then merged more often.
     """
 
     documents: int = 256
+    characters: int = 120_000
+    seconds: float = 10.0
     tokens: int = 400_000
     first_tokens: int = 400_000
 
     def __post_init__(self) -> None:
-        for name in ("documents", "tokens", "first_tokens"):
+        for name in ("documents", "characters", "tokens", "first_tokens"):
             check_whole_number(name, getattr(self, name))
+        require(
+            is_number(self.seconds) and self.seconds > 0,
+            f"seconds must be a number > 0, got {self.seconds!r}.",
+        )
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ def sync(
     sources: Sequence[str],
     *,
     keep_missing: bool = False,
+    keep: Callable[[Document], bool] | None = None,
     progress: Callable[[int], None] | None = None,
     pace: Pace | None = None,
 ) -> SyncReport:
@@ -85,6 +95,8 @@ def sync(
         sources: All sources that were read. Their documents that are in the index but not in
             `documents` are deleted at the end. Documents of other sources stay.
         keep_missing: Delete nothing.
+        keep: Says of a document that did not come up whether it stays all the same, since its
+            file could not be read.
         progress: Called with the number of documents processed.
         pace: How often to commit.
 
@@ -100,18 +112,36 @@ def sync(
     if not isinstance(index, Index):
         raise InvalidInputError(f"sync needs an Index to write to, got {index!r}.")
     pace = pace or Pace()
-    remaining = iter(documents)
     with _Sync(retriever, index, pace, progress or _ignore) as run:
-        while batch := list(islice(remaining, pace.documents)):
+        for batch in _batches(documents, pace):
             run.take(batch)
         run.store()
-    deleted = 0 if keep_missing else run.delete_missing(sources)
+    deleted = 0 if keep_missing else run.delete_missing(sources, keep or _none)
     index.commit(last=True)
     return SyncReport(run.added, run.changed, run.unchanged, deleted)
 
 
 def _ignore(done: int) -> None:
     pass
+
+
+def _none(document: Document) -> bool:
+    return False
+
+
+def _batches(documents: Iterable[Document], pace: Pace) -> Iterator[list[Document]]:
+    """Join documents to batches of limited size, each of at least one."""
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        length = len(document.text or "")
+        if batch and (len(batch) == pace.documents or characters + length > pace.characters):
+            yield batch
+            batch, characters = [], 0
+        batch.append(document)
+        characters += length
+    if batch:
+        yield batch
 
 
 class _Sync:
@@ -132,6 +162,7 @@ class _Sync:
         self._commit_tokens = min(pace.first_tokens, pace.tokens)
         self._seen = [np.zeros(segment.num_documents, dtype=bool) for segment in before.segments]
         self._tokens = self._characters = 0
+        self._committed = time.monotonic()
         self._progress = progress
         self._pool = ThreadPoolExecutor(1)
         self._stopped = threading.Event()
@@ -150,6 +181,8 @@ class _Sync:
         new: list[Document] = []
         for document in batch:
             address = addresses.get(document.document_id)
+            if self._is_anothers(document, address, new):
+                document, address = self._renamed(document, new)
             if address is None:
                 self._check_new(document, new)
                 self.added += 1
@@ -162,7 +195,7 @@ class _Sync:
             if known.source not in (document.source, None):
                 raise _other_source(document, known, self._index.folder)
             self._seen[segment][position] = True
-            if known == document and same_json(known.metadata, document.metadata):
+            if _same(known, document):
                 self.unchanged += 1
             else:
                 self.changed += 1
@@ -192,10 +225,48 @@ class _Sync:
         self._tokens += sum(len(item.embedding) for _, parts in encoded for item in parts)
         self._encoding = None
         self._characters += sum(len(document.text or "") for document in new)
-        if self._tokens >= self._commit_tokens or self._characters >= _COMMIT_CHARACTERS:
+        late = bool(new) and time.monotonic() - self._committed >= self._pace.seconds
+        if late or self._tokens >= self._commit_tokens or self._characters >= _COMMIT_CHARACTERS:
             self._index.commit()
+            self._committed = time.monotonic()
             self._commit_tokens = min(2 * self._commit_tokens, self._pace.tokens)
             self._tokens = self._characters = 0
+
+    def _is_anothers(
+        self, document: Document, address: tuple[int, int] | None, new: Sequence[Document]
+    ) -> bool:
+        """Return whether a file of another folder has a document's id, which is its path."""
+        if not _is_path_id(document):
+            return False
+        if address is not None:
+            source = self._before.document(address).source
+        else:
+            waiting = self._encoding[0] if self._encoding else []
+            same = [x for x in (*waiting, *new) if x.document_id == document.document_id]
+            if not same and document.document_id in self._index:
+                same = [self._index.get(document.document_id)]
+            if not same:
+                return False
+            source = same[0].source
+        if source is None or source == document.source:
+            return False
+        path = source_path(source, self._index.folder or Path())
+        return self._index.folder is None or path is None or path.exists()
+
+    def _renamed(
+        self, document: Document, new: Sequence[Document]
+    ) -> tuple[Document, tuple[int, int] | None]:
+        """Put as much of a source before a document's id as tells it from the others."""
+        folders = [part for part in (document.source or "").split("/") if part not in ("..", "")]
+        path = str(document.metadata["path"])
+        prefix, _, rest = document.document_id.partition(path)
+        for count in range(1, len(folders) + 1):
+            name = posixpath.join(*folders[-count:])
+            renamed = replace(document, document_id=f"{prefix}{name}/{path}{rest}")
+            address = self._before.addresses([renamed.document_id]).get(renamed.document_id)
+            if not self._is_anothers(renamed, address, new):
+                return renamed, address
+        return document, self._before.addresses([document.document_id]).get(document.document_id)
 
     def _check_new(self, document: Document, new: Sequence[Document]) -> None:
         waiting = self._encoding[0] if self._encoding else []
@@ -206,7 +277,7 @@ class _Sync:
         if same and (same[0].source is not None or document.source is None):
             raise _duplicate_id(document, same[0])
 
-    def delete_missing(self, sources: Sequence[str]) -> int:
+    def delete_missing(self, sources: Sequence[str], keep: Callable[[Document], bool]) -> int:
         """Delete the documents of these sources that did not come up; return their number."""
         deleted = 0
         for number, segment in enumerate(self._before.segments):
@@ -214,7 +285,8 @@ class _Sync:
                 positions = segment.documents.from_source(source)
                 missing = segment.alive[positions] & ~self._seen[number][positions]
                 gone = segment.documents.get(positions[missing].tolist())
-                deleted += self._index.delete(self._still_from(source, gone.values()))
+                lost = [document for document in gone.values() if not keep(document)]
+                deleted += self._index.delete(self._still_from(source, lost))
         return deleted
 
     def _still_from(self, source: str, documents: Iterable[Document]) -> list[str]:
@@ -226,6 +298,19 @@ class _Sync:
             for document_id, address in addresses.items()
             if now.document(address).source == source
         ]
+
+
+def _is_path_id(document: Document) -> bool:
+    path = document.metadata.get("path")
+    return isinstance(path, str) and bool(path) and path in document.document_id
+
+
+def _same(known: Document, document: Document) -> bool:
+    """Compare documents; when a file was written does not matter if it says the same."""
+    before, now = dict(known.metadata), dict(document.metadata)
+    if "modified" in before and "modified" in now:
+        before["modified"] = now["modified"]
+    return replace(known, metadata=now) == document and same_json(before, now)
 
 
 def _duplicate_id(document: Document, other: Document) -> CorpusError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,16 @@ from pocket_colbert.errors import IndexExistsError, InvalidInputError
 from pocket_colbert.index.directory import is_index, remove_index, replacement
 from pocket_colbert.index.index import Index
 from pocket_colbert.index.stats import IndexInfo
+from pocket_colbert.ingest.folder_walk import FileRules
 from pocket_colbert.ingest.incremental import Pace, SyncReport, sync
-from pocket_colbert.ingest.readers import read_documents, read_sources, text_to_encode
+from pocket_colbert.ingest.left_out import LeftOut, printable_path
+from pocket_colbert.ingest.readers import Reading, read_sources, text_to_encode
 from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.source_paths import source_name
 from pocket_colbert.storage.manifest import Manifest
+from pocket_colbert.types import Document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +136,8 @@ class IndexReport:
         changed: Number of documents whose text, title or metadata changed.
         unchanged: Number of documents left as they were.
         deleted: Number of documents that the paths no longer have.
+        left_out: The files and folders that were left out, and why.
+        notes: What was assumed about files that were read, such as their encoding, a line each.
         truncated: Number of passages that did not fit the model's window; what lies beyond it
             cannot be found.
         info: What the index holds now, and its size.
@@ -146,6 +151,8 @@ class IndexReport:
     deleted: int
     truncated: int
     info: IndexInfo
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def index_files(
@@ -155,6 +162,8 @@ def index_files(
     encoder: Encoder | None = None,
     options: IndexOptions | None = None,
     fields: Fields | None = None,
+    rules: FileRules | None = None,
+    strict: bool = False,
     id_prefix: str = "",
     keep_missing: bool = False,
     overwrite: bool = False,
@@ -181,6 +190,9 @@ def index_files(
             default model for a new index.
         options: The settings of a new index. They must agree with those of an existing one.
         fields: Names of the keys of JSON lines.
+        rules: Which files of folders are read.
+        strict: Stop at the first file that cannot be read; otherwise `IndexReport.left_out` names
+            it, and what the index holds of it stays.
         id_prefix: Goes in front of every id.
         keep_missing: Keep documents that `paths` no longer have.
         overwrite: Replace an existing index with a new one, in one step at the end.
@@ -193,7 +205,8 @@ def index_files(
         What was done, and what the index holds now.
 
     Raises:
-        CorpusError: A file cannot be read, or two documents have the same id.
+        CorpusError: A path has no documents, two documents have the same id, or a file cannot be
+            read and `strict` is set.
         IndexExistsError: Something that is not an index is at `into`.
         InvalidInputError: An argument is wrong, or the index was made with another model or other
             options.
@@ -211,26 +224,28 @@ def index_files(
     if encoder is None:
         encoder = Encoder.for_index(Manifest.load(folder).config) if update else Encoder.load()
     truncated_before = encoder.truncated
+    reading = Reading(fields or Fields(), rules or FileRules(), strict=strict)
     if update:
         opened = _existing(folder, encoder, options)
     else:
-        config = _new_config(files, encoder, options, fields)
+        config = _new_config(files, folder, encoder, options, reading)
         opened = _replaced(folder, config, encoder) if exists else _new(folder, config, encoder)
     with opened as index:
         if moved_from is not None:
             _move_source(index, moved_from, source_name(files[0], folder))
         try:
             synced = sync_files(
-                Retriever(encoder, index), files, folder, fields, id_prefix=id_prefix,
+                Retriever(encoder, index), files, folder, reading, id_prefix=id_prefix,
                 keep_missing=keep_missing, progress=progress, pace=pace,
             )  # fmt: skip
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             index.commit()  # keep what is encoded
             raise
         info = index.info()
     return IndexReport(
         folder=folder, updated=update, **asdict(synced),
         truncated=encoder.truncated - truncated_before, info=info,
+        left_out=tuple(reading.left_out), notes=tuple(reading.notes),
     )  # fmt: skip
 
 
@@ -238,7 +253,7 @@ def sync_files(
     retriever: Retriever,
     paths: Sequence[Path],
     folder: Path,
-    fields: Fields | None = None,
+    reading: Reading | None = None,
     *,
     id_prefix: str = "",
     keep_missing: bool = False,
@@ -251,7 +266,7 @@ def sync_files(
         retriever: Encoder and writable index.
         paths: The files and folders.
         folder: The folder of the index, to which sources are relative.
-        fields: Names of the keys of JSON lines.
+        reading: How to read; it collects what was left out.
         id_prefix: Goes in front of every id.
         keep_missing: Keep documents that `paths` no longer have.
         progress: Called with the number of documents processed; what it raises ends the call.
@@ -261,14 +276,34 @@ def sync_files(
         The number of documents added, changed, unchanged and deleted.
 
     Raises:
-        CorpusError: A file cannot be read, or two documents have the same id.
+        CorpusError: A path has no documents, two documents have the same id, or see
+            `Reading.strict`.
         InvalidInputError: The retriever has no index that can be written to.
         OSError: The disk is full or fails.
     """
-    documents = read_sources(paths, folder, fields, id_prefix=id_prefix)
+    reading = reading or Reading()
+    documents = read_sources(paths, folder, reading, id_prefix=id_prefix)
     sources = [source_name(path, folder) for path in paths]
+
+    def keep(document: Document) -> bool:
+        return _is_unreadable(document, paths, reading.unreadable)
+
     return sync(
-        retriever, documents, sources, keep_missing=keep_missing, progress=progress, pace=pace
+        retriever, documents, sources, keep_missing=keep_missing, keep=keep, progress=progress,
+        pace=pace,
+    )  # fmt: skip
+
+
+def _is_unreadable(document: Document, paths: Sequence[Path], failures: Sequence[LeftOut]) -> bool:
+    """Return whether a document is from a file, or below a folder, that could not be read."""
+    name = document.metadata.get("path")
+    if not failures or not isinstance(name, str):
+        return False
+    candidates = {printable_path(path / name if path.is_dir() else path) for path in paths}
+    return any(
+        candidate == item.path or candidate.startswith(item.path + os.sep)
+        for item in failures
+        for candidate in candidates
     )
 
 
@@ -283,15 +318,17 @@ def _exists(folder: Path) -> bool:
 
 def _new_config(
     files: Sequence[Path],
+    folder: Path,
     encoder: Encoder,
     options: IndexOptions,
-    fields: Fields | None,
+    reading: Reading,
 ) -> IndexConfig:
     skiplist_ids: tuple[int, ...] = ()
     if options.drop_frequent:
         from pocket_colbert.ingest.frequent_tokens import frequent_ids
 
-        texts = map(text_to_encode, read_documents(files, fields))
+        reading = replace(reading, left_out=[], notes=[])
+        texts = map(text_to_encode, read_sources(files, folder, reading))
         skiplist_ids = frequent_ids(encoder, texts, options.drop_frequent)
     return options.config(
         dim=encoder.dim, model=encoder.card.fingerprint, skiplist_ids=skiplist_ids

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from pocket_colbert.errors import CorpusError
+
+Note = Callable[[CorpusError], None]
 
 
 def is_json_lines(path: Path) -> bool:
@@ -17,21 +19,27 @@ def is_json_lines(path: Path) -> bool:
     return path.name.lower().endswith((".jsonl", ".jsonl.gz"))
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def read_json_lines(
+    path: Path, note: Note | None = None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Read a .jsonl or .jsonl.gz file; see `json_lines`."""
     try:
         with path.open("rb") as stream:
-            yield from json_lines(stream, str(path))
+            yield from json_lines(stream, str(path), note)
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error}.") from error
 
 
-def json_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def json_lines(
+    stream: IO[bytes], name: str, note: Note | None = None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Read JSON lines.
 
     Args:
         stream: The bytes of the file.
         name: The file's name, for messages; if it ends in .gz, the bytes are decompressed.
+        note: Called with the error of a bad line, which is then passed over; by default it is
+            raised.
 
     Yields:
         The number of the line, from 1, and the JSON object. Blank lines are skipped.
@@ -45,13 +53,25 @@ def json_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, Mapping[str,
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            if not isinstance(row, dict):
-                raise CorpusError(f"{name}, line {number}: not a JSON object.")
-            yield number, row
+            try:
+                row = _row(line, name, number)
+            except CorpusError as error:
+                if note is None:
+                    raise
+                note(error)
+            else:
+                yield number, row
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"{name} cannot be read: {error}.") from error
+
+
+def _row(line: bytes, name: str, number: int) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         raise CorpusError(f"{name}, line {number}: not UTF-8 (byte {error.start}).") from error
     except (ValueError, RecursionError) as error:
         raise CorpusError(f"{name}, line {number}: not JSON ({error}).") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{name} cannot be read: {error}.") from error
+    if not isinstance(row, dict):
+        raise CorpusError(f"{name}, line {number}: not a JSON object.")
+    return row

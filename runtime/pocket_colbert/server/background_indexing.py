@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pocket_colbert.server.messages as m
 from pocket_colbert.errors import PocketColbertError
 from pocket_colbert.ingest.incremental import Pace, SyncReport
 from pocket_colbert.ingest.indexing import sync_files
-from pocket_colbert.ingest.readers import read_documents
+from pocket_colbert.ingest.left_out import summary
+from pocket_colbert.ingest.readers import Reading, count_documents
 from pocket_colbert.ingest.rows import Fields
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.server.problems import logger
 
-_PACE = Pace(documents=32, first_tokens=10_000)
+_PACE = Pace(documents=32, characters=40_000, seconds=3.0, first_tokens=5_000)
 """Someone may be waiting: the first documents can be found after a second or two."""
+
+
+_MOST_NAMED = 20
 
 
 class _Stopped(Exception):
@@ -80,10 +85,12 @@ class Indexing:
     def _run(self, retriever: Retriever) -> None:
         try:
             self._update("counting")
-            # This reads all files: one that cannot be read is reported before the work begins.
-            self._update("indexing", total=self._count())
+            reading = Reading(self._fields, small_first=True)
+            self._update(
+                "indexing", total=count_documents(self._path, replace(reading, left_out=[]))
+            )
             synced = sync_files(
-                retriever, [self._path], self._index_folder, self._fields,
+                retriever, [self._path], self._index_folder, reading,
                 progress=self._advance, pace=_PACE,
             )  # fmt: skip
         except _Stopped:
@@ -93,15 +100,13 @@ class Indexing:
             self._report(f"Indexing {self._path} stopped: {self._progress.message}")
         else:
             # Files may have come and gone since they were counted.
-            self._update("done", total=self._progress.documents)
+            message = summary(reading.left_out) if reading.left_out else None
+            self._update("done", total=self._progress.documents, message=message)
             self._report(_summary(self._path, synced))
-
-    def _count(self) -> int:
-        count = 0
-        for _ in read_documents([self._path], self._fields):
-            self._check_stopping()
-            count += 1
-        return count
+            if message:
+                self._report(message)
+            for item in reading.unreadable[:_MOST_NAMED]:
+                self._report(f"  {item}")
 
     def _advance(self, done: int) -> None:
         self._check_stopping()

@@ -1,0 +1,245 @@
+"""What a reader makes of a file: texts in blocks, under headings, with where they came from."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pocket_colbert.errors import CorpusError
+from pocket_colbert.types import Document, Section
+
+BlockKind = Literal["paragraph", "item", "row", "code", "heading"]
+_TIGHT: set[BlockKind] = {"item", "row"}
+"""Kinds whose neighbours of the same kind stand on consecutive lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much work one file may cost, since files are not trusted.
+
+    Attributes:
+        file_bytes: Size of a file that is read as a whole.
+        unpacked_bytes: Size of everything that a compressed file or an archive holds.
+        entries: Number of files in an archive, or of messages in a mailbox.
+        seconds: Time that one file may take.
+    """
+
+    file_bytes: int = 64_000_000
+    unpacked_bytes: int = 256_000_000
+    entries: int = 20_000
+    seconds: float = 120.0
+
+
+class UnreadableFileError(CorpusError):
+    """A file cannot be read; the message says why, without the file's name.
+
+    Attributes:
+        advice: What to do about it.
+    """
+
+    def __init__(self, why: str, advice: str = "") -> None:
+        super().__init__(why)
+        self.advice = advice
+
+
+class BinaryFileError(UnreadableFileError):
+    """A file is not text, nor of a format that is read."""
+
+    def __init__(self) -> None:
+        super().__init__("it is binary", "convert it to text, or leave it")
+
+
+class MissingExtraError(UnreadableFileError):
+    """A file needs a library that is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "it needs an extra", "run: pip install 'pocket-colbert[files]', then index again"
+        )
+
+
+class Deadline:
+    """When the time that a file may take is over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise UnreadableFileError if the time is over."""
+        if time.monotonic() > self._end:
+            raise UnreadableFileError(
+                f"reading it took longer than {self._seconds:g} seconds",
+                "split it, or leave it out with --exclude",
+            )
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """A document as a reader found it in a file.
+
+    Attributes:
+        text: Its readable text.
+        title: Its title, None when the file gives none.
+        sections: Where its sections start, and their headings.
+        metadata: What the file says about itself, such as the front matter of Markdown.
+        key: Which part of the file it is; "" for the whole file.
+        lines: The source lines that lines of the text come from, see `line_map`; "" when they are
+            the same.
+        row: The document that a row of a table is, whose id and metadata are its own.
+    """
+
+    text: str
+    title: str | None = None
+    sections: tuple[Section, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
+    lines: str = ""
+    row: Document | None = None
+
+
+class TextBuilder:
+    """Puts blocks together to a text that reads well, and notes its sections and source lines."""
+
+    def __init__(self, deadline: Deadline, *, visible_headings: bool = True) -> None:
+        """Start an empty text.
+
+        Args:
+            deadline: When to give up.
+            visible_headings: Whether headings are part of the text, too.
+        """
+        self._deadline = deadline
+        self._visible_headings = visible_headings
+        self._parts: list[str] = []
+        self._length = 0
+        self._last: BlockKind | None = None
+        self._path: list[tuple[int, str]] = []
+        self._sections: list[Section] = []
+        self._starts: list[tuple[int, int]] = []
+        self.first_heading: str | None = None
+
+    @property
+    def length(self) -> int:
+        """Number of characters so far."""
+        return self._length
+
+    def heading(self, level: int, text: str, line: int | None = None) -> None:
+        """Start a section.
+
+        Args:
+            level: 1 for the outermost.
+            text: The heading.
+            line: Its line in the file.
+        """
+        text = " ".join(text.split())
+        if not text:
+            return
+        self.first_heading = self.first_heading or text
+        while self._path and self._path[-1][0] >= level:
+            self._path.pop()
+        self._path.append((level, text))
+        self._section(line, text)
+
+    def border(self, line: int | None = None) -> None:
+        """Start another section under the same headings, for example on a new page."""
+        self._section(line, "")
+
+    def _section(self, line: int | None, text: str) -> None:
+        headings = tuple(heading for _, heading in self._path)
+        start = self._length + (2 if self._length else 0)
+        section = Section(start, headings)
+        if self._sections and self._sections[-1].start == start:
+            self._sections[-1] = section
+        else:
+            self._sections.append(section)
+        self._last = "heading" if not text else self._last
+        if text and self._visible_headings:
+            self.block(text, line, "heading")
+
+    def block(self, text: str, line: int | None = None, kind: BlockKind = "paragraph") -> None:
+        """Add a block.
+
+        Args:
+            text: Its text, one or more lines.
+            line: The line in the file that it starts on, from 1; None when that says nothing.
+            kind: What it is.
+        """
+        self._deadline.check()
+        text = text.strip("\n").rstrip()
+        if not text.strip():
+            return
+        if self._parts:
+            tight = kind in _TIGHT and self._last == kind
+            self._append("\n" if tight else "\n\n")
+        if line is not None:
+            self._starts.append((self._length, line))
+        self._append(text)
+        self._last = kind
+
+    def _append(self, text: str) -> None:
+        self._parts.append(text)
+        self._length += len(text)
+
+    def result(
+        self, title: str | None = None, metadata: Mapping[str, Any] | None = None, key: str = ""
+    ) -> Extracted:
+        """Return the document.
+
+        Args:
+            title: Its title; headings that only repeat it are no part of a heading path.
+            metadata: See `Extracted`.
+            key: See `Extracted`.
+        """
+        text = "".join(self._parts)
+        sections = tuple(
+            Section(section.start, _without_title(section.headings, title))
+            for section in self._sections
+            if section.start < len(text)
+        )
+        return Extracted(text, title, sections, metadata or {}, key, line_map(text, self._starts))
+
+
+def _without_title(headings: tuple[str, ...], title: str | None) -> tuple[str, ...]:
+    if headings and title and headings[0].casefold() in title.casefold():
+        return headings[1:]
+    return headings
+
+
+def line_map(text: str, starts: list[tuple[int, int]]) -> str:
+    """Write down which lines of a file the lines of a text come from.
+
+    Args:
+        text: The text.
+        starts: Offsets in the text, ascending, and the lines in the file there.
+
+    Returns:
+        "offset:line" where the line is not what counting line breaks from the last such offset
+        gives, with a space between; "" when it always is.
+    """
+    known, position, expected = [], 0, 1
+    for offset, line in starts:
+        expected += text.count("\n", position, offset)
+        position = offset
+        if expected != line:
+            known.append(f"{offset}:{line}")
+            expected = line
+    return " ".join(known)
+
+
+def mapped_line(text: str, lines: str, offset: int) -> int:
+    """Return the line in the file that a place in a text comes from.
+
+    Args:
+        text: The text.
+        lines: See `line_map`.
+        offset: The place, in characters.
+    """
+    start, line = 0, 1
+    for match in re.finditer(r"(\d+):(\d+)", lines):
+        if int(match[1]) > offset:
+            break
+        start, line = int(match[1]), int(match[2])
+    return line + text.count("\n", start, offset)
