@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.checks import check_text, check_whole_number
+from pocket_colbert.checks import check_query, check_whole_number
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.model.encoder import Encoder, Progress
 from pocket_colbert.types import Hit, PassageHit, Query
@@ -66,6 +66,7 @@ def rerank(
     passages = encoder.encode_passages(texts, progress=progress)
     embeddings = [item.embedding for parts in passages for item in parts]
     flat = maxsim_pairwise(query_embedding, embeddings)
+    flat = np.where(np.isfinite(flat), flat, np.float32(0))  # of a text without words
     ends = np.cumsum([len(parts) for parts in passages], dtype=np.int64)
     passage_scores = np.split(flat, ends[:-1])[: len(passages)]
     scores = np.array([part.max() for part in passage_scores], dtype=np.float32)
@@ -83,5 +84,5 @@ def embedding_of(encoder: Encoder, query: str | Query) -> NDArray[np.float32]:
     """Return a query's token vectors, (query_tokens, dim) float32, encoded if they are not yet."""
     if isinstance(query, Query):
         return query.embedding
-    check_text("query", query)
+    check_query(query)
     return encoder.encode_query([query])[0]

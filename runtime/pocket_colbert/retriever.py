@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.backend import Backend
-from pocket_colbert.checks import check_text, check_texts
+from pocket_colbert.checks import check_query, check_text, check_texts
 from pocket_colbert.config import Pruning, SearchParameters, Splitting
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index.index import Index
@@ -67,7 +67,7 @@ class Retriever:
             One list of hits a query, best first.
 
         Raises:
-            InvalidInputError: There is no index, or an argument breaks its rule.
+            InvalidInputError: There is no index, a query is blank, or an argument breaks its rule.
         """
         index = self.index
         if index is None:
@@ -77,6 +77,8 @@ class Retriever:
             check_texts(queries)
         texts = [query.text if isinstance(query, Query) else query for query in queries]
         check_texts(texts)
+        for text in texts:
+            check_query(text)
         strings = [query for query in queries if isinstance(query, str)]
         encoded = iter(self.encoder.encode_query(strings) if strings else [])
         embeddings = [
