@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pocket_colbert.checks import check_query, check_whole_number
+from pocket_colbert.checks import check_whole_number
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.model.encoder import Encoder, Progress
+from pocket_colbert.model.folder import bundled_model_of
+from pocket_colbert.search.relevance import CURVES, relevance
 from pocket_colbert.types import Hit, PassageHit, Query
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from pocket_colbert.vectors.top_k import top_k
@@ -62,10 +63,11 @@ def rerank(
     else:
         texts = documents if isinstance(documents, str) else list(documents)  # type: ignore[assignment]
         ids = [str(position) for position in range(len(texts))]
-    query_embedding = embedding_of(encoder, query)
+    asked = query if isinstance(query, Query) else encoder.query(query)
+    curve = CURVES.get(bundled_model_of(encoder.card.fingerprint) or "")
     passages = encoder.encode_passages(texts, progress=progress)
     embeddings = [item.embedding for parts in passages for item in parts]
-    flat = maxsim_pairwise(query_embedding, embeddings)
+    flat = maxsim_pairwise(asked.embedding, embeddings)
     flat = np.where(np.isfinite(flat), flat, np.float32(0))  # of a text without words
     ends = np.cumsum([len(parts) for parts in passages], dtype=np.int64)
     passage_scores = np.split(flat, ends[:-1])[: len(passages)]
@@ -76,13 +78,8 @@ def rerank(
             PassageHit(passages[n][p].start, passages[n][p].end, float(passage_scores[n][p]))
             for p in top_k(passage_scores[n], SearchParameters().passages)
         ]
-        hits.append(Hit(ids[n], float(scores[n]), texts[n], passages=tuple(best)))
-    return Reranking(hits, len(query_embedding), sum(map(len, embeddings)))
-
-
-def embedding_of(encoder: Encoder, query: str | Query) -> NDArray[np.float32]:
-    """Return a query's token vectors, (query_tokens, dim) float32, encoded if they are not yet."""
-    if isinstance(query, Query):
-        return query.embedding
-    check_query(query)
-    return encoder.encode_query([query])[0]
+        first = passages[n][int(passage_scores[n].argmax())]
+        text = texts[n][first.start : first.end]
+        likely = None if curve is None else relevance(asked, first.embedding, text, curve)
+        hits.append(Hit(ids[n], float(scores[n]), texts[n], passages=tuple(best), relevance=likely))
+    return Reranking(hits, len(asked.embedding), sum(map(len, embeddings)))

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.backend import Backend
-from pocket_colbert.checks import check_query, check_text, check_texts
+from pocket_colbert.checks import check_text, check_texts, is_number, require
 from pocket_colbert.config import Pruning, SearchParameters, Splitting
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index.index import Index
 from pocket_colbert.model.encoder import Encoder, Progress
+from pocket_colbert.model.folder import bundled_model_of
 from pocket_colbert.reranker import rerank
 from pocket_colbert.search.explanation import Explanation, MatchedPassage, explain_match
+from pocket_colbert.search.relevance import CURVES, relevance
 from pocket_colbert.search.snippets import snippet
+from pocket_colbert.sections import context_of
 from pocket_colbert.text_splitting import with_title
 from pocket_colbert.types import Document, EncodedDocument, Hit, Query, Span
 
@@ -43,6 +47,7 @@ class Retriever:
             _check_model(index.config.model, encoder)
         self.encoder = encoder
         self.index = index
+        self._curve = CURVES.get(bundled_model_of(encoder.card.fingerprint) or "")
 
     def retrieve(
         self,
@@ -52,6 +57,7 @@ class Retriever:
         parameters: SearchParameters | None = None,
         where: Mapping[str, Any] | None = None,
         subset: Iterable[str] | None = None,
+        min_relevance: float = 0.0,
     ) -> list[list[Hit]]:
         """Find the best documents of the index for each query.
 
@@ -62,6 +68,8 @@ class Retriever:
             parameters: How to search; `SearchParameters(hybrid="rrf")` takes keywords in.
             where: What the metadata of a document must be, see `filters.parse_filter`.
             subset: Ids of the documents to choose from; all of them are scored.
+            min_relevance: Relevance that hits have at least, from 0 to 1; where none has it,
+                nothing is found.
 
         Returns:
             One list of hits a query, best first.
@@ -70,6 +78,15 @@ class Retriever:
             InvalidInputError: There is no index, a query is blank, or an argument breaks its rule.
         """
         index = self.index
+        require(
+            is_number(min_relevance) and 0 <= min_relevance <= 1,
+            f"min_relevance must be a number from 0 to 1, got {min_relevance!r}.",
+        )
+        if min_relevance and self._curve is None:
+            raise InvalidInputError(
+                "min_relevance needs a model that relevance is known of, one of "
+                f"{', '.join(CURVES)}; got another one."
+            )
         if index is None:
             raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
         _check_model(index.config.model, self.encoder)  # it may have learnt it since
@@ -77,16 +94,18 @@ class Retriever:
             check_texts(queries)
         texts = [query.text if isinstance(query, Query) else query for query in queries]
         check_texts(texts)
-        for text in texts:
-            check_query(text)
-        strings = [query for query in queries if isinstance(query, str)]
-        encoded = iter(self.encoder.encode_query(strings) if strings else [])
-        embeddings = [
-            query.embedding if isinstance(query, Query) else next(encoded) for query in queries
+        new = iter(self.encoder.queries([query for query in queries if isinstance(query, str)]))
+        encoded = [query if isinstance(query, Query) else next(new) for query in queries]
+        found = index.search(
+            [query.embedding for query in encoded], k,
+            parameters=parameters, where=where, subset=subset, texts=texts,
+        )  # fmt: skip
+        judged = [
+            self._with_relevance(query, hits) for query, hits in zip(encoded, found, strict=True)
         ]
-        return index.search(
-            embeddings, k, parameters=parameters, where=where, subset=subset, texts=texts
-        )
+        if not min_relevance:
+            return judged
+        return [[hit for hit in hits if (hit.relevance or 0) >= min_relevance] for hits in judged]
 
     def add(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
         """Encode documents of any length, as the index's settings say, and add them to it.
@@ -300,6 +319,22 @@ class Retriever:
             MatchedPassage(hit.document_id, spans[n][0], texts[n], tokens[n], embeddings[n])
             for n, hit in enumerate(hits)
         ]
+
+    def _with_relevance(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
+        """Return hits with their relevance, where it can be known."""
+        curve = self._curve
+        if curve is None or self.index is None:
+            return list(hits)
+        found = [hit for hit in hits if hit.text is not None and hit.passages]
+        spans = [(hit.document_id, (hit.passages[0].start, hit.passages[0].end)) for hit in found]
+        embeddings = self.index.passage_embeddings(spans) or [None] * len(spans)
+        known = {}
+        for hit, (name, span), embedding in zip(found, spans, embeddings, strict=True):
+            if embedding is not None:
+                context = context_of(hit.title, hit.passages[0].headings)
+                text = with_title((hit.text or "")[slice(*span)], context)
+                known[name] = relevance(query, embedding, text, curve)
+        return [replace(hit, relevance=known.get(hit.document_id)) for hit in hits]
 
     def _context(self, hit: Hit) -> str | None:
         """Return what a hit's best passage was encoded with, before its text."""

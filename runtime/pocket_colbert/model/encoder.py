@@ -224,12 +224,23 @@ class Encoder:
             ProviderError: See `encode_query`.
         """
         check_query(text)
-        tokenized, tokens = self._tokenizer.query_with_tokens(text)
+        tokenized, tokens, weights = self._tokenizer.query_with_tokens(text)
         ((embedding,),) = self._encode(
             [text], len, lambda _: [tokenized], None, self._tokenizer.query_limit
         )
         embedding.flags.writeable = False
-        return Query(text, embedding, tuple(tokens))
+        return Query(text, embedding, tuple(tokens), weights)
+
+    def queries(self, texts: Sequence[str]) -> list[Query]:
+        """Encode several queries side by side; see `query`."""
+        for text in texts:
+            check_query(text)
+        queries = []
+        for text, embedding in zip(texts, self.encode_query(texts) if texts else [], strict=True):
+            embedding.flags.writeable = False
+            _, tokens, weights = self._tokenizer.query_with_tokens(text)
+            queries.append(Query(text, embedding, tuple(tokens), weights))
+        return queries
 
     def encode_query(
         self, texts: Sequence[str], *, progress: Progress | None = None

@@ -1,0 +1,75 @@
+"""Relevance: one scale from 0 to 1, whatever the query's length and the kind of search."""
+
+from __future__ import annotations
+
+import pytest
+
+from pocket_colbert import (
+    Document,
+    Encoder,
+    Index,
+    InvalidInputError,
+    Query,
+    Retriever,
+    SearchParameters,
+)
+
+TEXTS = {
+    "paris": "Paris is the capital of France and its largest city.",
+    "cell": "The mitochondria is the powerhouse of the cell.",
+    "short": "x",
+    "bread": "Bread is baked at 220 degrees for forty minutes.",
+}
+
+
+@pytest.fixture(scope="module")
+def retriever(encoder: Encoder) -> Retriever:
+    retriever = Retriever(encoder, Index(encoder.dim))
+    retriever.add([Document(name, text) for name, text in TEXTS.items()])
+    return retriever
+
+
+@pytest.mark.parametrize(
+    ("query", "right"),
+    [
+        ("What is the capital of France?", "paris"),
+        ("paris", "paris"),
+        ("powerhouse of the cell", "cell"),
+        ("How many degrees is bread baked at?", "bread"),
+    ],
+)
+def test_right_answers_are_likely_and_others_are_not(
+    retriever: Retriever, query: str, right: str
+) -> None:
+    for parameters in (None, SearchParameters(hybrid="rrf"), SearchParameters(hybrid="keywords")):
+        for hit in retriever.retrieve([query], 4, parameters=parameters)[0]:
+            assert hit.relevance is not None
+            assert hit.relevance > 0.6 if hit.document_id == right else hit.relevance < 0.3
+    found = {hit.document_id: hit.relevance for hit in retriever.retrieve([query], 4)[0]}
+    for hit in retriever.rerank(query, TEXTS):
+        assert hit.relevance == pytest.approx(found[hit.document_id], abs=0.1)  # int4 codes
+
+
+@pytest.mark.parametrize(
+    "query", ["the", "of the and", "is it what", "qzxv wkjh plort", "asdf jkl;", "?", "who won"]
+)
+def test_queries_that_nothing_answers_have_no_relevant_hit(
+    retriever: Retriever, query: str
+) -> None:
+    hits = retriever.retrieve([query], 4)[0] + retriever.rerank(query, [*TEXTS.values(), "", "."])
+    assert len(hits) == 10 and all((hit.relevance or 0) < 0.1 for hit in hits)
+    assert retriever.retrieve([query], 4, min_relevance=0.1) == [[]]
+
+
+def test_only_hits_with_enough_relevance_are_returned(retriever: Retriever) -> None:
+    (hits,) = retriever.retrieve(["What is the capital of France?"], 4, min_relevance=0.5)
+    assert [hit.document_id for hit in hits] == ["paris"]
+    for wrong in (-0.1, 1.1, float("nan"), "0.5", True):
+        with pytest.raises(InvalidInputError, match="min_relevance must be a number from 0 to 1"):
+            retriever.retrieve(["paris"], min_relevance=wrong)  # type: ignore[arg-type]
+
+
+def test_relevance_is_not_known_without_weights(retriever: Retriever) -> None:
+    query = retriever.encoder.query("paris")
+    bare = Query(query.text, query.embedding, query.tokens)
+    assert {hit.relevance for hit in retriever.retrieve([bare], 4)[0]} == {None}
