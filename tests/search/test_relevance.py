@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from pocket_colbert import (
     Document,
     Encoder,
     Index,
+    IndexConfig,
     InvalidInputError,
     Query,
     Retriever,
     SearchParameters,
 )
+from tests.support.cli import run
 
 TEXTS = {
     "paris": "Paris is the capital of France and its largest city.",
@@ -73,3 +78,15 @@ def test_relevance_is_not_known_without_weights(retriever: Retriever) -> None:
     query = retriever.encoder.query("paris")
     bare = Query(query.text, query.embedding, query.tokens)
     assert {hit.relevance for hit in retriever.retrieve([bare], 4)[0]} == {None}
+
+
+def test_the_command_line_leaves_out_what_is_not_likely(encoder: Encoder, tmp_path: Path) -> None:
+    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
+    with Index.create(tmp_path / "made.index", config) as index:
+        Retriever(encoder, index).add([Document(name, text) for name, text in TEXTS.items()])
+        index.commit()
+    for question, found in (("What is the capital of France?", ["paris"]), ("the", [])):
+        done = run("search", tmp_path / "made.index", question, "--min-relevance", 0.5, "--json")
+        hits = json.loads(done.stdout)
+        assert [hit["document_id"] for hit in hits] == found
+        assert all(0.5 <= hit["relevance"] <= 1 for hit in hits)

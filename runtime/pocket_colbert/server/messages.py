@@ -37,6 +37,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     explain: bool = False
     text: bool = False
     snippet_length: Annotated[int, Meta(ge=1, le=2_000)] = 160
+    min_relevance: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
 class Passage(Struct):
@@ -74,6 +75,8 @@ class Explanation(Struct):
 class SearchHit(Struct, omit_defaults=True):
     """A document that was found. `snippet` lies at `snippet_span` in its text.
 
+    `relevance` says how likely it is right, from 0 to 1, where the model is known for it.
+
     `text_length` is the number of characters of the text, which comes with `"text": true`.
     """
 
@@ -85,6 +88,7 @@ class SearchHit(Struct, omit_defaults=True):
     snippet: str | None
     snippet_span: Span | None
     text_length: int | None
+    relevance: float | None = None
     text: str | UnsetType | None = UNSET
     explanation: Explanation | UnsetType = UNSET
 
@@ -156,6 +160,7 @@ class RerankedText(Struct):
     index: int
     score: float
     passages: list[Passage]
+    relevance: float | None = None
 
 
 class RerankResponse(Struct):

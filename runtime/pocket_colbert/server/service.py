@@ -94,7 +94,11 @@ class Service:
         parameters = SearchParameters(mode=request.mode, hybrid=request.hybrid)
         query = self.encoder.query(request.query)
         hits = self._retriever.retrieve(
-            [query], request.k, parameters=parameters, where=request.where
+            [query],
+            request.k,
+            parameters=parameters,
+            where=request.where,
+            min_relevance=request.min_relevance,
         )[0]
         deadline.check()
         passages = {
@@ -115,6 +119,7 @@ class Service:
                 None,
                 None,
                 None if hit.text is None else len(hit.text),
+                hit.relevance,
             )
             if request.text:
                 item.text = hit.text
@@ -133,7 +138,10 @@ class Service:
             request.query, request.documents, request.k, progress=deadline.progress
         )
         return m.RerankResponse(
-            [m.RerankedText(int(hit.document_id), hit.score, _passages(hit)) for hit in hits]
+            [
+                m.RerankedText(int(hit.document_id), hit.score, _passages(hit), hit.relevance)
+                for hit in hits
+            ]
         )
 
     def rerank_compatible(
