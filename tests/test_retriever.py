@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -241,3 +243,29 @@ def test_to_run() -> None:
     assert to_run(["q1", "q2"], hits) == {"q1": {"a": 2.0, "b": 1.0}, "q2": {}}
     with pytest.raises(ValueError, match="argument"):
         to_run(["q1"], hits)
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n\t", "\u3000"])
+def test_blank_queries_are_refused(tiny_model: Path, blank: str) -> None:
+    encoder = Encoder.load(tiny_model, threads=1)
+    retriever = Retriever(encoder, Index(encoder.dim))
+    for ask in (
+        encoder.query,
+        lambda query: retriever.retrieve([query]),
+        lambda query: retriever.retrieve([query], parameters=SearchParameters(hybrid="keywords")),
+        lambda query: retriever.rerank(query, ["a text"]),
+        lambda query: retriever.rerank_ids(query, ["a"]),
+    ):
+        with pytest.raises(InvalidInputError, match="must not be empty"):
+            ask(blank)
+
+
+def test_documents_without_words_never_come_before_those_with_words(encoder: Encoder) -> None:
+    texts = ["", " ", "...", "-- ?!", "Something else entirely.", "x"]
+    for query in ("paris", "the", "qzxv wkjh"):
+        retriever = Retriever(encoder, Index(encoder.dim))
+        retriever.add([Document(str(n), text) for n, text in enumerate(texts)])
+        assert {hit.document_id for hit in retriever.retrieve([query], 2)[0]} == {"4", "5"}
+        hits = retriever.rerank(query, texts)
+        assert {hit.document_id for hit in hits[:2]} == {"4", "5"} and len(hits) == 6
+        assert all(hit.score <= 0 for hit in hits[2:])

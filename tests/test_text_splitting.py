@@ -179,6 +179,8 @@ def test_passages_equal_documents_bit_for_bit(
         for passage in passages:
             part = text[passage.start : passage.end]
             (wanted,) = encoder.encode_document([f"{title or ''} {part}".strip()])
+            if not (title or part.strip()):
+                wanted = wanted[:0]  # markers alone are not searched
             assert passage.embedding.tobytes() == wanted.tobytes()
             assert len(passage.embedding) <= (max_tokens or 40)
     assert encoder.truncated == 0

@@ -77,6 +77,12 @@ def check_text(name: str, value: object) -> None:
         raise InvalidInputError(f"{name} must be a string, got {type(value).__name__}.")
 
 
+def check_query(value: object) -> None:
+    """Raise InvalidInputError unless a query is a str that is not blank."""
+    check_text("query", value)
+    require(str(value).strip() != "", "a query must not be empty; ask for at least one word.")
+
+
 def check_pool_factor(value: Any) -> None:
     """Raise InvalidInputError unless a value is a finite number >= 1."""
     require(

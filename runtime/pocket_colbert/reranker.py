@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.checks import check_text, check_texts, check_whole_number
+from pocket_colbert.checks import check_query, check_texts, check_whole_number
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.model.encoder import Encoder, Progress
 from pocket_colbert.text_splitting import slices_of
@@ -96,5 +96,5 @@ def embedding_of(encoder: Encoder, query: str | Query) -> NDArray[np.float32]:
     """Return a query's token vectors, (query_tokens, dim) float32, encoded if they are not yet."""
     if isinstance(query, Query):
         return query.embedding
-    check_text("query", query)
+    check_query(query)
     return encoder.encode_query([query])[0]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.backend import Backend
-from pocket_colbert.checks import check_text, check_texts
+from pocket_colbert.checks import check_query, check_texts, is_number, require
 from pocket_colbert.config import Pruning, SearchParameters, Splitting
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index.index import Index
 from pocket_colbert.model.encoder import Encoder, Progress
+from pocket_colbert.model.folder import bundled_model_of
 from pocket_colbert.reranker import rerank
 from pocket_colbert.search.explanation import Explanation, MatchedPassage, explain_match
+from pocket_colbert.search.relevance import CURVES, relevance
 from pocket_colbert.search.snippets import snippet
+from pocket_colbert.sections import context_of
 from pocket_colbert.text_splitting import with_title
 from pocket_colbert.types import Document, EncodedDocument, Hit, Query, Span
 
@@ -43,6 +47,7 @@ class Retriever:
             _check_model(index.config.model, encoder)
         self.encoder = encoder
         self.index = index
+        self._curve = CURVES.get(bundled_model_of(encoder.card.fingerprint) or "")
 
     def retrieve(
         self,
@@ -52,6 +57,7 @@ class Retriever:
         parameters: SearchParameters | None = None,
         where: Mapping[str, Any] | None = None,
         subset: Iterable[str] | None = None,
+        min_relevance: float | None = None,
     ) -> list[list[Hit]]:
         """Find the best documents of the index for each query.
 
@@ -62,14 +68,25 @@ class Retriever:
             parameters: How to search; `SearchParameters(hybrid="rrf")` takes keywords in.
             where: What the metadata of a document must be, see `filters.parse_filter`.
             subset: Ids of the documents to choose from; all of them are scored.
+            min_relevance: Relevance that hits have at least, from 0 to 1; where none has it,
+                nothing is found. By default relevance is not computed.
 
         Returns:
             One list of hits a query, best first.
 
         Raises:
-            InvalidInputError: There is no index, or an argument breaks its rule.
+            InvalidInputError: There is no index, a query is blank, or an argument breaks its rule.
         """
         index = self.index
+        require(
+            min_relevance is None or (is_number(min_relevance) and 0 <= min_relevance <= 1),
+            f"min_relevance must be null or a number from 0 to 1, got {min_relevance!r}.",
+        )
+        if min_relevance is not None and self._curve is None:
+            raise InvalidInputError(
+                "min_relevance needs a model that relevance is known of, one of "
+                f"{', '.join(CURVES)}; got another one."
+            )
         if index is None:
             raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
         _check_model(index.config.model, self.encoder)  # it may have learnt it since
@@ -77,14 +94,27 @@ class Retriever:
             check_texts(queries)
         texts = [query.text if isinstance(query, Query) else query for query in queries]
         check_texts(texts)
-        strings = [query for query in queries if isinstance(query, str)]
-        encoded = iter(self.encoder.encode_query(strings) if strings else [])
+        for text in texts:
+            check_query(text)
+        if min_relevance is not None:  # which needs the queries' tokens too
+            queries = [
+                self.encoder.query(item) if isinstance(item, str) else item for item in queries
+            ]
+        new = [query for query in queries if isinstance(query, str)]
+        encoded = iter(self.encoder.encode_query(new) if new else [])
         embeddings = [
             query.embedding if isinstance(query, Query) else next(encoded) for query in queries
         ]
-        return index.search(
+        hits = index.search(
             embeddings, k, parameters=parameters, where=where, subset=subset, texts=texts
         )
+        if min_relevance is None:
+            return hits
+        return [
+            [hit for hit in self._with_relevance(query, of_query)
+             if (hit.relevance or 0) >= min_relevance]
+            for query, of_query in zip(queries, hits, strict=True) if isinstance(query, Query)
+        ]  # fmt: skip
 
     def add(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
         """Encode documents of any length, as the index's settings say, and add them to it.
@@ -199,7 +229,7 @@ class Retriever:
             DocumentNotFoundError: An id is not in the index.
         """
         if not isinstance(query, Query):
-            check_text("query", query)
+            check_query(query)
         if isinstance(document_ids, str):
             raise InvalidInputError("document_ids must be a list of strings, got one string.")
         wanted = list(document_ids)
@@ -298,6 +328,22 @@ class Retriever:
             MatchedPassage(hit.document_id, spans[n][0], texts[n], tokens[n], embeddings[n])
             for n, hit in enumerate(hits)
         ]
+
+    def _with_relevance(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
+        """Return hits with their relevance, where it can be known."""
+        curve = self._curve
+        if curve is None or self.index is None:
+            return list(hits)
+        found = [hit for hit in hits if hit.text is not None and hit.passages]
+        spans = [(hit.document_id, (hit.passages[0].start, hit.passages[0].end)) for hit in found]
+        embeddings = self.index.passage_embeddings(spans) or [None] * len(spans)
+        known = {}
+        for hit, (name, span), embedding in zip(found, spans, embeddings, strict=True):
+            if embedding is not None:
+                context = context_of(hit.title, hit.passages[0].headings)
+                text = with_title((hit.text or "")[slice(*span)], context)
+                known[name] = relevance(query, embedding, text, curve)
+        return [replace(hit, relevance=known.get(hit.document_id)) for hit in hits]
 
     def _context(self, hit: Hit) -> str | None:
         """Return what a hit's best passage was encoded with, before its text."""

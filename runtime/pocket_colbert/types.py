@@ -41,6 +41,8 @@ class Hit:
         title: The document's title, None when it has none.
         metadata: The document's metadata.
         passages: Its best passages by MaxSim, best first; a short document is one passage.
+        relevance: How likely it is right, from 0 to 1; None where that is not known: only a
+            `Retriever` knows it, of documents with texts, for models that have a curve.
     """
 
     document_id: str
@@ -49,6 +51,7 @@ class Hit:
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     passages: tuple[PassageHit, ...] = ()
+    relevance: float | None = None
 
 
 Span = tuple[int, int]
@@ -139,12 +142,15 @@ class Query:
         embedding: (query_tokens, dim) float32, read-only.
         tokens: What each row of the embedding stands for.
         lost: How many tokens did not fit the model's window and were cut off.
+        weights: (query_tokens,) float32, how much each says about what is asked: rare words much,
+            frequent ones little, markers and expansion tokens nothing. Without them no relevance.
     """
 
     text: str
     embedding: NDArray[np.float32]
     tokens: tuple[Token, ...]
     lost: int = 0
+    weights: NDArray[np.float32] | None = None
 
 
 Value = str | int | float

@@ -63,6 +63,10 @@ if TYPE_CHECKING:
     "--where", default=None, metavar="JSON",
     help='Search only documents whose metadata match, such as {"year": {"$gte": 2020}}.',
 )  # fmt: skip
+@click.option(
+    "--min-relevance", type=click.FloatRange(0, 1), default=None, metavar="NUMBER",
+    help="Leave out hits that are less likely to be right, from 0 to 1.",
+)  # fmt: skip
 @click.option("--explain", is_flag=True, help="Show what each word of the query matched.")
 @also_option("Search this index as part of the first")
 @incomplete_option
@@ -78,6 +82,7 @@ def search(
     mode: Any,
     hybrid: Any,
     where: str | None,
+    min_relevance: float | None,
     explain: bool,
     also: Sequence[Path],
     incomplete: bool,
@@ -106,7 +111,9 @@ def search(
     with _opened(source, also, threads, api_key, incomplete) as opened:
         retriever = Retriever(encoder_for(opened.config, model, threads, provider), opened)
         asked = retriever.encoder.query(query)
-        hits = retriever.retrieve([asked], k, parameters=parameters, where=condition)[0]
+        hits = retriever.retrieve(
+            [asked], k, parameters=parameters, where=condition, min_relevance=min_relevance
+        )[0]
         _print_hits(retriever, asked, hits, explain, as_json)
 
 

@@ -7,13 +7,14 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.checks import check_text, check_texts, checked_titles
+from pocket_colbert.checks import check_query, check_texts, checked_titles
 from pocket_colbert.config import IndexConfig, Pruning, Splitting
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
 from pocket_colbert.model.folder import (
@@ -220,16 +221,16 @@ class Encoder:
             Its token vectors, as `encode_query` gives them, and its tokens.
 
         Raises:
-            InvalidInputError: text is not a string.
+            InvalidInputError: text is not a string, or is blank.
             ProviderError: See `encode_query`.
         """
-        check_text("query", text)
-        tokenized, tokens = self._tokenizer.query_with_tokens(text)
+        check_query(text)
+        tokenized, tokens, weights = self._tokenizer.query_with_tokens(text)
         ((embedding,),) = self._encode(
             [text], len, lambda _: [tokenized], None, self._tokenizer.query_limit, None, _itself
         )
         embedding.flags.writeable = False
-        return Query(text, embedding, tuple(tokens), tokenized.overflow)
+        return Query(text, embedding, tuple(tokens), tokenized.overflow, weights)
 
     def encode_query(
         self, texts: Sequence[str], *, progress: Progress | None = None
@@ -313,7 +314,9 @@ class Encoder:
         """Encode documents of any length, in passages that each fit the model's window.
 
         A passage's vectors are those that `encode_document` gives for its title, a space and its
-        part of the text. A document that fits is one passage.
+        part of the text. A document that fits is one passage. One without words, as it is empty
+        or has punctuation only, has no token vectors: markers alone can be as near to a query as
+        words are.
 
         Args:
             texts: The documents' texts.
@@ -390,7 +393,7 @@ class Encoder:
                 texts[number], titles[number], splitting, sections[number] if sections else ()
             )
             spans[number] = [(start, end) for start, end, _ in parts]
-            return [tokenized for _, _, tokenized in parts]
+            return [self._with_words(tokenized) for _, _, tokenized in parts]
 
         def kept(number: int, embedding: NDArray[np.float32]) -> _Kept:
             # Only markers would be left of a text without words, and they resemble every query.
@@ -492,6 +495,17 @@ class Encoder:
         shift = len(joined.lstrip()) - len(text)
         tokens = self._tokenizer.document_tokens(with_title(text, title))
         return [replace(token, span=_shifted(token.span, -shift)) for token in tokens]
+
+    @cached_property
+    def _markers(self) -> int:
+        """How many token vectors a document has that says nothing."""
+        return int(np.count_nonzero(self._tokenizer.tokenize_document("").keep))
+
+    def _with_words(self, tokenized: TokenizedText) -> TokenizedText:
+        """Keep no token of a passage that has only markers, as one of punctuation alone."""
+        if np.count_nonzero(tokenized.keep) > self._markers:
+            return tokenized
+        return replace(tokenized, keep=np.zeros_like(tokenized.keep))
 
     def _pruned(
         self, part: Part, embedding: NDArray[np.float32], pruning: Pruning | None

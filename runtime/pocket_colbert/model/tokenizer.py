@@ -20,6 +20,7 @@ from pocket_colbert.sections import context_of, headings_of, parts_of
 from pocket_colbert.text_splitting import split, with_title
 from pocket_colbert.types import Section, Span, Token
 from pocket_colbert.vectors.pruning import skiplist_mask
+from pocket_colbert.vectors.query_tokens import rarities
 
 Task = Literal["query", "document"]
 
@@ -99,6 +100,8 @@ class Tokenizer:
                 f"query_length and document_length must be >= {room} for this tokenizer, "
                 f"got {config.query_length} and {config.document_length}."
             )
+        words = map(self._backend.token_to_id, ("the", "\u0120the", "\u2581the"))
+        self._commonest = next((number for number in words if number is not None), 0)
         self._skiplist = frozenset(config.skiplist_ids)
 
     @property
@@ -112,11 +115,17 @@ class Tokenizer:
         """Tokenise one query: marker, window, expansion."""
         return self._query(self._encoding("query", text))
 
-    def query_with_tokens(self, text: str) -> tuple[TokenizedText, list[Token]]:
-        """Tokenise one query, and describe the tokens that it has vectors of."""
+    def query_with_tokens(
+        self, text: str
+    ) -> tuple[TokenizedText, list[Token], NDArray[np.float32]]:
+        """Tokenise one query, describe the tokens that it has vectors of, and weigh them."""
         encoding = self._encoding("query", text)
         tokenized = self._query(encoding)
-        return tokenized, self._tokens("query", text, encoding, tokenized)
+        tokens = self._tokens("query", text, encoding, tokenized)
+        ids = tokenized.input_ids[tokenized.keep].tolist()
+        weights = rarities(ids, self._commonest, self._backend.get_vocab_size())
+        words = [token.span is not None for token in tokens]
+        return tokenized, tokens, np.where(words, weights, np.float32(0))
 
     def tokenize_document(self, text: str) -> TokenizedText:
         """Tokenise one document: marker, window, skiplist."""

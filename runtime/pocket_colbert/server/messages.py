@@ -48,6 +48,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     explain: bool = False
     text: bool = False
     snippet_length: Annotated[float, Meta(ge=1, le=2_000, multiple_of=1)] = 160
+    min_relevance: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
 class Passage(Struct):
@@ -85,6 +86,8 @@ class Explanation(Struct):
 class SearchHit(Struct, omit_defaults=True):
     """A document that was found. `snippet` lies at `snippet_span` in its text.
 
+    `relevance` says how likely it is right, from 0 to 1, when `min_relevance` was given.
+
     `text_length` is the number of characters of the text, which comes with `"text": true`.
     """
 
@@ -96,6 +99,7 @@ class SearchHit(Struct, omit_defaults=True):
     snippet: str | None
     snippet_span: Span | None
     text_length: int | None
+    relevance: float | None = None
     text: str | UnsetType | None = UNSET
     explanation: Explanation | UnsetType = UNSET
 

@@ -103,7 +103,11 @@ class Service:
         parameters = SearchParameters(mode=request.mode, hybrid=request.hybrid)
         query = self.encoder.query(request.query)
         hits = self._retriever.retrieve(
-            [query], int(request.k), parameters=parameters, where=request.where
+            [query],
+            int(request.k),
+            parameters=parameters,
+            where=request.where,
+            min_relevance=request.min_relevance,
         )[0]
         deadline.check()
         if request.text:
@@ -136,6 +140,7 @@ class Service:
                 None,
                 None,
                 None if hit.text is None else len(hit.text),
+                hit.relevance,
             )
             if request.text:
                 item.text = hit.text

@@ -40,6 +40,7 @@ class DocumentStore:
         self._database = database
         self.num_documents = num_documents
         self.keywords = KeywordStore(database, num_passages)
+        self._has_sections = bool(database.select("SELECT 1 FROM sections LIMIT 1"))
 
     @classmethod
     def open(cls, path: Contained, num_documents: int, num_passages: int) -> DocumentStore:
@@ -117,7 +118,7 @@ class DocumentStore:
                 f"WHERE position IN ({marks(batch)})",
                 batch,
             )
-            sections = self._sections(batch)
+            sections = self._sections(batch) if self._has_sections else {}
             documents.update(
                 (row[0], self._document(row, sections.get(row[0], ()))) for row in rows
             )

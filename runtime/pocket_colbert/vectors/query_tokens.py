@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,3 +80,21 @@ def merge_duplicate_query_tokens(
             leaders.append(position)
             weights.append(int(near.sum()))
     return query[leaders], np.array(weights, dtype=np.float32)
+
+
+def rarities(token_ids: Sequence[int], commonest: int, vocabulary: int) -> NDArray[np.float32]:
+    """Weigh tokens by how rare they are in the text that a vocabulary was made from.
+
+    Vocabularies list their words, or the merges that make them, by frequency.
+
+    Args:
+        token_ids: The tokens.
+        commonest: Id of the first, most frequent word.
+        vocabulary: Tokens of the vocabulary.
+
+    Returns:
+        (num_tokens,) float32 from 0.02, of the sixty most frequent words, to 1.
+    """
+    ranks = np.maximum(np.asarray(token_ids, dtype=np.float64) - commonest + 1, 1)
+    least, most = math.log(64), math.log(max(vocabulary - commonest, 128))
+    return np.clip((np.log(ranks) - least) / (most - least), 0.02, 1).astype(np.float32)
