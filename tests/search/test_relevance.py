@@ -68,9 +68,7 @@ def test_only_hits_with_enough_relevance_are_returned(retriever: Retriever) -> N
     (hits,) = retriever.retrieve(["What is the capital of France?"], 4, min_relevance=0.5)
     assert [hit.document_id for hit in hits] == ["paris"]
     for wrong in (-0.1, 1.1, float("nan"), "0.5", True):
-        with pytest.raises(
-            InvalidInputError, match="must be null or a number from 0 to 1"
-        ):
+        with pytest.raises(InvalidInputError, match="must be null or a number from 0 to 1"):
             retriever.retrieve(["paris"], min_relevance=wrong)  # type: ignore[arg-type]
 
 
