@@ -745,13 +745,18 @@ def test_joined_indexes_are_pushed_as_one(
 
 def test_too_large_a_passage_is_refused(address: str, rng: np.random.Generator) -> None:
     with Index(1024) as index:
+        small = [str(n) for n in range(300)]  # more than one batch comes before it
+        index.add(small, [unit_rows(rng, 1, 1024)] * 300)
         index.add(["large"], [unit_rows(rng, 1025, 1024)])
         index.commit()
+        assert index.snapshot.largest_passage() == ("large", 1025)
         if address.startswith("qdrant"):
-            with pytest.raises(InvalidInputError, match="shorter passages"):
+            with pytest.raises(InvalidInputError, match="'large'.*shorter passages"):
                 push(index, address)
+            with pytest.raises(BackendNotFoundError):  # nothing was sent
+                open_backend(address)
         else:
-            assert push(index, address).tokens == 1025
+            assert push(index, address).tokens == 1325
 
 
 def test_float16_costs_next_to_nothing(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -15,7 +15,7 @@ from pocket_colbert.checks import check_choice
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import BackendError, InvalidInputError
 from pocket_colbert.index.index import Index
-from pocket_colbert.types import Document, EncodedDocument, Passage
+from pocket_colbert.types import EncodedDocument
 
 _DOCUMENTS = 256
 """Maximum number of documents to look up in one request."""
@@ -32,6 +32,9 @@ class Content(Protocol):
 
     def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
         """Return the number of passages of each of these documents that is here, by id."""
+
+    def largest_passage(self) -> tuple[str, int]:
+        """Return the id of a document with the most token vectors in a passage, and how many."""
 
 
 class Pushable(Protocol):
@@ -137,6 +140,7 @@ class _Push:
         progress: Callable[[int, int], None],
     ) -> PushReport:
         """Run the push."""
+        self._check_largest()
         record, layout = self._begin(datatype, approximate, range_fields)
         total, done = len(self._content), 0
         for batch in self._batches():
@@ -230,7 +234,6 @@ class _Push:
         rows: list[Row] = []
         stale: list[str] = []
         for number, (document, passages) in enumerate(batch):
-            self._check_size(document, passages)
             self._passages += len(passages)
             self._tokens += sum(len(item.embedding) for item in passages)
             digest = digest_of(document, passages)
@@ -263,12 +266,14 @@ class _Push:
         if part:
             yield part
 
-    def _check_size(self, document: Document, passages: Sequence[Passage]) -> None:
-        largest = max((item.embedding.size for item in passages), default=0)
-        if largest >= self._engine.max_elements:
+    def _check_largest(self) -> None:
+        """Refuse, before anything is sent, a passage that the engine does not take."""
+        document_id, tokens = self._content.largest_passage()
+        components = tokens * self._config.dim
+        if components >= self._engine.max_elements:
             raise InvalidInputError(
                 f"{self._engine.name} takes passages of less than {self._engine.max_elements} "
-                f"components, got {largest} in {document.document_id!r}; index the documents "
+                f"components, got {components} in {document_id!r}; index the documents "
                 "again with shorter passages (--passage-tokens) or pooling (--pool-factor)."
             )
 

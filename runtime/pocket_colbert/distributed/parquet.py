@@ -182,6 +182,17 @@ class EncodedCorpus:
             if Counts.total(seen) != self._parts[name][0]:
                 raise _damaged(file, "it does not hold as many documents as it says")
 
+    def largest_passage(self) -> tuple[str, int]:
+        """Return the id of a document with the most token vectors in a passage, and how many.
+
+        This reads the corpus once.
+        """
+        sizes = (
+            (document.document_id, len(passage.embedding))
+            for document, passages in self.encoded() for passage in passages
+        )  # fmt: skip
+        return max(sizes, key=lambda item: item[1], default=("", 0))
+
     def passage_counts(self, document_ids: Sequence[str]) -> dict[str, int]:
         """Return the number of passages of each of these documents that is here, by id.
 

@@ -84,6 +84,22 @@ class Snapshot:
             for document_id, (segment, position) in self.addresses(document_ids).items()
         }
 
+    def largest_passage(self) -> tuple[str, int]:
+        """Return the id of a document with the most token vectors in a passage, and how many.
+
+        Without documents the id is "" and the number 0.
+        """
+        largest = "", 0
+        for segment in self.segments:
+            alive = segment.alive.positions()
+            counts = segment.passages.counts(alive)
+            lengths = segment.rows.lengths[segment.passages.of(alive)]
+            if len(lengths) and lengths.max() > largest[1]:
+                position = int(np.repeat(alive, counts)[lengths.argmax()])
+                (document,) = segment.documents.get([position]).values()
+                largest = document.document_id, int(lengths.max())
+        return largest
+
     def allowed(
         self, where: Mapping[str, Any] | None, subset: Sequence[str] | None
     ) -> list[Selection]:
