@@ -51,7 +51,7 @@ def test_search_answers(index: Path) -> None:
     result = run("search", index, "what is the French capital?", "-k", 2)
     assert result.exit_code == 0 and result.stderr == ""
     first, snippet, *_ = result.stdout.splitlines()
-    assert first.split()[0] == "1" and first.endswith("france.txt")
+    assert first.split()[0] == "1" and first.endswith("france.txt:1")
     assert "Paris is the capital" in snippet
     hits = json.loads(run("search", index, "why do bees swarm", "--json").stdout)
     assert hits[0]["document_id"] == "bees.html" and hits[0]["title"] == "Bees"

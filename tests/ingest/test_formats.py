@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pocket_colbert import Document
-from pocket_colbert.ingest.extracted import Limits, mapped_line
+from pocket_colbert.ingest.extracted import Limits, mapped_line, place_in_file
 from pocket_colbert.ingest.left_out import summary
 from pocket_colbert.ingest.readers import PART_CHARACTERS, Reading, in_parts, read_sources
 from pocket_colbert.types import Section
@@ -197,3 +197,16 @@ def seconds(kind: str, pattern: str, size: int) -> float:
     except (UnreadableFileError, RecursionError):
         pass
     return time.process_time() - start
+
+
+def test_a_place_in_a_document_is_named_as_editors_and_readers_know_it() -> None:
+    text = "One\ntwo\nthree"
+    assert place_in_file("a", text, {}, 5) == "a"
+    assert place_in_file("a", text, {"path": "x", "year": 1}, 5) == "a"  # metadata of the user's
+    read = {"path": "notes/a.txt", "kind": "text"}
+    assert place_in_file("row 7", text, read, 5) == "row 7"  # an id that the file gives
+    for document_id in ("notes/a.txt", "notes/a.txt#2", "home/notes/a.txt"):
+        assert place_in_file(document_id, text, read, 5) == "notes/a.txt:2"
+    lines, pages = read | {"lines": "0:7 8:20"}, read | {"pages": "0:1 8:2"}
+    assert place_in_file("notes/a.txt", text, lines, 9) == "notes/a.txt:20"
+    assert place_in_file("notes/a.txt", text, pages, 9) == "notes/a.txt, page 2"

@@ -272,9 +272,14 @@ def _print_hits(
             for hit, span, why in rows
         ])  # fmt: skip
         return
+    from pocket_colbert.ingest.extracted import place_in_file
+
     for rank, (hit, span, why) in enumerate(rows, start=1):
-        click.echo(f"{rank:3} {hit.score:8.3f}  {printable(hit.document_id)}")
-        line = " ".join(f"{hit.title + ': ' if hit.title else ''}{_snippet(hit, span)}".split())
+        start = _first_shown(hit.text or "", span)
+        place = place_in_file(hit.document_id, hit.text or "", hit.metadata, start)
+        click.echo(f"{rank:3} {hit.score:8.3f}  {printable(place)}")
+        headings = _headings(hit)
+        line = " ".join(f"{headings + ': ' if headings else ''}{_snippet(hit, span)}".split())
         if line:
             click.echo(f"              {printable(line)}")
         if why is not None:
@@ -296,6 +301,19 @@ def _reasons(
         )
         for passage in retriever.matched_passages(shown)
     }
+
+
+def _first_shown(text: str, span: Span | None) -> int:
+    """Return the first character of a snippet that is no white space."""
+    start, end = span or (0, 0)
+    shown = text[start:end]
+    return end - len(shown.lstrip())
+
+
+def _headings(hit: Hit) -> str:
+    """Return the title of a hit and the headings of its best passage."""
+    headings = hit.passages[0].headings if hit.passages else ()
+    return " > ".join([hit.title, *headings] if hit.title else headings)
 
 
 def _snippet(hit: Hit, span: Span | None) -> str:

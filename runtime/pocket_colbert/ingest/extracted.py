@@ -243,3 +243,24 @@ def mapped_line(text: str, lines: str, offset: int) -> int:
             break
         start, line = int(match[1]), int(match[2])
     return line + text.count("\n", start, offset)
+
+
+def place_in_file(document_id: str, text: str, metadata: Mapping[str, Any], offset: int) -> str:
+    """Return where in its file a place in a document is, as "path:line" or "path, page 3".
+
+    Args:
+        document_id: The document's id, which is returned where it is not the path of a file.
+        text: Its text.
+        metadata: Its metadata.
+        offset: The place, in characters.
+    """
+    path, pages = metadata.get("path"), metadata.get("pages")
+    named_by_path = isinstance(path, str) and document_id.partition("#")[0].endswith(path)
+    if not named_by_path or "kind" not in metadata:
+        return document_id
+    if isinstance(pages, str):
+        starts = re.findall(r"(\d+):(\d+)", pages)
+        before = [int(page) for start, page in starts if int(start) <= offset]
+        return f"{path}, page {before[-1] if before else 1}"
+    lines = metadata.get("lines", "")
+    return f"{path}:{mapped_line(text, lines if isinstance(lines, str) else '', offset)}"
