@@ -274,6 +274,7 @@ def test_a_closed_index_in_a_block_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # of Python and of LanceDB
 def test_a_forked_child_does_not_write_with_its_parents_lock(tmp_path: Path) -> None:
     with Index.create(tmp_path / "index", CONFIG, threads=1) as index:
         add(index, "a")
