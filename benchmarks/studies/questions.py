@@ -50,7 +50,7 @@ def measure(retriever: Retriever, questions: Sequence[Mapping[str, Any]]) -> dic
     for question in questions:
         query = retriever.encoder.query(question["question"])
         parameters = SearchParameters(passages=max(DEPTHS))
-        wide = retriever.retrieve([query], max(DEPTHS), parameters=parameters)[0]
+        wide = retriever.retrieve([query], max(DEPTHS), parameters=parameters, min_relevance=0)[0]
         hits = wide[:FIRST]
         right = [hit.document_id == question["document"] for hit in hits]
         best = [shows(question, hit, hit.passages[0].start, hit.passages[0].end) for hit in hits]
