@@ -26,6 +26,7 @@ pytestmark = [
 DOCUMENTS = 100_000
 AT_ONCE = 8
 MOST = 64_000_000
+REFUSED = 0
 HEADERS = {"Content-Type": "application/json"}
 
 
@@ -173,19 +174,22 @@ with the threads that do so, by an amount that differs between runs. They are me
 def test_the_worst_bodies_take_little_memory(server: tuple[int, str], name: str) -> None:
     pid, address = server
     method, path, content = WORST[name]
+
+    def send(_: int = 0) -> int:
+        try:
+            return httpx.request(
+                method, address + path, content=content, headers=HEADERS, timeout=120
+            ).status_code
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            return REFUSED  # before all of it was read, and closed: the answer may be lost
+
     # The libraries' own buffers grow with the first request of a kind, and stay.
     for _ in range(2):
-        httpx.request(method, address + path, content=content, headers=HEADERS, timeout=120)
+        send()
     idle, done = anonymous(pid), threading.Event()
     with ThreadPoolExecutor(AT_ONCE + 1) as threads:
         peak = threads.submit(peak_above, pid, idle, done)
-
-        def send(_: int) -> httpx.Response:
-            return httpx.request(
-                method, address + path, content=content, headers=HEADERS, timeout=120
-            )
-
-        statuses = [answer.status_code for answer in threads.map(send, range(AT_ONCE))]
+        statuses = list(threads.map(send, range(AT_ONCE)))
         done.set()
-    assert set(statuses) <= {200, 400, 413, 422, 503}, statuses
+    assert set(statuses) <= {200, 400, 413, 422, 503, REFUSED}, statuses
     assert peak.result() < MOST
