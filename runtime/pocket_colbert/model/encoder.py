@@ -345,7 +345,7 @@ class Encoder:
             splitting or Splitting(),
             pruning or Pruning(),
             progress,
-            lambda embedding: embedding,
+            _itself,
         )
         return [[Passage(*span, embedding) for span, embedding in parts] for parts in encoded]
 
@@ -393,12 +393,8 @@ class Encoder:
                 texts[number], titles[number], splitting, sections[number] if sections else ()
             )
             spans[number] = [(start, end) for start, end, _ in parts]
-            return [self._with_words(tokenized) for _, _, tokenized in parts]
-
-        def kept(number: int, embedding: NDArray[np.float32]) -> _Kept:
-            # Only markers would be left of a text without words, and they resemble every query.
             shown = _has_words(texts[number], titles[number])
-            return reduce(embedding if shown else embedding[:0])
+            return [self._with_words(tokenized, shown) for _, _, tokenized in parts]
 
         encoded = self._encode(
             range(len(texts)),
@@ -407,7 +403,7 @@ class Encoder:
             progress,
             self.config.document_length,
             pruning,
-            kept,
+            reduce,
         )
         return [list(zip(*both, strict=True)) for both in zip(spans, encoded, strict=True)]
 
@@ -501,9 +497,12 @@ class Encoder:
         """How many token vectors a document has that says nothing."""
         return int(np.count_nonzero(self._tokenizer.tokenize_document("").keep))
 
-    def _with_words(self, tokenized: TokenizedText) -> TokenizedText:
-        """Keep no token of a passage that has only markers, as one of punctuation alone."""
-        if np.count_nonzero(tokenized.keep) > self._markers:
+    def _with_words(self, tokenized: TokenizedText, shown: bool) -> TokenizedText:
+        """Keep no token of a passage without words: markers resemble every query.
+
+        That is one of a document that shows nothing, or of punctuation that the skiplist drops.
+        """
+        if shown and np.count_nonzero(tokenized.keep) > self._markers:
             return tokenized
         return replace(tokenized, keep=np.zeros_like(tokenized.keep))
 
@@ -547,7 +546,7 @@ class Encoder:
         progress: Progress | None,
         window: int,
         pruning: Pruning | None,
-        reduce: Callable[[int, NDArray[np.float32]], _Kept],
+        reduce: Callable[[NDArray[np.float32]], _Kept],
     ) -> list[list[_Kept]]:
         """Encode texts, or what stands for them: documents with a pruning, queries without.
 
@@ -558,7 +557,7 @@ class Encoder:
             progress: Called as texts are done.
             window: Tokens of a part at most.
             pruning: Which token vectors to keep.
-            reduce: What to keep of the embedding of a part, by the number of its text.
+            reduce: What to keep of the embedding of a part.
 
         Returns:
             What is kept of the parts, a list a text.
@@ -576,7 +575,7 @@ class Encoder:
         def collect(batch: Sequence[Part], embeddings: Sequence[NDArray[np.float32]]) -> None:
             nonlocal done
             for part, embedding in zip(batch, embeddings, strict=True):
-                kept_of[part.text][part.number] = reduce(part.text, embedding)
+                kept_of[part.text][part.number] = reduce(embedding)
                 overflow.append(part.tokenized.overflow)
                 done += len(kept_of[part.text]) == wanted[part.text]
             if progress is not None:
@@ -609,7 +608,7 @@ class Encoder:
             )
 
 
-def _itself(text: int, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+def _itself(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
     return embedding
 
 
