@@ -23,7 +23,7 @@ SOURCES = {
     "pocket_colbert": ROOT / "runtime" / "pocket_colbert",
     "pocket_colbert_export": ROOT / "export" / "pocket_colbert_export",
 }
-GRAPHS = ["maxsim", "maxsim_fp16", "product", "product_uint8", "rows"]
+GRAPHS = ["maxima", "maxima_uint8", "maxsim", "maxsim_fp16", "product", "product_uint8", "rows"]
 
 pytestmark = [
     pytest.mark.slow,

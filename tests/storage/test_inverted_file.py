@@ -25,7 +25,7 @@ from pocket_colbert.storage.manifest import RecallEntry, _checksum
 from pocket_colbert.storage.selection import Selection
 from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec, QueryCodes
-from pocket_colbert.vectors.maxsim_codes import ReferenceKernel
+from pocket_colbert.vectors.int8_matmul import ReferenceProduct
 from pocket_colbert.vectors.ragged import rows_of
 from tests.support.arrays import cone_documents, unit_rows
 
@@ -60,7 +60,7 @@ def test_candidates_are_judged_on_equal_terms() -> None:
 
     def candidates(limit: int) -> list[int]:
         found = inverted.candidates(
-            query, Selection(3), lookups=6, limit=limit, kernel=ReferenceKernel
+            query, Selection(3), lookups=6, limit=limit, product=ReferenceProduct
         )
         return list(found)
 
@@ -73,7 +73,7 @@ def test_a_document_counts_with_its_best_centroid() -> None:
     """It is in several lists of one query token: the best of them counts, and counts once."""
     inverted = toy([[0], [0, 1], [0], [1]])
     query = query_of({0: 50, 1: 40, 2: 30, 3: 20}, {3: 60})
-    found = inverted.candidates(query, Selection(2), lookups=8, limit=1, kernel=ReferenceKernel)
+    found = inverted.candidates(query, Selection(2), lookups=8, limit=1, product=ReferenceProduct)
     assert found.tolist() == [1]  # 40 + 60 against 50
 
 
@@ -117,7 +117,7 @@ def test_any_number_of_lookups_works(rng: np.random.Generator, lookups: int) -> 
     inverted = build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=1)
     query = rows.codec.encode_query(documents[7][:4])
     found = inverted.candidates(
-        query, Selection(30), lookups=lookups, limit=5, kernel=ReferenceKernel
+        query, Selection(30), lookups=lookups, limit=5, product=ReferenceProduct
     )
     assert 7 in found and len(found) <= 5
 

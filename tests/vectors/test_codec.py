@@ -12,7 +12,7 @@ from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.array_checks import check_embedding
 from pocket_colbert.vectors.codec import BITS, Codec
-from pocket_colbert.vectors.maxsim_codes import ReferenceKernel, maxsim_codes
+from pocket_colbert.vectors.maxsim_codes import ReferenceMaxima, maxsim_codes
 from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from tests.support.arrays import cone_documents, unit_rows
 
@@ -131,7 +131,7 @@ def test_ranking_survives(rng: np.random.Generator, codes: str, overlap: float) 
         exact = maxsim_pairwise(query, documents)
         scores = maxsim_codes(
             rows.codec.encode_query(query), rows.codec, rows.codes, rows.scales, rows.offsets,
-            kernel=ReferenceKernel,
+            kernel=ReferenceMaxima,
         )  # fmt: skip
         found.append(len(set(np.argsort(-exact)[:10]) & set(np.argsort(-scores)[:10])) / 10)
     assert np.mean(found) >= overlap

@@ -14,12 +14,12 @@ from pocket_colbert import maxsim as maxsim_function
 from pocket_colbert import maxsim_pairwise
 from pocket_colbert.hardware import int8_may_overflow
 from pocket_colbert.storage.token_vectors import TokenVectors
-from pocket_colbert.vectors import int8_matmul as product
+from pocket_colbert.vectors import int8_matmul, int8_maxima
 from pocket_colbert.vectors.codec import Codec, QueryCodes
-from pocket_colbert.vectors.int8_matmul import Product
-from pocket_colbert.vectors.maxsim_codes import MakeKernel, ReferenceKernel, maxsim_codes
+from pocket_colbert.vectors.int8_matmul import Product, ReferenceProduct
+from pocket_colbert.vectors.int8_maxima import BLOCK_TOKENS, Maxima
+from pocket_colbert.vectors.maxsim_codes import MakeKernel, ReferenceMaxima, maxsim_codes
 from pocket_colbert.vectors.maxsim_float import maxsim_ragged
-from pocket_colbert.vectors.ragged import BLOCK_TOKENS
 from tests.support.arrays import documents_of, unit_rows
 
 
@@ -73,7 +73,7 @@ def test_onnxruntime_gives_the_bits_of_numpy(
 ) -> None:
     rng = np.random.default_rng(seed)
     rows, query = coded(rng, lengths, query_tokens, dim, bits)
-    fast, reference = (score(rows, query, kernel) for kernel in (Product, ReferenceKernel))
+    fast, reference = (score(rows, query, kernel) for kernel in (Maxima, ReferenceMaxima))
     assert fast.tobytes() == reference.tobytes()
 
 
@@ -89,7 +89,7 @@ def test_codes_score_as_their_decoded_vectors(lengths: list[int], bits: int, see
     query = rows.codec.encode_query(vectors)
     decoded = [rows.decode(n) for n in range(len(lengths))]
     np.testing.assert_allclose(
-        score(rows, query, Product), [brute_force(vectors, d) for d in decoded], atol=0.05
+        score(rows, query, Maxima), [brute_force(vectors, d) for d in decoded], atol=0.05
     )
 
 
@@ -98,19 +98,51 @@ def test_extreme_codes_do_not_overflow(monkeypatch: pytest.MonkeyPatch, may_over
     """8-bit codes of 1024 dimensions at their limits, where 16-bit addition would break."""
     if not may_overflow and int8_may_overflow():
         pytest.skip("this processor adds int8 products in 16 bits")
-    monkeypatch.setattr(product, "int8_may_overflow", lambda: may_overflow)
+    for module in (int8_matmul, int8_maxima):
+        monkeypatch.setattr(module, "int8_may_overflow", lambda: may_overflow)
     rows = np.full((3, 1024), 255, dtype=np.uint8)
     codes = np.full((1024, 2), -127, dtype=np.int8)
-    for kernel in (Product, ReferenceKernel):
-        products = kernel(codes, 128)(rows, np.ones(3, np.float32))
-        assert (products == np.float32(-127 * 127 * 1024)).all()
+    lowest = np.float32(-127 * 127 * 1024)
+    for product in (Product, ReferenceProduct):
+        assert (product(codes, 128)(rows, np.ones(3, np.float32)) == lowest).all()
+    query = QueryCodes(codes, np.ones(2, np.float32), np.zeros(2, np.float32))
+    codec = Codec(8, np.zeros(1024, np.float32))
+    for kernel in (Maxima, ReferenceMaxima):
+        assert (
+            kernel(query, codec)(rows, np.ones((3, 1)), np.array([0]), np.array([3])) == lowest
+        ).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 9) | st.integers(1, 200), min_size=1, max_size=60),
+    bits=st.sampled_from([8, 4, 2, 1]),
+    before=st.integers(0, 9),
+    after=st.integers(0, 9),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_maxima_of_any_lengths_and_alignment(
+    lengths: list[int], bits: int, before: int, after: int, seed: int
+) -> None:
+    """Documents begin and end anywhere within groups, and one may be far longer than the rest."""
+    rng = np.random.default_rng(seed)
+    codec = Codec(bits, np.zeros(16, np.float32))
+    bounds = before + np.cumsum([0, *lengths])
+    rows = rng.integers(0, 256, (bounds[-1] + after, 16)).astype(np.uint8)
+    scales = rng.normal(size=(len(rows), codec.planes)).astype(np.float16)
+    query = codec.encode_query(unit_rows(rng, 5, 16))
+    fast, reference = (
+        kernel(query, codec)(rows, scales, bounds[:-1], bounds[1:])
+        for kernel in (Maxima, ReferenceMaxima)
+    )
+    assert fast.tobytes() == reference.tobytes()
 
 
 def test_blocks_threads_and_selection_change_nothing(rng: np.random.Generator) -> None:
     lengths = [0, 1, BLOCK_TOKENS + 5, 0, 3, *[700] * 40, 0]
     for bits in (8, 4, 1):
         rows, query = coded(rng, lengths, 8, 16, bits)
-        alone = score(rows, query, Product)
+        alone = score(rows, query, Maxima)
         assert alone[0] == alone[3] == alone[-1] == -np.inf
         with ThreadPoolExecutor(3) as executor:
             assert rows.score_all(query, executor, 3).tobytes() == alone.tobytes()
@@ -125,7 +157,7 @@ def test_the_graphs_are_what_export_makes() -> None:
 
     files = {
         path.name: path.read_bytes()
-        for path in (Path(product.__file__).parent / "onnx_graphs").glob("*.onnx")
+        for path in (Path(int8_matmul.__file__).parent / "onnx_graphs").glob("*.onnx")
     }
     assert files == graphs()
 

@@ -125,7 +125,7 @@ class SegmentSearch:
             self.segment.passages.selection(self.allowed),
             lookups=self.parameters.lookups * self.segment.inverted.widening,
             limit=self.candidates(k),
-            kernel=Product,
+            product=Product,
             query_tokens=self.parameters.query_tokens,
         )
         return self._best_of(query, passages, k)

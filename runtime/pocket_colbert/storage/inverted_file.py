@@ -24,8 +24,7 @@ from pocket_colbert.storage.mapped_arrays import forget, map_array, map_bytes, r
 from pocket_colbert.storage.selection import Selection
 from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec, QueryCodes, quantize_rows_int8
-from pocket_colbert.vectors.int8_matmul import Product
-from pocket_colbert.vectors.maxsim_codes import MakeKernel
+from pocket_colbert.vectors.int8_matmul import MakeProduct, Product
 from pocket_colbert.vectors.query_tokens import informative_query_tokens
 from pocket_colbert.vectors.ragged import rows_of
 from pocket_colbert.vectors.thread_buffers import scratch
@@ -87,7 +86,7 @@ class InvertedFile:
         *,
         lookups: int,
         limit: int,
-        kernel: MakeKernel,
+        product: MakeProduct,
         query_tokens: int | None = None,
     ) -> NDArray[np.int64]:
         """Find the passages whose MaxSim is estimated the highest.
@@ -101,7 +100,7 @@ class InvertedFile:
             allowed: Which of the segment's passages may be returned.
             lookups: Centroids whose lists are looked into, shared out among the query tokens.
             limit: How many passages to return at most.
-            kernel: See `maxsim.MakeKernel`.
+            product: See `MakeProduct`.
             query_tokens: How many query tokens to look up, those whose best centroids stand out
                 the most; all by default.
 
@@ -111,7 +110,7 @@ class InvertedFile:
         Raises:
             IndexFormatError: A list names a passage that is not there.
         """
-        scores = kernel(query.codes, CENTROID_ZERO_POINT)(self.centroids, self.scales)
+        scores = product(query.codes, CENTROID_ZERO_POINT)(self.centroids, self.scales)
         scales = query.scales
         if query_tokens is not None and query_tokens < len(scores):
             chosen = np.sort(informative_query_tokens(scores, query_tokens))
@@ -238,7 +237,7 @@ def measured(inverted: InvertedFile, rows: TokenVectors) -> InvertedFile:
                 best,
                 inverted.candidates(
                     query, Selection(number), lookups=_LOOKUPS * widening,
-                    limit=limit * widening, kernel=Product,
+                    limit=limit * widening, product=Product,
                 ),
             ).mean()
             for query, best in searches

@@ -17,7 +17,7 @@ from pocket_colbert.storage.files import FileEntry, FileWriter, write_file
 from pocket_colbert.storage.manifest import CODES_FILE
 from pocket_colbert.storage.mapped_arrays import forget, map_array, map_bytes, read_array
 from pocket_colbert.vectors.codec import Codec, QueryCodes
-from pocket_colbert.vectors.int8_matmul import Product
+from pocket_colbert.vectors.int8_maxima import Maxima
 from pocket_colbert.vectors.maxsim_codes import maxsim_codes
 from pocket_colbert.vectors.ragged import blocks, rows_of
 
@@ -149,7 +149,7 @@ class TokenVectors:
             self.codes,
             self.scales,
             self.offsets,
-            kernel=Product,
+            kernel=Maxima,
             documents=passages,
             executor=executor,
             threads=threads,

@@ -5,10 +5,13 @@ compares); `product_uint8.onnx` is the same for codes moved up by 128. onnxrunti
 kernels were written for quantised models: with VNNI, 8192 x 96 codes times 32 query tokens take
 0.14 ms on one core, where float32 NumPy takes 0.5 ms and needs a conversion first, and NumKong's
 packed int8 product 0.53 ms. Elsewhere, as on arm64, onnxruntime has kernels of its own.
+
+For the centroids of an inverted file; token vectors of documents go through `int8_maxima.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -19,6 +22,13 @@ from pocket_colbert.hardware import int8_may_overflow
 from pocket_colbert.vectors.providers import load_graph
 from pocket_colbert.vectors.small_graph import small_graph_path
 from pocket_colbert.vectors.thread_buffers import scratch
+
+Multiply = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
+"""Rows (n, dim) uint8 and scales (n,) float32 to scaled products (query_tokens, n) float32, which
+are valid until the next call."""
+
+MakeProduct = Callable[[NDArray[np.int8], int], Multiply]
+"""Codes of a query (dim, query_tokens) int8 and a zero point to `Multiply` for one thread."""
 
 _EIGHT_BITS = 128
 """The zero point of 8-bit codes."""
@@ -69,6 +79,20 @@ class Product:
     def _bind(self, name: str, array: NDArray[np.generic]) -> None:
         # By its address, as `bind_cpu_input` copies; callers keep the array until the run is over.
         self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+
+class ReferenceProduct:
+    """Multiplies as `Multiply` says, in plain NumPy."""
+
+    def __init__(self, codes: NDArray[np.int8], zero_point: int) -> None:
+        """Hold a query's codes (dim, query_tokens) int8 and what is subtracted from rows."""
+        self._codes = codes.astype(np.int32)
+        self._zero_point = zero_point
+
+    def __call__(self, rows: NDArray[np.uint8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return `((rows - zero_point) @ codes).T * scales`."""
+        levels = rows.astype(np.int32) - self._zero_point
+        return (levels @ self._codes).T.astype(np.float32) * scales
 
 
 @cache
