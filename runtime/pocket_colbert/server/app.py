@@ -22,8 +22,9 @@ from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.server.bodies import JSON as _JSON
 from pocket_colbert.server.bodies import SMALL, check_type, decoded, read_body, stated_size
 from pocket_colbert.server.gate import Gate, Room
+from pocket_colbert.server.lingering import Lingering
 from pocket_colbert.server.openapi import Operation, document_of
-from pocket_colbert.server.problems import Deadline, RequestError, as_request_error
+from pocket_colbert.server.problems import Deadline, RequestError, as_request_error, error_body
 from pocket_colbert.server.security import Application, Guard
 from pocket_colbert.server.service import Service
 
@@ -186,7 +187,8 @@ def create_app(
     )
     app.router.redirect_slashes = False
     public = ["/health", "/openapi.json", *_PAGE]
-    return Guard(app, token=token, hosts=hosts, public_paths=public, refuse=_error)
+    guard = Guard(app, token=token, hosts=hosts, public_paths=public, refuse=_error)
+    return Lingering(guard, seconds=server.limits.seconds)
 
 
 class _Server:
@@ -194,7 +196,7 @@ class _Server:
 
     def __init__(self, service: Service, limits: Limits) -> None:
         self._service = service
-        self._limits = limits
+        self.limits = limits
         self._reading = Gate("read", limits.concurrency, limits.queue)
         # Separate, so that a large addition does not make searches wait.
         self._writing = Gate("write", 1, limits.queue)
@@ -222,9 +224,8 @@ class _Server:
             try:
                 if decoder is None:
                     asked = _ids(request) if operation.ids else None
-                    content, cut = await gate.run(
-                        lambda deadline: _encoded(work(asked, deadline)),
-                        Deadline(self._limits.seconds),
+                    content, cut = await self._run(
+                        request, gate, lambda deadline: _encoded(work(asked, deadline))
                     )
                 else:
                     content, cut = await self._computed(request, decoder, work, gate)
@@ -241,7 +242,7 @@ class _Server:
         self, request: Request, decoder: msgspec.json.Decoder[Any], work: Work, gate: Gate
     ) -> tuple[bytes, bool]:
         """Read a body and answer it; large bodies wait until there is room for them."""
-        limits = self._limits
+        limits = self.limits
         check_type(request)
         size = stated_size(request, limits.body)
         async with AsyncExitStack() as held:
@@ -254,7 +255,31 @@ class _Server:
                 # body is let go of before the work.
                 return _encoded(work(decoded(decoder, bodies.pop()), deadline))
 
-            return await gate.run(job, Deadline(limits.seconds))
+            return await self._run(request, gate, job)
+
+    async def _run(
+        self, request: Request, gate: Gate, job: Callable[[Deadline], tuple[bytes, bool]]
+    ) -> tuple[bytes, bool]:
+        """Run a job; stop it, or let it leave the queue, when its client hangs up."""
+        deadline = Deadline(self.limits.seconds)
+        running = asyncio.ensure_future(gate.run(job, deadline))
+        gone = asyncio.ensure_future(_hung_up(request))
+        try:
+            await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise ClientDisconnect
+            return running.result()
+        finally:
+            gone.cancel()
+            if not running.done():
+                deadline.give_up()
+                running.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    """Wait until nobody is left to read the answer; the body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _encoded(answer: Any) -> tuple[bytes, bool]:
@@ -302,8 +327,7 @@ def _page_file(name: str, kind: str) -> Answer:
 
 
 def _error(error: RequestError) -> Response:
-    content = msgspec.json.encode(m.ErrorResponse(m.Problem(error.kind, error.message)))
-    return Response(content, error.status, headers=error.headers, media_type=_JSON)
+    return Response(error_body(error), error.status, headers=error.headers, media_type=_JSON)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
