@@ -147,16 +147,26 @@ def create_app(
             (
                 Operation("post", path, name, "Order texts as Cohere's and Jina's interfaces do.",
                           m.CompatibleRerankResponse, m.CompatibleRerankRequest,
-                          items=m.ScoredText),
-                partial(service.rerank_compatible, version=version),
+                          items=m.ScoredText, error=m.CompatibleErrorResponse),
+                partial(service.rerank_compatible, version=m.COMPATIBLE_PATHS[path]),
             )
-            for path, name, version in (
-                ("/rerank", "rerankCompatible", "1"),
-                ("/v1/rerank", "rerankCompatible1", "1"),
-                ("/reranking", "rerankLlamaCpp", "1"),
-                ("/v1/reranking", "rerankLlamaCpp1", "1"),
-                ("/v2/rerank", "rerankCompatible2", "2"),
+            for path, name in (
+                ("/rerank", "rerankCompatible"),
+                ("/v1/rerank", "rerankCompatible1"),
+                ("/reranking", "rerankLlamaCpp"),
+                ("/v1/reranking", "rerankLlamaCpp1"),
+                ("/v2/rerank", "rerankCompatible2"),
             )
+        ),
+        (
+            Operation("get", "/v1/models/{model}", "model", "Describe the model that is served.",
+                      m.ModelResponse, error=m.CompatibleErrorResponse),
+            None,
+        ),
+        (
+            Operation("get", "/v1/cluster/auth", "auth", "Say whether requests need a token.",
+                      m.AuthResponse, public=True, error=m.CompatibleErrorResponse),
+            None,
         ),
         (
             Operation("get", "/health", "health", "Report that the server is up.",
@@ -168,25 +178,29 @@ def create_app(
     document = msgspec.json.encode(
         document_of(operations, max_ids=MAX_IDS, token=token is not None)
     )
-    healthy = msgspec.json.encode(m.HealthResponse("ok"))
+    ready = {
+        "health": _constant(msgspec.json.encode(m.HealthResponse("ok")), _JSON),
+        "auth": _constant(msgspec.json.encode(m.AuthResponse(token is not None)), _JSON),
+        "model": _model(service.encoder.card.fingerprint),
+    }
     routes: dict[str, dict[str, Answer]] = {
         "/openapi.json": {"GET": _constant(document, _JSON)},
         **{path: {"GET": _page_file(*file)} for path, file in _PAGE.items()},
     }
     for operation, work in table:
-        answer = _constant(healthy, _JSON) if work is None else server.endpoint(operation, work)
+        answer = ready[operation.name] if work is None else server.endpoint(operation, work)
         routes.setdefault(operation.path, {})[operation.method.upper()] = answer
 
     app = Starlette(
         routes=[
-            Route(path, _dispatch(methods), methods=list(methods))
+            Route(path.replace("}", ":path}"), _dispatch(methods), methods=list(methods))
             for path, methods in routes.items()
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=server.lifespan,
     )
     app.router.redirect_slashes = False
-    public = ["/health", "/openapi.json", *_PAGE]
+    public = ["/health", "/openapi.json", "/v1/cluster/auth", *_PAGE]
     guard = Guard(app, token=token, hosts=hosts, public_paths=public, refuse=_error)
     return Lingering(guard, seconds=server.limits.seconds)
 
@@ -232,7 +246,7 @@ class _Server:
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is left to read it
             except Exception as error:
-                return _error(as_request_error(error))
+                return _error(as_request_error(error), request.url.path)
             headers = {"X-Query-Truncated": "true"} if cut else None
             return Response(content, operation.status, headers, media_type=_JSON)
 
@@ -321,13 +335,22 @@ def _constant(content: bytes, kind: str) -> Answer:
     return answer
 
 
+def _model(name: str) -> Answer:
+    async def answer(request: Request) -> Response:
+        asked = request.path_params["model"]
+        described = m.ModelResponse(asked, "model", "pocket-colbert", "rerank", name)
+        return Response(msgspec.json.encode(described), media_type=_JSON)
+
+    return answer
+
+
 def _page_file(name: str, kind: str) -> Answer:
     content = (files("pocket_colbert.server") / "page" / name).read_bytes()
     return _constant(content, kind)
 
 
-def _error(error: RequestError) -> Response:
-    return Response(error_body(error), error.status, headers=error.headers, media_type=_JSON)
+def _error(error: RequestError, path: str) -> Response:
+    return Response(error_body(error, path), error.status, headers=error.headers, media_type=_JSON)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -336,4 +359,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     message = {404: f"nothing is at {request.url.path}; see /openapi.json."}.get(
         error.status_code, f"{request.method} {request.url.path}: {error.detail}."
     )
-    return _error(RequestError(error.status_code, kind, message, dict(error.headers or {})))
+    refused = RequestError(error.status_code, kind, message, dict(error.headers or {}))
+    return _error(refused, request.url.path)

@@ -86,7 +86,7 @@ class _Watched(H11Protocol):
             if cycle.response_started:
                 self.transport.close()
                 return
-        content = error_body(RequestError(400, "malformed_http", _NOT_HTTP))
+        content = error_body(RequestError(400, "malformed_http", _NOT_HTTP), "")
         head = {
             "content-type": "application/json", "content-length": str(len(content)),
             "connection": "close", **HEADERS,

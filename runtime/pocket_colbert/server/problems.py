@@ -35,9 +35,20 @@ class RequestError(Exception):
         self.headers = headers or {}
 
 
-def error_body(error: RequestError) -> bytes:
-    """Return the JSON that answers a request with an error."""
-    return msgspec.json.encode(m.ErrorResponse(m.Problem(error.kind, error.message)))
+def error_body(error: RequestError, path: str) -> bytes:
+    """Return the JSON that answers a request for a path with an error.
+
+    Args:
+        error: The error.
+        path: The path, which says whose clients ask.
+    """
+    problem = m.Problem(error.kind, error.message)
+    if path not in m.COMPATIBLE_PATHS and not path.startswith("/v1/"):
+        return msgspec.json.encode(m.ErrorResponse(problem))
+    detail: str | list[m.ErrorDetail] = error.message
+    if error.status == 422:
+        detail = [m.ErrorDetail(["body"], error.message, error.kind)]
+    return msgspec.json.encode(m.CompatibleErrorResponse(problem, detail))
 
 
 def overloaded(message: str, kind: str = "overloaded") -> RequestError:

@@ -188,17 +188,21 @@ class Service:
             return scored
         # Jina's clients expect the documents back unless they ask for none; version 2 of Cohere's
         # never returns them.
-        wanted = version == "1" if request.return_documents is None else request.return_documents
+        asked = request.return_text if request.return_documents is None else request.return_documents
+        wanted = version == "1" if asked is None else asked
         tokens = ranked.query_tokens + ranked.document_tokens
+        # Only infinity's clients send this beside documents; they read strings.
+        infinity = request.raw_scores is not None
+        scores = [hit.score for hit in ranked.hits] if request.raw_scores else relevance
         return m.CompatibleRerankResponse(
             id=str(uuid.uuid4()),
             model=request.model or self.encoder.card.fingerprint,
-            object="list",
+            object="rerank" if infinity else "list",
             results=[
-                m.CompatibleResult(index, score, m.TextObject(hit.text or "") if wanted else UNSET)
-                for index, score, hit in zip(indices, relevance, ranked.hits, strict=True)
+                m.CompatibleResult(index, score, _document(hit, infinity) if wanted else UNSET)
+                for index, score, hit in zip(indices, scores, ranked.hits, strict=True)
             ],
-            data=[m.ScoredPlace(*both) for both in zip(indices, relevance, strict=True)],
+            data=[m.ScoredPlace(*both) for both in zip(indices, scores, strict=True)],
             truncated=query.lost > 0,
             meta=m.RerankMeta(m.ApiVersion(version), m.BilledUnits(1)),
             usage=m.Usage(tokens, tokens),
@@ -273,6 +277,11 @@ def _field(field: FieldValues) -> m.MetadataField:
         return m.MetadataField(field.name, "mixed", None, None, values)
     ends = [value if math.isfinite(value) else None for value in (least, greatest)]
     return m.MetadataField(field.name, "number", ends[0], ends[1], values)
+
+
+def _document(hit: Hit, bare: bool) -> m.TextObject | str:
+    text = hit.text or ""
+    return text if bare else m.TextObject(text)
 
 
 def _embedding(array: NDArray[np.float32], floats: bool) -> list[list[float]] | m.Base64Embedding:
