@@ -313,10 +313,14 @@ class Base64Embedding(Struct):
 
 
 class EncodeResponse(Struct):
-    """One embedding a text: a list of token vectors, or the same in base64."""
+    """One embedding a text: a list of token vectors, or the same in base64.
+
+    `lost` says how many tokens of each text did not fit the model's window and were cut off.
+    """
 
     dim: int
     embeddings: list[list[list[float]] | Base64Embedding]
+    lost: list[int]
 
 
 IndexingState = Literal["counting", "indexing", "done", "stopped", "failed"]

@@ -115,7 +115,7 @@ class Service:
         found: list[m.SearchHit] = []
         for start in range(0, len(hits), _HITS):
             found += self._described(request, query, hits[start : start + _HITS], deadline)
-        return m.SearchResponse(found, query.lost > 0)
+        return m.SearchResponse(found, query.truncated)
 
     def _described(
         self, request: m.SearchRequest, query: Query, hits: Sequence[Hit], deadline: Deadline
@@ -160,7 +160,7 @@ class Service:
         hits = self._retriever.rerank(query, request.documents, k, progress=deadline.progress)
         return m.RerankResponse(
             [m.RerankedText(int(hit.document_id), hit.score, _passages(hit)) for hit in hits],
-            query.lost > 0,
+            query.truncated,
         )
 
     def rerank_compatible(
@@ -184,11 +184,13 @@ class Service:
                 )
                 for index, score, hit in zip(indices, relevance, ranked.hits, strict=True)
             )
-            scored.truncated = query.lost > 0
+            scored.truncated = query.truncated
             return scored
         # Jina's clients expect the documents back unless they ask for none; version 2 of Cohere's
         # never returns them.
-        asked = request.return_text if request.return_documents is None else request.return_documents
+        asked = (
+            request.return_text if request.return_documents is None else request.return_documents
+        )
         wanted = version == "1" if asked is None else asked
         tokens = ranked.query_tokens + ranked.document_tokens
         # Only infinity's clients send this beside documents; they read strings.
@@ -203,7 +205,7 @@ class Service:
                 for index, score, hit in zip(indices, scores, ranked.hits, strict=True)
             ],
             data=[m.ScoredPlace(*both) for both in zip(indices, scores, strict=True)],
-            truncated=query.lost > 0,
+            truncated=query.truncated,
             meta=m.RerankMeta(m.ApiVersion(version), m.BilledUnits(1)),
             usage=m.Usage(tokens, tokens),
         )
@@ -213,6 +215,7 @@ class Service:
         floats = request.format == "float"
         most, number = m.MAX_FLOATS_OF if floats else m.MAX_BASE64_OF, 0
         embeddings: list[msgspec.Raw] = []
+        lost: list[int] = []
         for start in range(0, len(request.texts), _TEXTS):
             deadline.check()
             texts = request.texts[start : start + _TEXTS]
@@ -220,6 +223,7 @@ class Service:
                 arrays = self.encoder.encode_query(texts, progress=deadline.progress)
             else:
                 arrays = self.encoder.encode_document(texts, progress=deadline.progress)
+            lost += arrays.lost
             for array in arrays:
                 number += len(array)
                 if number > most:
@@ -230,7 +234,7 @@ class Service:
                     )  # fmt: skip
                 # As bytes: in Python a number takes 32.
                 embeddings.append(msgspec.Raw(msgspec.json.encode(_embedding(array, floats))))
-        return m.EncodeResponse(self.encoder.dim, embeddings)  # type: ignore[arg-type]
+        return m.EncodeResponse(self.encoder.dim, embeddings, lost)  # type: ignore[arg-type]
 
     def documents(self, document_ids: Sequence[str]) -> m.DocumentsResponse:
         """Return documents."""
