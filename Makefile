@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 STUDY ?= cold_start
 
-.PHONY: help install fix lint test fast docs bench house lock
+.PHONY: help install fix lint test fast docs bench contract house lock
 
 help:  ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -38,10 +38,13 @@ docs:  ## Build the documentation's site
 bench:  ## Run a study of benchmarks/studies, such as: make bench STUDY=encode ARGS=--help
 	python -m benchmarks.studies.$(STUDY) $(ARGS)
 
+contract:  ## Try the server with thousands of requests made from its OpenAPI document
+	python -m tests.tools.contract $(ARGS)
+
 house:  ## Print sizes, imports, and the walks of a search, an index and an export
 	python -m tests.tools.house $(ARGS)
 
-lock:  ## Resolve tests/constraints.txt for all Pythons and systems; needs uv
-	uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate \
+lock:  ## Add what is new to tests/constraints.txt; UPGRADE=1 takes new versions too; needs uv
+	uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.10 --no-annotate \
 		--extra dev --extra export --constraint tests/pins.txt \
 		--custom-compile-command "make lock" --output-file tests/constraints.txt pyproject.toml

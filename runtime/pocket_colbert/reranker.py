@@ -12,7 +12,7 @@ from pocket_colbert.checks import check_query, check_texts, check_whole_number
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.model.encoder import Encoder, Progress
 from pocket_colbert.text_splitting import slices_of
-from pocket_colbert.types import Hit, PassageHit, Query, Span
+from pocket_colbert.types import Hit, Hits, PassageHit, Query, Span
 from pocket_colbert.vectors.maxsim_float import maxsim
 from pocket_colbert.vectors.top_k import top_k
 
@@ -27,7 +27,7 @@ class Reranking:
         document_tokens: Token vectors of the texts.
     """
 
-    hits: list[Hit]
+    hits: Hits
     query_tokens: int
     document_tokens: int
 
@@ -64,7 +64,7 @@ def rerank(
     else:
         texts = documents if isinstance(documents, str) else list(documents)  # type: ignore[assignment]
         ids = [str(position) for position in range(len(texts))]
-    query_embedding = embedding_of(encoder, query)
+    query_embedding, truncated = embedding_of(encoder, query)
     scored: list[list[tuple[Span, tuple[float, int]]]] = []
     check_texts(texts)
 
@@ -79,7 +79,7 @@ def rerank(
     for slice_ in slices_of(texts):
         scored += encoder.reduce_passages(texts[slice_], score, progress=report)
     scores = np.array([max(s for _, (s, _) in parts) for parts in scored], dtype=np.float32)
-    hits = []
+    hits = Hits(truncated=truncated)
     for n in top_k(scores, len(texts) if k is None else k):
         passage_scores = np.array([s for _, (s, _) in scored[n]], dtype=np.float32)
         best = [
@@ -92,9 +92,10 @@ def rerank(
     return Reranking(hits, len(query_embedding), tokens)
 
 
-def embedding_of(encoder: Encoder, query: str | Query) -> NDArray[np.float32]:
-    """Return a query's token vectors, (query_tokens, dim) float32, encoded if they are not yet."""
+def embedding_of(encoder: Encoder, query: str | Query) -> tuple[NDArray[np.float32], bool]:
+    """Return a query's token vectors, (query_tokens, dim) float32, and whether its end was cut."""
     if isinstance(query, Query):
-        return query.embedding
+        return query.embedding, query.truncated
     check_query(query)
-    return encoder.encode_query([query])[0]
+    encoded = encoder.encode_query([query])
+    return encoded[0], encoded.truncated

@@ -22,7 +22,7 @@ from pocket_colbert.search.relevance import CURVES, relevance
 from pocket_colbert.search.snippets import snippet
 from pocket_colbert.sections import context_of
 from pocket_colbert.text_splitting import with_title
-from pocket_colbert.types import Document, EncodedDocument, Hit, Query, Span
+from pocket_colbert.types import Document, EncodedDocument, EncodedTexts, Hit, Hits, Query, Span
 
 
 class Retriever:
@@ -58,7 +58,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         subset: Iterable[str] | None = None,
         min_relevance: float | None = None,
-    ) -> list[list[Hit]]:
+    ) -> list[Hits]:
         """Find the best documents of the index for each query.
 
         Args:
@@ -72,7 +72,7 @@ class Retriever:
                 nothing is found. By default relevance is not computed.
 
         Returns:
-            One list of hits a query, best first.
+            One list of hits a query, best first; `truncated` says whether the query was cut.
 
         Raises:
             InvalidInputError: There is no index, a query is blank, or an argument breaks its rule.
@@ -101,18 +101,20 @@ class Retriever:
                 self.encoder.query(item) if isinstance(item, str) else item for item in queries
             ]
         new = [query for query in queries if isinstance(query, str)]
-        encoded = iter(self.encoder.encode_query(new) if new else [])
+        encoded = self.encoder.encode_query(new) if new else EncodedTexts()
+        arrays, lost = iter(encoded), iter(encoded.lost)
         embeddings = [
-            query.embedding if isinstance(query, Query) else next(encoded) for query in queries
+            query.embedding if isinstance(query, Query) else next(arrays) for query in queries
         ]
+        cut = [(query.lost if isinstance(query, Query) else next(lost)) > 0 for query in queries]
         hits = index.search(
             embeddings, k, parameters=parameters, where=where, subset=subset, texts=texts
         )
         if min_relevance is None:
-            return hits
+            return [Hits(*both) for both in zip(hits, cut, strict=True)]
         return [
-            [hit for hit in self._with_relevance(query, of_query)
-             if (hit.relevance or 0) >= min_relevance]
+            Hits((hit for hit in self._with_relevance(query, of_query)
+                  if (hit.relevance or 0) >= min_relevance), query.truncated)
             for query, of_query in zip(queries, hits, strict=True) if isinstance(query, Query)
         ]  # fmt: skip
 
@@ -188,7 +190,7 @@ class Retriever:
         k: int | None = None,
         *,
         progress: Progress | None = None,
-    ) -> list[Hit]:
+    ) -> Hits:
         """Order texts of any length by their MaxSim with a query; no index is needed.
 
         Documents that are in the index need no encoding: see `rerank_ids`.
@@ -210,7 +212,7 @@ class Retriever:
 
     def rerank_ids(
         self, query: str | Query, document_ids: Iterable[str], k: int | None = None
-    ) -> list[Hit]:
+    ) -> Hits:
         """Order documents of the index, as another search found them, by MaxSim with a query.
 
         Only the query is encoded; the documents' stored token vectors are scored.
@@ -234,7 +236,7 @@ class Retriever:
             raise InvalidInputError("document_ids must be a list of strings, got one string.")
         wanted = list(document_ids)
         if not wanted:
-            return []
+            return Hits()
         return self.retrieve([query], k if k is not None else len(wanted), subset=wanted)[0]
 
     def explain(self, query: str | Query, hit: Hit) -> Explanation:

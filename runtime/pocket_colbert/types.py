@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,6 +52,18 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     passages: tuple[PassageHit, ...] = ()
     relevance: float | None = None
+
+
+class Hits(list[Hit]):
+    """The documents that matched a query, best first.
+
+    Attributes:
+        truncated: Whether the end of the query did not fit the model's window and was cut off.
+    """
+
+    def __init__(self, hits: Iterable[Hit] = (), truncated: bool = False) -> None:
+        super().__init__(hits)
+        self.truncated = truncated
 
 
 Span = tuple[int, int]
@@ -151,6 +163,30 @@ class Query:
     tokens: tuple[Token, ...]
     lost: int = 0
     weights: NDArray[np.float32] | None = None
+
+    @property
+    def truncated(self) -> bool:
+        """Whether its end did not fit the model's window and was cut off."""
+        return self.lost > 0
+
+
+class EncodedTexts(list["NDArray[np.float32]"]):
+    """The token vectors of texts, one (num_tokens, dim) float32 array each.
+
+    Attributes:
+        lost: How many tokens of each text did not fit the model's window and were cut off.
+    """
+
+    def __init__(
+        self, arrays: Iterable[NDArray[np.float32]] = (), lost: Iterable[int] = ()
+    ) -> None:
+        super().__init__(arrays)
+        self.lost = tuple(lost)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the end of any text was cut off."""
+        return any(self.lost)
 
 
 Value = str | int | float

@@ -90,6 +90,25 @@ def test_truncation_warns_once_and_counts() -> None:
     assert encoder.truncated == 3
 
 
+@pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning")
+def test_each_call_says_what_was_cut_however_often() -> None:
+    encoder = Encoder.load("tiny", threads=2)
+    short, long = "bees", "word " * 400
+    retriever = Retriever(encoder, Index(encoder.dim))
+    for _ in range(2):  # the warning comes once
+        for encode in (encoder.encode_query, encoder.encode_document):
+            encoded = encode([short, long, short])
+            assert encoded.lost[0] == encoded.lost[2] == 0 and encoded.lost[1] > 100
+            assert encoded.truncated and not encode([short]).truncated
+        assert encoder.query(long).truncated and not encoder.query(short).truncated
+        for queries in ([short, long], [encoder.query(short), encoder.query(long)]):
+            hits = retriever.retrieve(queries)
+            assert [of_query.truncated for of_query in hits] == [False, True]
+            assert retriever.rerank(queries[1], [short]).truncated
+            assert not retriever.rerank(queries[0], [long]).truncated
+    assert not encoder.encode_query([]).truncated
+
+
 @pytest.mark.parametrize(("model", "window"), [("bundled", 300), ("fixed", 16)])
 def test_a_cut_query_is_told_how_much_is_encoded(model: str, window: int, tiny_model: Path) -> None:
     encoder = Encoder.load("tiny" if model == "bundled" else tiny_model, threads=1)

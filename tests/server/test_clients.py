@@ -1,4 +1,9 @@
-"""Rerank endpoints, asked by the clients that others wrote: Cohere's SDK, Jina's in frameworks."""
+"""Rerank endpoints, asked by the clients that others wrote.
+
+Those that cannot be installed beside the rest (litellm, infinity, Cohere's in LangChain and
+LlamaIndex) are skipped in the suite and run in an environment of their own; CONTRIBUTING.md says
+how.
+"""
 
 from __future__ import annotations
 
@@ -131,4 +136,172 @@ def test_jina_in_haystack(address: str, expected: list[tuple[int, float]]) -> No
     found = ranker.run(query=QUERY, documents=[Document(content=text) for text in TEXTS])
     assert [item.content for item in found["documents"]] == [TEXTS[n] for n, _ in expected[:3]]
     scores = [item.score for item in found["documents"]]
+    assert scores == pytest.approx([score for _, score in expected[:3]], abs=1e-4)
+
+
+def nodes_of(texts: list[str]) -> Any:
+    """Return texts as nodes of LlamaIndex."""
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    return [NodeWithScore(node=TextNode(text=text)) for text in texts]
+
+
+def check_nodes(found: Any, expected: list[tuple[int, float]]) -> None:
+    """Compare what LlamaIndex makes of an answer."""
+    assert [node.text for node in found] == [TEXTS[index] for index, _ in expected]
+    scores = [node.score for node in found]
+    assert scores == pytest.approx([score for _, score in expected], abs=1e-4)
+
+
+def check_documents(found: Any, expected: list[tuple[int, float]]) -> None:
+    """Compare what LangChain makes of an answer."""
+    assert [item.page_content for item in found] == [TEXTS[index] for index, _ in expected]
+    scores = [item.metadata["relevance_score"] for item in found]
+    assert scores == pytest.approx([score for _, score in expected], abs=1e-4)
+
+
+def langchain_documents() -> Any:
+    """Return the texts as documents of LangChain."""
+    from langchain_core.documents import Document
+
+    return [Document(page_content=text) for text in TEXTS]
+
+
+def test_voyage(address: str, expected: list[tuple[int, float]]) -> None:
+    voyageai = pytest.importorskip("voyageai", reason="needs pip install voyageai")
+    client = voyageai.Client(api_key=TOKEN, base_url=f"{address}/v1")
+    answer = client.rerank(QUERY, TEXTS, model="rerank-2", top_k=2)
+    check(answer.results, expected[:2])
+    assert [item.document for item in answer.results] == [TEXTS[n] for n, _ in expected[:2]]
+    assert answer.total_tokens > 0
+
+
+def test_voyage_in_langchain(address: str, expected: list[tuple[int, float]]) -> None:
+    voyage = pytest.importorskip(
+        "langchain_voyageai", reason="needs pip install langchain-voyageai"
+    )
+    ranker = voyage.VoyageAIRerank(
+        api_key=TOKEN, base_url=f"{address}/v1", model="rerank-2", top_k=3
+    )
+    check_documents(ranker.compress_documents(langchain_documents(), QUERY), expected[:3])
+
+
+def test_xinference(address: str, expected: list[tuple[int, float]]) -> None:
+    xinference = pytest.importorskip(
+        "xinference_client.client.restful.restful_client",
+        reason="needs pip install xinference-client",
+    )
+    client = xinference.Client(address, api_key=TOKEN)
+    model = client.get_model("bge-reranker-base")
+    results = model.rerank(TEXTS, QUERY, top_n=3, return_documents=True, return_len=True)["results"]
+    assert [item["index"] for item in results] == [index for index, _ in expected[:3]]
+    assert results[0]["document"]["text"] == TEXTS[expected[0][0]]
+    with pytest.raises(RuntimeError, match="Failed to rerank documents, detail: .*length"):
+        model.rerank([], QUERY)
+    client.close()
+    other = xinference.Client(address, api_key="other")
+    with pytest.raises(RuntimeError, match="Authorization"):
+        other.get_model("bge-reranker-base")
+    other.close()
+
+
+def test_xinference_in_llama_index(library_folder: Path, expected: list[tuple[int, float]]) -> None:
+    xinference = pytest.importorskip(
+        "llama_index.postprocessor.xinference_rerank",
+        reason="needs pip install llama-index-postprocessor-xinference-rerank",
+    )
+    with serve_command(library_folder, "--read-only") as (_, address):  # it sends no token
+        ranker = xinference.XinferenceRerank(base_url=address, top_n=2)
+        check_nodes(ranker.postprocess_nodes(nodes_of(TEXTS), query_str=QUERY), expected[:2])
+
+
+def test_text_embeddings_inference_in_llama_index(
+    address: str, expected: list[tuple[int, float]]
+) -> None:
+    tei = pytest.importorskip(
+        "llama_index.postprocessor.tei_rerank",
+        reason="needs pip install llama-index-postprocessor-tei-rerank",
+    )
+    ranker = tei.TextEmbeddingInference(
+        base_url=address, top_n=3, auth_token=f"Bearer {TOKEN}", model_name="any"
+    )
+    check_nodes(ranker.postprocess_nodes(nodes_of(TEXTS), query_str=QUERY), expected[:3])
+
+
+def test_silicon_flow_in_llama_index(address: str, expected: list[tuple[int, float]]) -> None:
+    silicon = pytest.importorskip(
+        "llama_index.postprocessor.siliconflow_rerank",
+        reason="needs pip install llama-index-postprocessor-siliconflow-rerank",
+    )
+    ranker = silicon.SiliconFlowRerank(base_url=f"{address}/v1/rerank", api_key=TOKEN, top_n=2)
+    check_nodes(ranker.postprocess_nodes(nodes_of(TEXTS), query_str=QUERY), expected[:2])
+
+
+def test_cohere_in_llama_index(address: str, expected: list[tuple[int, float]]) -> None:
+    cohere = pytest.importorskip(
+        "llama_index.postprocessor.cohere_rerank",
+        reason="needs pip install llama-index-postprocessor-cohere-rerank",
+    )
+    ranker = cohere.CohereRerank(base_url=address, api_key=TOKEN, top_n=2)
+    check_nodes(ranker.postprocess_nodes(nodes_of(TEXTS), query_str=QUERY), expected[:2])
+
+
+def test_cohere_in_langchain(address: str, expected: list[tuple[int, float]]) -> None:
+    cohere = pytest.importorskip("langchain_cohere", reason="needs pip install langchain-cohere")
+    ranker = cohere.CohereRerank(
+        base_url=address, cohere_api_key=TOKEN, model="rerank-v3.5", top_n=3
+    )
+    check_documents(ranker.compress_documents(langchain_documents(), QUERY), expected[:3])
+
+
+def test_infinity(address: str, expected: list[tuple[int, float]]) -> None:
+    infinity = pytest.importorskip("infinity_client", reason="needs pip install infinity-client")
+    from infinity_client.api.default import rerank
+    from infinity_client.models import HTTPValidationError, RerankInput
+
+    client = infinity.AuthenticatedClient(base_url=address, token=TOKEN)
+    asked = RerankInput(QUERY, TEXTS, return_documents=True, top_n=3)
+    answer = rerank.sync(client=client, body=asked)
+    check(answer.results, expected[:3])
+    assert [item.document for item in answer.results] == [TEXTS[n] for n, _ in expected[:3]]
+    raw = rerank.sync(client=client, body=RerankInput(QUERY, TEXTS, raw_scores=True)).results
+    tokens = raw[0].relevance_score / expected[0][1]
+    check(raw, [(index, score * tokens) for index, score in expected])
+    refused = rerank.sync(client=client, body=RerankInput(QUERY, []))
+    assert isinstance(refused, HTTPValidationError) and "length" in refused.detail[0].msg
+
+
+def test_infinity_in_langchain(address: str, expected: list[tuple[int, float]]) -> None:
+    infinity = pytest.importorskip("infinity_client", reason="needs pip install infinity-client")
+    community = pytest.importorskip(
+        "langchain_community.document_compressors.infinity_rerank",
+        reason="needs pip install langchain-community",
+    )
+    client = infinity.Client(base_url=address, headers={"Authorization": f"Bearer {TOKEN}"})
+    ranker = community.InfinityRerank(client=client, model="any", top_n=2)
+    found = ranker.compress_documents(langchain_documents(), QUERY)
+    check_documents(found[:2], expected[:2])
+
+
+@pytest.mark.parametrize(
+    "provider", ["cohere", "jina_ai", "infinity", "hosted_vllm", "huggingface"]
+)
+@pytest.mark.filterwarnings("ignore:Item:UserWarning")  # of pydantic about its types
+def test_litellm(
+    address: str,
+    expected: list[tuple[int, float]],
+    provider: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would look for another
+    litellm = pytest.importorskip("litellm", reason="needs pip install litellm")
+    # litellm reads infinity's documents as strings and vLLM's as objects, from the same path.
+    more = {"return_documents": False} if provider == "infinity" else {}
+    answer = litellm.rerank(
+        model=f"{provider}/any", query=QUERY, documents=TEXTS, top_n=3, api_key=TOKEN,
+        api_base=address, **more,
+    )  # fmt: skip
+    results = answer.results[:3]
+    assert [item["index"] for item in results] == [index for index, _ in expected[:3]]
+    scores = [item["relevance_score"] for item in results]
     assert scores == pytest.approx([score for _, score in expected[:3]], abs=1e-4)

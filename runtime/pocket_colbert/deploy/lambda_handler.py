@@ -98,7 +98,8 @@ class LambdaHandler:
             request: See the class.
 
         Returns:
-            `{"hits": [...]}`, best first.
+            `{"hits": [...], "truncated": false}`, best first; `truncated` says whether the end of
+            the query was cut off.
 
         Raises:
             InvalidInputError: The request breaks a rule.
@@ -124,7 +125,7 @@ class LambdaHandler:
         if not texts:
             for hit in hits:
                 del hit["text"]
-        return {"hits": hits}
+        return {"hits": hits, "truncated": found.truncated}
 
 
 def _where(request: Mapping[str, Any]) -> Mapping[str, Any] | None:

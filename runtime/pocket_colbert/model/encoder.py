@@ -36,7 +36,7 @@ from pocket_colbert.model.recipe import ModelCard, ModelConfig
 from pocket_colbert.model.session import Session
 from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
 from pocket_colbert.text_splitting import with_title
-from pocket_colbert.types import Passage, Query, Section, Span, Token
+from pocket_colbert.types import EncodedTexts, Passage, Query, Section, Span, Token
 from pocket_colbert.vectors.padding import pad
 from pocket_colbert.vectors.providers import Provider
 from pocket_colbert.vectors.pruning import apply_pruning, first_components
@@ -71,7 +71,8 @@ class Encoder:
         batch_size: Texts of a run at most.
         provider: onnxruntime's name of the execution provider.
         truncated: How many texts were longer than the window so far; of the first ones a
-            TruncationWarning tells.
+            TruncationWarning tells. Each call says it of its own texts: `EncodedTexts.lost`,
+            `Query.truncated`, `Hits.truncated`.
     """
 
     def __init__(self, files: ModelFiles, session: Session, batching: Batching, dim: int) -> None:
@@ -226,7 +227,7 @@ class Encoder:
         """
         check_query(text)
         tokenized, tokens, weights = self._tokenizer.query_with_tokens(text)
-        ((embedding,),) = self._encode(
+        ((embedding,),), _ = self._encode(
             [text], len, lambda _: [tokenized], None, self._tokenizer.query_limit, None, _itself
         )
         embedding.flags.writeable = False
@@ -234,7 +235,7 @@ class Encoder:
 
     def encode_query(
         self, texts: Sequence[str], *, progress: Progress | None = None
-    ) -> list[NDArray[np.float32]]:
+    ) -> EncodedTexts:
         """Encode queries.
 
         Args:
@@ -242,7 +243,8 @@ class Encoder:
             progress: Called as texts are done.
 
         Returns:
-            One (num_tokens, dim) float32 array a query, rows of length 1.
+            One (num_tokens, dim) float32 array a query, rows of length 1; `lost` says how many
+            tokens of each did not fit the window.
 
         Raises:
             InvalidInputError: texts is a bare string or holds something else than strings.
@@ -250,7 +252,7 @@ class Encoder:
         """
         check_texts(texts)
         tokenize = self._tokenizer.tokenize_query
-        encoded = self._encode(
+        encoded, lost = self._encode(
             texts,
             len,
             lambda text: [tokenize(text)],
@@ -259,7 +261,7 @@ class Encoder:
             None,
             _itself,
         )
-        return [parts[0] for parts in encoded]
+        return EncodedTexts((parts[0] for parts in encoded), lost)
 
     def encode_document(
         self,
@@ -269,7 +271,7 @@ class Encoder:
         num_protected_tokens: int = 1,
         pruning: Pruning | None = None,
         progress: Progress | None = None,
-    ) -> list[NDArray[np.float32]]:
+    ) -> EncodedTexts:
         """Encode documents: skiplist tokens are dropped, then tokens may be pruned and pooled.
 
         Args:
@@ -283,7 +285,8 @@ class Encoder:
 
         Returns:
             One (num_tokens, dim) float32 array a document, rows of length 1. A document may have
-            no tokens left when the skiplist holds all of them.
+            no tokens left when the skiplist holds all of them. `lost` says how many tokens of each
+            did not fit the window; `encode_passages` takes documents of any length.
 
         Raises:
             InvalidInputError: texts is a bare string or holds something else than strings,
@@ -296,10 +299,10 @@ class Encoder:
         elif (pool_factor, num_protected_tokens) != (1.0, 1):
             raise InvalidInputError("give pruning or pool_factor, got both.")
         tokenize, window = self._tokenizer.tokenize_document, self.config.document_length
-        encoded = self._encode(
+        encoded, lost = self._encode(
             texts, len, lambda text: [tokenize(text)], progress, window, pruning, _itself
         )
-        return [parts[0] for parts in encoded]
+        return EncodedTexts((parts[0] for parts in encoded), lost)
 
     def encode_passages(
         self,
@@ -396,7 +399,7 @@ class Encoder:
             shown = _has_words(texts[number], titles[number])
             return [self._with_words(tokenized, shown) for _, _, tokenized in parts]
 
-        encoded = self._encode(
+        encoded, _ = self._encode(
             range(len(texts)),
             lambda number: len(texts[number]) + len(titles[number] or ""),
             tokenize,
@@ -547,7 +550,7 @@ class Encoder:
         window: int,
         pruning: Pruning | None,
         reduce: Callable[[NDArray[np.float32]], _Kept],
-    ) -> list[list[_Kept]]:
+    ) -> tuple[list[list[_Kept]], list[int]]:
         """Encode texts, or what stands for them: documents with a pruning, queries without.
 
         Args:
@@ -560,10 +563,11 @@ class Encoder:
             reduce: What to keep of the embedding of a part.
 
         Returns:
-            What is kept of the parts, a list a text.
+            What is kept of the parts, a list a text, and how many tokens of each text were lost.
         """
         kept_of: list[dict[int, _Kept]] = [{} for _ in texts]
         wanted = [0] * len(texts)
+        lost = [0] * len(texts)
         overflow: list[int] = []
         done = 0
 
@@ -577,6 +581,7 @@ class Encoder:
             for part, embedding in zip(batch, embeddings, strict=True):
                 kept_of[part.text][part.number] = reduce(embedding)
                 overflow.append(part.tokenized.overflow)
+                lost[part.text] += part.tokenized.overflow
                 done += len(kept_of[part.text]) == wanted[part.text]
             if progress is not None:
                 progress(done, len(texts))
@@ -591,7 +596,7 @@ class Encoder:
         )
         in_batches([size(text) for text in texts], steps, self._batching, collect)
         self._note_truncation(overflow, window)
-        return [[parts[n] for n in range(len(parts))] for parts in kept_of]
+        return [[parts[n] for n in range(len(parts))] for parts in kept_of], lost
 
     def _note_truncation(self, overflow: list[int], window: int) -> None:
         cut = sum(1 for lost in overflow if lost)

@@ -22,8 +22,9 @@ from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.server.bodies import JSON as _JSON
 from pocket_colbert.server.bodies import SMALL, check_type, decoded, read_body, stated_size
 from pocket_colbert.server.gate import Gate, Room
+from pocket_colbert.server.lingering import Lingering
 from pocket_colbert.server.openapi import Operation, document_of
-from pocket_colbert.server.problems import Deadline, RequestError, as_request_error
+from pocket_colbert.server.problems import Deadline, RequestError, as_request_error, error_body
 from pocket_colbert.server.security import Application, Guard
 from pocket_colbert.server.service import Service
 
@@ -146,16 +147,26 @@ def create_app(
             (
                 Operation("post", path, name, "Order texts as Cohere's and Jina's interfaces do.",
                           m.CompatibleRerankResponse, m.CompatibleRerankRequest,
-                          items=m.ScoredText),
-                partial(service.rerank_compatible, version=version),
+                          items=m.ScoredText, error=m.CompatibleErrorResponse),
+                partial(service.rerank_compatible, version=m.COMPATIBLE_PATHS[path]),
             )
-            for path, name, version in (
-                ("/rerank", "rerankCompatible", "1"),
-                ("/v1/rerank", "rerankCompatible1", "1"),
-                ("/reranking", "rerankLlamaCpp", "1"),
-                ("/v1/reranking", "rerankLlamaCpp1", "1"),
-                ("/v2/rerank", "rerankCompatible2", "2"),
+            for path, name in (
+                ("/rerank", "rerankCompatible"),
+                ("/v1/rerank", "rerankCompatible1"),
+                ("/reranking", "rerankLlamaCpp"),
+                ("/v1/reranking", "rerankLlamaCpp1"),
+                ("/v2/rerank", "rerankCompatible2"),
             )
+        ),
+        (
+            Operation("get", "/v1/models/{model}", "model", "Describe the model that is served.",
+                      m.ModelResponse, error=m.CompatibleErrorResponse),
+            None,
+        ),
+        (
+            Operation("get", "/v1/cluster/auth", "auth", "Say whether requests need a token.",
+                      m.AuthResponse, public=True, error=m.CompatibleErrorResponse),
+            None,
         ),
         (
             Operation("get", "/health", "health", "Report that the server is up.",
@@ -167,26 +178,31 @@ def create_app(
     document = msgspec.json.encode(
         document_of(operations, max_ids=MAX_IDS, token=token is not None)
     )
-    healthy = msgspec.json.encode(m.HealthResponse("ok"))
+    ready = {
+        "health": _constant(msgspec.json.encode(m.HealthResponse("ok")), _JSON),
+        "auth": _constant(msgspec.json.encode(m.AuthResponse(token is not None)), _JSON),
+        "model": _model(service.encoder.card.fingerprint),
+    }
     routes: dict[str, dict[str, Answer]] = {
         "/openapi.json": {"GET": _constant(document, _JSON)},
         **{path: {"GET": _page_file(*file)} for path, file in _PAGE.items()},
     }
     for operation, work in table:
-        answer = _constant(healthy, _JSON) if work is None else server.endpoint(operation, work)
+        answer = ready[operation.name] if work is None else server.endpoint(operation, work)
         routes.setdefault(operation.path, {})[operation.method.upper()] = answer
 
     app = Starlette(
         routes=[
-            Route(path, _dispatch(methods), methods=list(methods))
+            Route(path.replace("}", ":path}"), _dispatch(methods), methods=list(methods))
             for path, methods in routes.items()
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=server.lifespan,
     )
     app.router.redirect_slashes = False
-    public = ["/health", "/openapi.json", *_PAGE]
-    return Guard(app, token=token, hosts=hosts, public_paths=public, refuse=_error)
+    public = ["/health", "/openapi.json", "/v1/cluster/auth", *_PAGE]
+    guard = Guard(app, token=token, hosts=hosts, public_paths=public, refuse=_error)
+    return Lingering(guard, seconds=server.limits.seconds)
 
 
 class _Server:
@@ -194,7 +210,7 @@ class _Server:
 
     def __init__(self, service: Service, limits: Limits) -> None:
         self._service = service
-        self._limits = limits
+        self.limits = limits
         self._reading = Gate("read", limits.concurrency, limits.queue)
         # Separate, so that a large addition does not make searches wait.
         self._writing = Gate("write", 1, limits.queue)
@@ -222,16 +238,15 @@ class _Server:
             try:
                 if decoder is None:
                     asked = _ids(request) if operation.ids else None
-                    content, cut = await gate.run(
-                        lambda deadline: _encoded(work(asked, deadline)),
-                        Deadline(self._limits.seconds),
+                    content, cut = await self._run(
+                        request, gate, lambda deadline: _encoded(work(asked, deadline))
                     )
                 else:
                     content, cut = await self._computed(request, decoder, work, gate)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is left to read it
             except Exception as error:
-                return _error(as_request_error(error))
+                return _error(as_request_error(error), request.url.path)
             headers = {"X-Query-Truncated": "true"} if cut else None
             return Response(content, operation.status, headers, media_type=_JSON)
 
@@ -241,7 +256,7 @@ class _Server:
         self, request: Request, decoder: msgspec.json.Decoder[Any], work: Work, gate: Gate
     ) -> tuple[bytes, bool]:
         """Read a body and answer it; large bodies wait until there is room for them."""
-        limits = self._limits
+        limits = self.limits
         check_type(request)
         size = stated_size(request, limits.body)
         async with AsyncExitStack() as held:
@@ -254,7 +269,31 @@ class _Server:
                 # body is let go of before the work.
                 return _encoded(work(decoded(decoder, bodies.pop()), deadline))
 
-            return await gate.run(job, Deadline(limits.seconds))
+            return await self._run(request, gate, job)
+
+    async def _run(
+        self, request: Request, gate: Gate, job: Callable[[Deadline], tuple[bytes, bool]]
+    ) -> tuple[bytes, bool]:
+        """Run a job; stop it, or let it leave the queue, when its client hangs up."""
+        deadline = Deadline(self.limits.seconds)
+        running = asyncio.ensure_future(gate.run(job, deadline))
+        gone = asyncio.ensure_future(_hung_up(request))
+        try:
+            await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise ClientDisconnect
+            return running.result()
+        finally:
+            gone.cancel()
+            if not running.done():
+                deadline.give_up()
+                running.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    """Wait until nobody is left to read the answer; the body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _encoded(answer: Any) -> tuple[bytes, bool]:
@@ -296,14 +335,22 @@ def _constant(content: bytes, kind: str) -> Answer:
     return answer
 
 
+def _model(name: str) -> Answer:
+    async def answer(request: Request) -> Response:
+        asked = request.path_params["model"]
+        described = m.ModelResponse(asked, "model", "pocket-colbert", "rerank", name)
+        return Response(msgspec.json.encode(described), media_type=_JSON)
+
+    return answer
+
+
 def _page_file(name: str, kind: str) -> Answer:
     content = (files("pocket_colbert.server") / "page" / name).read_bytes()
     return _constant(content, kind)
 
 
-def _error(error: RequestError) -> Response:
-    content = msgspec.json.encode(m.ErrorResponse(m.Problem(error.kind, error.message)))
-    return Response(content, error.status, headers=error.headers, media_type=_JSON)
+def _error(error: RequestError, path: str) -> Response:
+    return Response(error_body(error, path), error.status, headers=error.headers, media_type=_JSON)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -312,4 +359,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     message = {404: f"nothing is at {request.url.path}; see /openapi.json."}.get(
         error.status_code, f"{request.method} {request.url.path}: {error.detail}."
     )
-    return _error(RequestError(error.status_code, kind, message, dict(error.headers or {})))
+    refused = RequestError(error.status_code, kind, message, dict(error.headers or {}))
+    return _error(refused, request.url.path)

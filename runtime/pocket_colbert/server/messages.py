@@ -28,6 +28,15 @@ MAX_WRITTEN = 65_536
 MAX_ANSWER = 4_000_000
 """Characters of the texts of an answer."""
 
+COMPATIBLE_PATHS = {
+    "/rerank": "1",
+    "/v1/rerank": "1",
+    "/reranking": "1",
+    "/v1/reranking": "1",
+    "/v2/rerank": "2",
+}
+"""Paths at which clients of other rerank services ask, and the version of Cohere's interface."""
+
 Query = Annotated[str, Meta(min_length=1, max_length=MAX_QUERY)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 DocumentId = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -195,8 +204,9 @@ class CompatibleRerankRequest(Struct):
 
     The texts are `documents` or `texts`, an object's text is its field "text" or the fields that
     `rank_fields` names. `top_n` and `top_k` are the same; 0 stands for all. The model that answers
-    is the one served, whatever `model` says, and long texts are scored whole, in passages. Fields
-    that are not listed here are ignored, and named once in the log.
+    is the one served, whatever `model` says, and long texts are scored whole, in passages. With
+    `raw_scores` scores are MaxSim. Fields that are not listed here are ignored, and named once in
+    the log.
     """
 
     query: Query
@@ -238,12 +248,14 @@ class ScoredPlace(Struct):
 class CompatibleResult(Struct, omit_defaults=True):
     """A text by its place in the request.
 
-    `relevance_score` is the mean over the query's tokens of the best cosine, from 0 to 1.
+    `relevance_score` is the mean over the query's tokens of the best cosine, from 0 to 1, or
+    MaxSim for `raw_scores`. `document` is a string where `raw_scores` was sent, as infinity's
+    clients do.
     """
 
     index: int
-    relevance_score: Annotated[float, Meta(ge=0, le=1)]
-    document: TextObject | UnsetType = UNSET
+    relevance_score: float
+    document: TextObject | str | UnsetType = UNSET
 
 
 class Usage(Struct):
@@ -277,7 +289,7 @@ class CompatibleRerankResponse(Struct):
 
     id: str
     model: str
-    object: Literal["list"]
+    object: Literal["list", "rerank"]
     results: list[CompatibleResult]
     data: list[ScoredPlace]
     truncated: bool
@@ -301,10 +313,14 @@ class Base64Embedding(Struct):
 
 
 class EncodeResponse(Struct):
-    """One embedding a text: a list of token vectors, or the same in base64."""
+    """One embedding a text: a list of token vectors, or the same in base64.
+
+    `lost` says how many tokens of each text did not fit the model's window and were cut off.
+    """
 
     dim: int
     embeddings: list[list[list[float]] | Base64Embedding]
+    lost: list[int]
 
 
 IndexingState = Literal["counting", "indexing", "done", "stopped", "failed"]
@@ -393,3 +409,34 @@ class ErrorResponse(Struct):
     """Body of every answer that is not a success."""
 
     error: Problem
+
+
+class ErrorDetail(Struct):
+    """An error as clients of FastAPI's servers read it."""
+
+    loc: list[str]
+    msg: str
+    type: str
+
+
+class CompatibleErrorResponse(Struct):
+    """The same for clients of other services; `detail` is a list for 422, otherwise the message."""
+
+    error: Problem
+    detail: str | list[ErrorDetail]
+
+
+class ModelResponse(Struct):
+    """The model that is served, by whatever name it is asked for, as xinference describes one."""
+
+    id: str
+    object: Literal["model"]
+    owned_by: str
+    model_type: Literal["rerank"]
+    model_name: str
+
+
+class AuthResponse(Struct):
+    """Whether requests need a token, as xinference's clients ask."""
+
+    auth: bool

@@ -28,6 +28,10 @@ ERRORS = {
 }
 
 
+_COMPATIBLE = m.CompatibleRerankRequest.__name__
+_SHAPES = {"documents": _COMPATIBLE, "texts": "TextsRerankRequest"}
+
+
 @dataclass(frozen=True)
 class Operation:
     """A method of a path.
@@ -44,6 +48,7 @@ class Operation:
         errors: Statuses it may have beside those that all have.
         public: Whether it needs no token.
         items: Type of what a list has, if the answer can be a list too.
+        error: Type of the answers that are not a success.
     """
 
     method: str
@@ -57,6 +62,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     public: bool = False
     items: type[msgspec.Struct] | None = None
+    error: type[msgspec.Struct] = m.ErrorResponse
     statuses: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,16 +82,16 @@ def document_of(operations: Sequence[Operation], *, max_ids: int, token: bool) -
         max_ids: Document ids that a request may name.
         token: Whether requests need a token.
     """
-    types: list[Any] = [m.ErrorResponse]
+    types: list[Any] = []
     for operation in operations:
-        types += [
-            t for t in (operation.request, operation.response, operation.items) if t is not None
-        ]
+        parts = (operation.request, operation.response, operation.items, operation.error)
+        types += [part for part in parts if part is not None]
     _, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
     )
     for schema in components.values():
         _simplify(schema)
+    components |= _either(components.pop(_COMPATIBLE))
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -103,6 +109,16 @@ def document_of(operations: Sequence[Operation], *, max_ids: int, token: bool) -
         item = document["paths"].setdefault(operation.path, {})
         item[operation.method] = _described(operation, max_ids, token)
     return document
+
+
+def _either(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the two shapes of a request that has either `documents` or `texts`, by name."""
+    shapes = {}
+    for name, other in (("documents", "texts"), ("texts", "documents")):
+        properties = {key: value for key, value in schema["properties"].items() if key != other}
+        required = [*schema["required"], name]
+        shapes[_SHAPES[name]] = {**schema, "properties": properties, "required": required}
+    return shapes
 
 
 def _simplify(schema: Any) -> None:
@@ -140,7 +156,7 @@ def _described(operation: Operation, max_ids: int, token: bool) -> dict[str, Any
             str(operation.status): {"description": "Done."}
             | _content(operation.response, operation.items),
             **{
-                str(status): {"description": ERRORS[status]} | _content(m.ErrorResponse)
+                str(status): {"description": ERRORS[status]} | _content(operation.error)
                 for status in operation.statuses
             },
         },
@@ -148,7 +164,17 @@ def _described(operation: Operation, max_ids: int, token: bool) -> dict[str, Any
     if token and not operation.public:
         described["security"] = [{"token": []}]
     if operation.request is not None:
-        described["requestBody"] = {"required": True} | _content(operation.request)
+        described["requestBody"] = {"required": True} | _body(operation.request)
+    if "{model}" in operation.path:
+        described["parameters"] = [
+            {
+                "name": "model",
+                "in": "path",
+                "required": True,
+                "description": "Any name.",
+                "schema": {"type": "string", "minLength": 1},
+            }
+        ]
     if operation.ids:
         described["parameters"] = [
             {
@@ -167,6 +193,13 @@ def _described(operation: Operation, max_ids: int, token: bool) -> dict[str, Any
             }
         ]
     return described
+
+
+def _body(message: type[msgspec.Struct]) -> dict[str, Any]:
+    if message.__name__ != _COMPATIBLE:
+        return _content(message)
+    shapes = [{"$ref": f"#/components/schemas/{name}"} for name in _SHAPES.values()]
+    return {"content": {"application/json": {"schema": {"anyOf": shapes}}}}
 
 
 def _content(

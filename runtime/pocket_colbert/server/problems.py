@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
+import msgspec
+
+import pocket_colbert.server.messages as m
 from pocket_colbert.errors import (
     BackendError,
     ClosedError,
@@ -30,6 +33,22 @@ class RequestError(Exception):
         self.kind = kind
         self.message = message
         self.headers = headers or {}
+
+
+def error_body(error: RequestError, path: str) -> bytes:
+    """Return the JSON that answers a request for a path with an error.
+
+    Args:
+        error: The error.
+        path: The path, which says whose clients ask.
+    """
+    problem = m.Problem(error.kind, error.message)
+    if path not in m.COMPATIBLE_PATHS and not path.startswith("/v1/"):
+        return msgspec.json.encode(m.ErrorResponse(problem))
+    detail: str | list[m.ErrorDetail] = error.message
+    if error.status == 422:
+        detail = [m.ErrorDetail(["body"], error.message, error.kind)]
+    return msgspec.json.encode(m.CompatibleErrorResponse(problem, detail))
 
 
 def overloaded(message: str, kind: str = "overloaded") -> RequestError:
@@ -83,6 +102,10 @@ class Deadline:
         """Raise the answer 503 if the time is up."""
         if not self.left:
             raise self.expired()
+
+    def give_up(self) -> None:
+        """Let the work end at its next check: nobody waits for it any more."""
+        self._end = 0.0
 
     def expired(self) -> RequestError:
         """Return the answer to a request whose time is up."""

@@ -9,6 +9,7 @@ import socket
 import uvicorn
 from threadpoolctl import threadpool_limits
 
+from pocket_colbert.server.connections import MAX_HEAD, protocol_of
 from pocket_colbert.server.security import Application
 
 _KEEP_ALIVE = 75
@@ -24,12 +25,14 @@ def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
     Args:
         app: The application.
         listening: A listening socket.
-        seconds: How long requests may take to finish. A second signal does not wait for them.
+        seconds: How long requests may take to finish, and clients to send their headers. A second
+            signal does not wait for requests.
     """
     config = uvicorn.Config(
         app, lifespan="on", log_level="warning", access_log=False, server_header=False,
         proxy_headers=False, ws="none", timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=math.ceil(seconds),
+        timeout_graceful_shutdown=math.ceil(seconds), http=protocol_of(seconds),
+        h11_max_incomplete_event_size=MAX_HEAD,
     )  # fmt: skip
     server = uvicorn.Server(config)
 

@@ -41,7 +41,7 @@ class Guard:
         token: str | None,
         hosts: Sequence[str] | None,
         public_paths: Sequence[str],
-        refuse: Callable[[RequestError], Application],
+        refuse: Callable[[RequestError, str], Application],
     ) -> None:
         """Wrap an application.
 
@@ -50,7 +50,7 @@ class Guard:
             token: The bearer token that requests must carry, None for none.
             hosts: Host names, without ports, that requests may use; None allows any.
             public_paths: Paths that need no token.
-            refuse: Returns an application that answers with an error.
+            refuse: Returns an application that answers a request for a path with an error.
         """
         self._inner = inner
         self._token = None if token is None else token.encode("utf-8")
@@ -81,7 +81,7 @@ class Guard:
         try:
             self._check(scope)
         except RequestError as error:
-            inner = self._refuse(error)
+            inner = self._refuse(error, scope["path"])
         await inner(scope, receive, send_with_headers)
 
     def _check(self, scope: Scope) -> None:

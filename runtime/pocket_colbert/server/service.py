@@ -115,7 +115,7 @@ class Service:
         found: list[m.SearchHit] = []
         for start in range(0, len(hits), _HITS):
             found += self._described(request, query, hits[start : start + _HITS], deadline)
-        return m.SearchResponse(found, query.lost > 0)
+        return m.SearchResponse(found, query.truncated)
 
     def _described(
         self, request: m.SearchRequest, query: Query, hits: Sequence[Hit], deadline: Deadline
@@ -160,7 +160,7 @@ class Service:
         hits = self._retriever.rerank(query, request.documents, k, progress=deadline.progress)
         return m.RerankResponse(
             [m.RerankedText(int(hit.document_id), hit.score, _passages(hit)) for hit in hits],
-            query.lost > 0,
+            query.truncated,
         )
 
     def rerank_compatible(
@@ -184,22 +184,28 @@ class Service:
                 )
                 for index, score, hit in zip(indices, relevance, ranked.hits, strict=True)
             )
-            scored.truncated = query.lost > 0
+            scored.truncated = query.truncated
             return scored
         # Jina's clients expect the documents back unless they ask for none; version 2 of Cohere's
         # never returns them.
-        wanted = version == "1" if request.return_documents is None else request.return_documents
+        asked = (
+            request.return_text if request.return_documents is None else request.return_documents
+        )
+        wanted = version == "1" if asked is None else asked
         tokens = ranked.query_tokens + ranked.document_tokens
+        # Only infinity's clients send this beside documents; they read strings.
+        infinity = request.raw_scores is not None
+        scores = [hit.score for hit in ranked.hits] if request.raw_scores else relevance
         return m.CompatibleRerankResponse(
             id=str(uuid.uuid4()),
             model=request.model or self.encoder.card.fingerprint,
-            object="list",
+            object="rerank" if infinity else "list",
             results=[
-                m.CompatibleResult(index, score, m.TextObject(hit.text or "") if wanted else UNSET)
-                for index, score, hit in zip(indices, relevance, ranked.hits, strict=True)
+                m.CompatibleResult(index, score, _document(hit, infinity) if wanted else UNSET)
+                for index, score, hit in zip(indices, scores, ranked.hits, strict=True)
             ],
-            data=[m.ScoredPlace(*both) for both in zip(indices, relevance, strict=True)],
-            truncated=query.lost > 0,
+            data=[m.ScoredPlace(*both) for both in zip(indices, scores, strict=True)],
+            truncated=query.truncated,
             meta=m.RerankMeta(m.ApiVersion(version), m.BilledUnits(1)),
             usage=m.Usage(tokens, tokens),
         )
@@ -209,6 +215,7 @@ class Service:
         floats = request.format == "float"
         most, number = m.MAX_FLOATS_OF if floats else m.MAX_BASE64_OF, 0
         embeddings: list[msgspec.Raw] = []
+        lost: list[int] = []
         for start in range(0, len(request.texts), _TEXTS):
             deadline.check()
             texts = request.texts[start : start + _TEXTS]
@@ -216,6 +223,7 @@ class Service:
                 arrays = self.encoder.encode_query(texts, progress=deadline.progress)
             else:
                 arrays = self.encoder.encode_document(texts, progress=deadline.progress)
+            lost += arrays.lost
             for array in arrays:
                 number += len(array)
                 if number > most:
@@ -226,7 +234,7 @@ class Service:
                     )  # fmt: skip
                 # As bytes: in Python a number takes 32.
                 embeddings.append(msgspec.Raw(msgspec.json.encode(_embedding(array, floats))))
-        return m.EncodeResponse(self.encoder.dim, embeddings)  # type: ignore[arg-type]
+        return m.EncodeResponse(self.encoder.dim, embeddings, lost)  # type: ignore[arg-type]
 
     def documents(self, document_ids: Sequence[str]) -> m.DocumentsResponse:
         """Return documents."""
@@ -273,6 +281,11 @@ def _field(field: FieldValues) -> m.MetadataField:
         return m.MetadataField(field.name, "mixed", None, None, values)
     ends = [value if math.isfinite(value) else None for value in (least, greatest)]
     return m.MetadataField(field.name, "number", ends[0], ends[1], values)
+
+
+def _document(hit: Hit, bare: bool) -> m.TextObject | str:
+    text = hit.text or ""
+    return text if bare else m.TextObject(text)
 
 
 def _embedding(array: NDArray[np.float32], floats: bool) -> list[list[float]] | m.Base64Embedding:
