@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.native_calls import native_calls
+
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 64
 _EXPANSION_SEARCH = 8
@@ -42,7 +44,8 @@ class CentroidGraph:
             expansion_search=_EXPANSION_SEARCH,
         )
         # On one thread, so that the same centroids give the same graph.
-        self._graph.add(np.arange(len(centroids), dtype=np.uint64), centroids, threads=1)
+        with native_calls:
+            self._graph.add(np.arange(len(centroids), dtype=np.uint64), centroids, threads=1)
 
     def nearest(self, vectors: NDArray[np.int8], threads: int) -> NDArray[np.int64]:
         """Return the number of the nearest centroid of each vector.
@@ -54,5 +57,6 @@ class CentroidGraph:
         Returns:
             (n,) int64.
         """
-        matches = self._graph.search(np.ascontiguousarray(vectors), 1, threads=threads)
+        with native_calls:
+            matches = self._graph.search(np.ascontiguousarray(vectors), 1, threads=threads)
         return np.asarray(matches.keys).reshape(-1).astype(np.int64)
