@@ -1,0 +1,2 @@
+def use_hostile_folders(*a):
+    pass
