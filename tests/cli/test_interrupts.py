@@ -20,7 +20,8 @@ COMMAND = "print('ready', flush=True); from pocket_colbert.cli.entry import main
 def interrupted(arguments: list[str], delay: float, code: str = COMMAND) -> tuple[int, str]:
     """Run a command, interrupt it after some seconds, and return its exit code and what it said."""
     started = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     with started as process:

@@ -7,53 +7,26 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("pyarrow")
 
-from pocket_colbert import BackendError, IndexConfig, PocketColbertError
+from pocket_colbert import BackendError, PocketColbertError
 from pocket_colbert.distributed.collecting import index_encoded
-from pocket_colbert.distributed.corpus_sources import NamedFile, PartSize
-from pocket_colbert.distributed.job import Counts, Job, JobFile
-from pocket_colbert.distributed.object_storage import FileInfo, Location
+from pocket_colbert.distributed.object_storage import Location
 from pocket_colbert.distributed.parquet import EncodedCorpus, ParquetTarget
-from pocket_colbert.ingest.rows import Fields
-from pocket_colbert.types import Document, EncodedDocument, Passage
-from tests.support.arrays import unit_rows
+from tests.support.encoding_job import ENCODED, JOB, do_a_job
 from tests.support.hostile_folder import KINDS, SECRET, put, tree
 from tests.support.hostile_index import alarm
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 
-DIM = 8
-VECTORS = unit_rows(np.random.default_rng(1), 3, DIM)
-ENCODED = [
-    EncodedDocument(Document(f"d{n}", "bees", None), [Passage(0, 4, VECTORS)]) for n in range(3)
-]
-JOB = Job(
-    config=IndexConfig(dim=DIM), fields=Fields(), datatype="float32", size=PartSize(10, 1000),
-    files=(JobFile(NamedFile("x.jsonl", FileInfo("/x.jsonl", 3, 5)), (3, 3)),),
-)  # fmt: skip
 PLACES = [
     "job.json", "complete.json", "parts", "parts/000000-000000.parquet",
     "parts/000000-000001.parquet", "parts/other",
 ]  # fmt: skip
-
-
-def do_a_job(folder: Path) -> None:
-    """Start a job or take it up, write its parts, and finish it."""
-    target = ParquetTarget(folder)
-    if target.read_job() is None:
-        target.write_job(JOB)
-    finished = target.finished(JOB)
-    for part in JOB.parts():
-        if part.name not in finished:
-            target.write_part(JOB, part, ENCODED)
-    counts = dict.fromkeys((part.name for part in JOB.parts()), Counts.of(ENCODED))
-    target.complete(JOB, counts)
 
 
 def use(folder: Path, into: Path) -> None:

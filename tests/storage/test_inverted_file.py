@@ -230,7 +230,7 @@ def test_a_recall_that_cannot_be_is_refused(
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs such a clock")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupt_while_centroids_are_looked_up_stays_what_it_is(threads: int) -> None:
-    """usearch looks for signals itself, and would raise a RuntimeError in its place."""
+    """It looks for signals itself, and would raise a RuntimeError in its place."""
     rng = np.random.default_rng(1)
     graph = CentroidGraph(rng.integers(-127, 127, (3000, 96)).astype(np.int8))
     vectors = rng.integers(-127, 127, (50_000, 96)).astype(np.int8)

@@ -211,7 +211,7 @@ def kill_servers(tally: Tally, kills: int, seed: int, temporary: Path) -> None:
         child = Child(
             _running(["serve", folder, "--port", 0, *MODEL, "--threads", 1]), temporary / "output"
         )
-        port = _port(child)
+        port = port_of(child)
         how = random_signal(chance)
         pending: State | None = state
         if port is None:
@@ -223,7 +223,7 @@ def kill_servers(tally: Tally, kills: int, seed: int, temporary: Path) -> None:
         with suppress(OSError, http.client.HTTPException):
             while True:
                 pending, request = _change(state, chance)
-                _ask(port, *request)
+                ask(port, *request)
                 state, pending = pending, None
                 tally.counts["acknowledged"] += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -253,7 +253,8 @@ def _config() -> Any:
     return IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
 
 
-def _port(child: Child) -> int | None:
+def port_of(child: Child) -> int | None:
+    """Return the port on which a server listens, None if it does not in time."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         match = re.search(r"http://127.0.0.1:(\d+)\n", child.printed() if child.output.exists()
@@ -281,7 +282,7 @@ def _change(state: State, chance: random.Random) -> tuple[State, tuple[str, str,
     return after, ("PUT", "/api/documents", json.dumps({"documents": documents}).encode())
 
 
-def _ask(port: int, method: str, path: str, content: bytes) -> None:
+def ask(port: int, method: str, path: str, content: bytes) -> None:
     """Send a request; OSError unless it is answered with success."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
