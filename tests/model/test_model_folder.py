@@ -115,6 +115,7 @@ def test_broken_recipes_are_one_error(folder: Path, content: bytes) -> None:
         ("query_length", True), ("document_length", 2), ("document_length", None),
         ("query_prefix_id", -1), ("query_prefix_id", 10**6), ("mask_token_id", None),
         ("do_query_expansion", "yes"), ("skiplist_words", "!"), ("query_prefix", 5),
+        ("query_length", 10**12), ("document_length", 2**40), ("pocket_colbert", None),
     ],
 )  # fmt: skip
 def test_bad_values_are_one_error(folder: Path, key: str, value: object) -> None:
@@ -129,7 +130,8 @@ def test_bad_values_are_one_error(folder: Path, key: str, value: object) -> None
         ("format_version", 2), ("format_version", None), ("unknown_key", 1), ("files", {}),
         ("files", []), ("model_file", "../model.onnx"), ("model_file", None), ("pool_factor", 0),
         ("skiplist_ids", [-1]), ("skiplist_ids", [10**9]), ("skiplist_tasks", ["other"]),
-        ("query_expansion_strategy", "max"), ("query_max_length", 1), ("matryoshka_dims", [16]),
+        ("query_expansion_strategy", "max"), ("query_max_length", 1),
+        ("query_max_length", 2**40), ("matryoshka_dims", [16]),
         ("matryoshka_dims", [4, 8]), ("matryoshka_dims", [0]), ("matryoshka_dims", 8),
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from pocket_colbert import Index, IndexConfig, IndexFormatError, SearchParameters
 from pocket_colbert.index.snapshot import Snapshot
+from pocket_colbert.storage.clustering import CentroidGraph
 from pocket_colbert.storage.inverted_file import (
     InvertedFile,
     _largest,
@@ -223,3 +225,24 @@ def test_a_recall_that_cannot_be_is_refused(
     path.write_text(json.dumps(content))
     with pytest.raises(IndexFormatError, match="not a valid manifest"):
         Index.load(tmp_path / "index")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs such a clock")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupt_while_centroids_are_looked_up_stays_what_it_is(threads: int) -> None:
+    """It looks for signals itself, and would raise a RuntimeError in its place."""
+    rng = np.random.default_rng(1)
+    graph = CentroidGraph(rng.integers(-127, 127, (3000, 96)).astype(np.int8))
+    vectors = rng.integers(-127, 127, (50_000, 96)).astype(np.int8)
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            graph.nearest(vectors, threads)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

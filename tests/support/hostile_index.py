@@ -405,12 +405,12 @@ class Fuzzer:
         files[path] = bytes(data)
         return f"{path}: {what}"
 
-    def problem(self, files: Files, *, check: bool) -> str | None:
+    def problem(self, files: Files, *, check: bool, seconds: float = SECONDS) -> str | None:
         """Try changed files; return what goes wrong, None when it works or raises as it must."""
         for path, content in files.items():
             self.put(path, content)
         try:
-            with alarm(SECONDS):
+            with alarm(seconds):
                 use(self.folder, check=check)
         except PocketColbertError:
             return None

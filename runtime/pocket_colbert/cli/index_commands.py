@@ -196,7 +196,7 @@ def _ended_by_term() -> Iterator[list[int]]:
 
     def end(number: int, frame: object) -> None:
         ended.append(number)
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # whose handler lets imports end first
 
     if threading.current_thread() is not threading.main_thread():
         yield ended

@@ -23,6 +23,7 @@ from pocket_colbert.ingest.incremental import sync
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.model.folder import bundled_model_of
 from pocket_colbert.retriever import Retriever
+from pocket_colbert.storage.contained import Contained
 from pocket_colbert.types import Document
 
 try:
@@ -125,8 +126,9 @@ class PocketColbertSearch:
         if not self._remove.alive:
             raise ClosedError("this PocketColbertSearch is closed; create another.")
         index = Index.create(
-            Path(self._folder) / "corpus.index", self.config, threads=self.encoder.threads
-        )
+            Contained(Path(self._folder)) / "corpus.index", self.config,
+            threads=self.encoder.threads,
+        )  # fmt: skip
         self._retriever = Retriever(self.encoder, index)
         try:
             sync(self._retriever, _documents(corpus), ["corpus"])

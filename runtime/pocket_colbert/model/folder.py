@@ -171,11 +171,10 @@ def load_model_files(model: str | Path, *, prefer: str | None = None) -> ModelFi
     """
     folder = find_model(model)
     recipe_file, recipe = _read_recipe(folder)
-    own = recipe.get(OWN_SECTION)
     try:
-        if own is None:
+        if OWN_SECTION not in recipe:
             return _foreign(folder, recipe, prefer)
-        return _ours(folder, recipe, own)
+        return _ours(folder, recipe, recipe[OWN_SECTION])
     except InvalidInputError as error:
         raise ModelFormatError(f"{recipe_file}: {error}") from error
 

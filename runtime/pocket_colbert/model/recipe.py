@@ -21,6 +21,9 @@ RECIPE_VERSION = 1
 """Version of the `pocket_colbert` section of `onnx_config.json` that this release writes."""
 
 
+_MOST = 1 << 17
+"""A query is padded to the length that a recipe says, so a damaged one must not say millions."""
+
 OWN_SECTION = "pocket_colbert"
 """Key of `onnx_config.json` under which everything lies that other tools do not know."""
 
@@ -86,8 +89,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("embedding_dim", "query_length", "document_length"):
-            value = getattr(self, name)
-            check_whole_number(name, value)
+            check_whole_number(name, getattr(self, name), most=_MOST)
         for name in ("query_prefix_id", "document_prefix_id", "mask_token_id"):
             value = getattr(self, name)
             require(
@@ -120,8 +122,11 @@ class ModelConfig:
         )
         require(
             self.query_max_length is None
-            or is_whole_number(self.query_max_length, self.query_length),
-            f"query_max_length must be null or >= query_length ({self.query_length}), "
+            or (
+                is_whole_number(self.query_max_length, self.query_length)
+                and self.query_max_length <= _MOST
+            ),
+            f"query_max_length must be null or from query_length ({self.query_length}) to {_MOST}, "
             f"got {self.query_max_length!r}.",
         )
         widths = (self.embedding_dim, *self.matryoshka_dims, 0)

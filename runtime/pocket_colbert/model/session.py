@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import ModelFormatError
+from pocket_colbert.native_calls import native_calls
 from pocket_colbert.vectors.providers import (
     DEVICE_MEMORY,
     Provider,
@@ -92,7 +93,8 @@ class Session:
         """
         feeds = self._feeds(input_ids, attention_mask)
         try:
-            vectors = self._session.run([self._output], feeds)[0]
+            with native_calls:
+                vectors = self._session.run([self._output], feeds)[0]
         except Exception as error:
             raise graph_error(f"the graph failed on {input_ids.shape}", error) from error
         self._check_shape(vectors.shape, input_ids.shape)
@@ -127,7 +129,8 @@ class Session:
             binding.bind_cpu_input(name, array)
         binding.bind_output(self._output, *self._memory)
         try:
-            self._session.run_with_iobinding(binding)
+            with native_calls:
+                self._session.run_with_iobinding(binding)
         except Exception as error:
             raise graph_error(f"the graph failed on {input_ids.shape}", error) from error
         (vectors,) = binding.get_outputs()

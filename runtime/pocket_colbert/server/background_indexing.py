@@ -70,9 +70,8 @@ class Indexing:
         Args:
             retriever: Encoder and writable index.
         """
-        # A daemon, so that a process that is told twice to stop does not live on until the end.
         self._thread = threading.Thread(
-            target=self._run, args=(retriever,), name="pocket-colbert-indexing", daemon=True
+            target=self._run, args=(retriever,), name="pocket-colbert-indexing"
         )
         self._thread.start()
 
@@ -113,7 +112,8 @@ class Indexing:
         self._update("indexing", documents=done)
 
     def _check_stopping(self) -> None:
-        if self._stopping.is_set():
+        # The interpreter waits for this thread before it exits, also when nobody has called `stop`.
+        if self._stopping.is_set() or not threading.main_thread().is_alive():
             raise _Stopped
 
     def _update(

@@ -19,6 +19,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pocket_colbert.hardware import int8_may_overflow
+from pocket_colbert.native_calls import native_calls
 from pocket_colbert.vectors.providers import load_graph
 from pocket_colbert.vectors.small_graph import small_graph_path
 from pocket_colbert.vectors.thread_buffers import scratch
@@ -73,7 +74,8 @@ class Product:
             self._bind("rows", rows)
             self._bind("scales", scales.reshape(1, -1))
             self._binding.bind_output("products", "cpu", 0, np.float32, shape, result.ctypes.data)
-            self._session.run_with_iobinding(self._binding)
+            with native_calls:
+                self._session.run_with_iobinding(self._binding)
         return result
 
     def _bind(self, name: str, array: NDArray[np.generic]) -> None:

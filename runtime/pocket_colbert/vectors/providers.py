@@ -13,6 +13,7 @@ import onnxruntime
 
 from pocket_colbert.errors import ModelFormatError, ProviderError
 from pocket_colbert.hardware import int8_may_overflow
+from pocket_colbert.native_calls import native_calls
 
 Provider = str | tuple[str, Mapping[str, Any]]
 """An execution provider: "cpu", "cuda", any of onnxruntime's names, or a (name, options) pair."""
@@ -90,10 +91,11 @@ def load_graph(
     # Fused skip-layer-norm is slower on the CPU than the two operators it stands for.
     disabled = ["SkipLayerNormFusion"] if name == "CPUExecutionProvider" else []
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), settings, providers=[(name, options)], disabled_optimizers=disabled,
-            enable_fallback=0,
-        )  # fmt: skip
+        with native_calls:
+            session = onnxruntime.InferenceSession(
+                str(path), settings, providers=[(name, options)], disabled_optimizers=disabled,
+                enable_fallback=0,
+            )  # fmt: skip
     except Exception as error:  # onnxruntime raises its own kinds, RuntimeError and ValueError
         if name != "CPUExecutionProvider":
             load_graph(path, "cpu")  # a graph that is wrong is wrong there too

@@ -15,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import ProviderError
+from pocket_colbert.native_calls import native_calls
 from pocket_colbert.vectors.providers import (
     Provider,
     graph_error,
@@ -57,7 +58,8 @@ class SmallGraph:
     def put(self, array: NDArray[Any]) -> Any:
         """Copy an array to the device's memory; `run` takes what is returned in its place."""
         try:
-            return onnxruntime.OrtValue.ortvalue_from_numpy(array, *self._memory)
+            with native_calls:
+                return onnxruntime.OrtValue.ortvalue_from_numpy(array, *self._memory)
         except Exception as error:
             raise graph_error(f"{array.nbytes} bytes cannot be put on the device", error) from error
 
@@ -81,7 +83,8 @@ class SmallGraph:
                 binding.bind_ortvalue_input(name, value)
         binding.bind_output(self._output)
         try:
-            self._session.run_with_iobinding(binding)
+            with native_calls:
+                self._session.run_with_iobinding(binding)
         except Exception as error:
             raise ProviderError(f"{self.provider} failed: {error}.") from error
         return np.asarray(binding.copy_outputs_to_cpu()[0])

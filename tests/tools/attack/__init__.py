@@ -1,0 +1,1 @@
+"""A day of attack in some minutes: kills, mutants, hostile folders, bodies and threads."""
