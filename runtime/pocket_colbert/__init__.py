@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pocket_colbert.backend import Backend
+    from pocket_colbert.collection.collection import Collection, FilesReport
+    from pocket_colbert.collection.results import Results
     from pocket_colbert.config import IndexConfig, Pruning, SearchParameters, Splitting
     from pocket_colbert.errors import (
         BackendError,
@@ -78,6 +80,7 @@ __all__ = [
     "BundleError",
     "ClosedError",
     "ClusterError",
+    "Collection",
     "CorpusError",
     "DeviceMaxSim",
     "Document",
@@ -87,6 +90,7 @@ __all__ = [
     "EncodedTexts",
     "Encoder",
     "Explanation",
+    "FilesReport",
     "Hit",
     "Hits",
     "Index",
@@ -113,6 +117,7 @@ __all__ = [
     "ProviderError",
     "Pruning",
     "Query",
+    "Results",
     "Retriever",
     "SearchParameters",
     "Section",
@@ -135,6 +140,7 @@ _HOMES = {
     "BackendNotFoundError": "errors",
     "BundleError": "errors",
     "ClosedError": "errors",
+    "Collection": "collection.collection",
     "ClusterError": "errors",
     "CorpusError": "errors",
     "DeviceMaxSim": "vectors.device_maxsim",
@@ -145,6 +151,7 @@ _HOMES = {
     "EncodedTexts": "types",
     "Encoder": "model.encoder",
     "Explanation": "search.explanation",
+    "FilesReport": "collection.collection",
     "Hit": "types",
     "Hits": "types",
     "Index": "index.index",
@@ -171,6 +178,7 @@ _HOMES = {
     "ProviderError": "errors",
     "Pruning": "config",
     "Query": "types",
+    "Results": "collection.results",
     "Retriever": "retriever",
     "SearchParameters": "config",
     "Section": "types",

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import importlib.util
 import inspect
+import itertools
 import json
 import os
 import re
@@ -42,6 +43,9 @@ READ_ON_GITHUB = [
     *(ROOT / name for name in ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     ROOT / "benchmarks" / "README.md",
 ]
+TOLD = "collection.md"
+"""The page whose blocks are one session."""
+
 NEEDED = {
     "langchain": "langchain_core", "llama_index": "llama_index.core", "haystack": "haystack",
     "rerankers": "rerankers",
@@ -90,8 +94,13 @@ def test_every_block_has_a_language_that_is_known_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "block", [b for b in BLOCKS if b.language == "python" and b.reason is None], ids=str
-)
+    "block",
+    [
+        block for block in BLOCKS
+        if block.language == "python" and block.reason is None and block.page != TOLD
+    ],
+    ids=str,
+)  # fmt: skip
 def test_python_block_runs(
     block: Block,
     encoder: Encoder,
@@ -134,6 +143,22 @@ def test_python_block_runs(
         opened = names.get(name)
         if isinstance(opened, Index) and opened is not library.index:
             opened.close()
+
+
+def test_a_page_told_as_one_session_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    for name in ("files.md", "search.md"):
+        shutil.copy(DOCS / name, "docs")
+    blocks = [block for block in BLOCKS if block.page == TOLD]
+    names: dict[str, Any] = {}
+    for block, shown in itertools.pairwise(blocks):
+        if block.language == "python":
+            exec(compile(block.code, str(block), "exec"), names)  # noqa: S102
+            expected = shown.code if shown.language == "text" else ""
+            assert capsys.readouterr().out == expected, str(block)
 
 
 # Commands

@@ -25,7 +25,9 @@ def test_python_runs(tmp_path: Path) -> None:
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] == "d1"
+    lines = done.stdout.splitlines()
+    assert lines[0] == "The landlord repairs the roof."
+    assert (lines[1].split()[0], lines[-1]) == ("d1", "Berlin, Germany")
 
 
 def test_commands_exist() -> None:
