@@ -196,7 +196,7 @@ class TextObject(Struct):
     text: str
 
 
-Limit = Annotated[int, Meta(ge=0)] | None
+Limit = Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
 
 
 class CompatibleRerankRequest(Struct):

@@ -28,6 +28,19 @@ ERRORS = {
 }
 
 
+_NULL = "[Nn][Uu][Ll][Ll]"
+_FORMS = {
+    "boolean": [
+        {"type": "integer", "minimum": 0, "maximum": 1},
+        {
+            "type": "string",
+            "pattern": f"^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01]|{_NULL})$",
+        },
+    ],
+    "integer": [{"type": "string", "pattern": f"^(0|[1-9][0-9]*|{_NULL})$"}],
+}
+"""How else clients write a value of a type."""
+
 _COMPATIBLE = m.CompatibleRerankRequest.__name__
 _SHAPES = {"documents": _COMPATIBLE, "texts": "TextsRerankRequest"}
 
@@ -115,10 +128,21 @@ def _either(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the two shapes of a request that has either `documents` or `texts`, by name."""
     shapes = {}
     for name, other in (("documents", "texts"), ("texts", "documents")):
-        properties = {key: value for key, value in schema["properties"].items() if key != other}
+        properties = {
+            key: _liberal(value) for key, value in schema["properties"].items() if key != other
+        }
         required = [*schema["required"], name]
         shapes[_SHAPES[name]] = {**schema, "properties": properties, "required": required}
     return shapes
+
+
+def _liberal(schema: dict[str, Any]) -> dict[str, Any]:
+    """Add the texts that stand for a truth value or a number, as decoding without `strict` does."""
+    choices = schema.get("anyOf", [])
+    for kind, forms in _FORMS.items():
+        if any(choice.get("type") == kind for choice in choices):
+            return {**schema, "anyOf": [*choices, *forms]}
+    return schema
 
 
 def _simplify(schema: Any) -> None:
