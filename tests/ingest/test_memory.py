@@ -109,5 +109,4 @@ def test_indexing_takes_little_memory(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     peak = int(done.stdout.rpartition("peak ")[2])
-    print("PEAK", kind, make.__name__, peak)
     assert peak < MOST, f"{peak} kB"
