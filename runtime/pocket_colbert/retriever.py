@@ -14,6 +14,7 @@ from pocket_colbert.checks import check_query, check_texts, is_number, require
 from pocket_colbert.config import Pruning, SearchParameters, Splitting
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index.index import Index
+from pocket_colbert.index.prepared_documents import PreparedDocument, PreparedDocuments
 from pocket_colbert.model.encoder import Encoder, Progress
 from pocket_colbert.model.folder import bundled_model_of
 from pocket_colbert.reranker import rerank
@@ -136,23 +137,59 @@ class Retriever:
             IndexConflictError: See `Index.add`.
         """
         index = self._writable("add")
-        encoded = self.encode(documents, progress=progress)
-        index.add_documents(encoded)
-        return _num_tokens(encoded)
+        prepared = self.prepare(documents, progress=progress)
+        index.add_prepared(prepared)
+        return prepared.num_tokens
 
     def upsert(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
         """Encode documents, and add them in place of those that have their ids; see `add`."""
         index = self._writable("upsert")
-        encoded = self.encode(documents, progress=progress)
-        index.upsert_documents(encoded)
-        return _num_tokens(encoded)
+        prepared = self.prepare(documents, progress=progress)
+        index.add_prepared(prepared, replacing=True)
+        return prepared.num_tokens
+
+    def prepare(
+        self, documents: Sequence[Document], *, progress: Progress | None = None
+    ) -> PreparedDocuments:
+        """Encode documents as `add` does, and leave the index as it is.
+
+        Their token vectors become the index's codes as they are made, so that memory does not grow
+        with them. Another thread can store some documents while these are encoded.
+
+        Args:
+            documents: The documents.
+            progress: Called with the number of documents done and of all.
+
+        Returns:
+            What `Index.add_prepared` takes.
+
+        Raises:
+            InvalidInputError: There is no index to write to.
+        """
+        index = self._writable("prepare")
+        documents = _checked(documents)
+        coder = index.coder()
+        encoded = self.encoder.reduce_passages(
+            [document.text or "" for document in documents],
+            coder,
+            titles=[document.title for document in documents],
+            sections=[document.sections for document in documents],
+            splitting=index.config.splitting,
+            pruning=index.config.pruning,
+            progress=progress,
+        )
+        return PreparedDocuments(
+            [
+                PreparedDocument(document, [span for span, _ in parts], [item for _, item in parts])
+                for document, parts in zip(documents, encoded, strict=True)
+            ],
+            coder.codec,
+        )
 
     def encode(
         self, documents: Sequence[Document], *, progress: Progress | None = None
     ) -> list[EncodedDocument]:
-        """Encode documents as `add` does, and leave the index as it is.
-
-        Another thread can store some documents while these are encoded.
+        """Encode documents as `add` does, and return token vectors; `prepare` needs less memory.
 
         Args:
             documents: The documents.
@@ -387,10 +424,6 @@ def _check_model(made_with: str, encoder: Encoder) -> None:
             f"{made_with[:12]}, this encoder {encoder.card.fingerprint[:12]}. "
             "Load the model it was made with, or index the documents again."
         )
-
-
-def _num_tokens(encoded: Sequence[EncodedDocument]) -> int:
-    return sum(len(item.embedding) for _, passages in encoded for item in passages)
 
 
 def _checked(documents: object) -> list[Document]:

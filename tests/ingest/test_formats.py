@@ -15,6 +15,7 @@ from pocket_colbert.ingest.readers import PART_CHARACTERS, Reading, in_parts, re
 from pocket_colbert.types import Section
 from tests.support import files
 from tests.support.files import GOOD, write_files
+from tests.support.hostile_texts import HTML, OTHERS, repeated
 
 
 def read(folder: Path, reading: Reading | None = None) -> tuple[dict[str, Document], Reading]:
@@ -137,38 +138,14 @@ def test_a_very_long_text_becomes_several_documents() -> None:
         assert text.split("\n")[line - 1] == (part.text or "").split("\n")[0]
 
 
-HOSTILE = [
-    "<a ", "<!--", "</", "<?", "<a b='", "<a b=\"'", "<div>", "<b>", "<table>", "<font color=%d>",
-    "<a %d ", "<x%d hidden>", "<b x=%d>", "<svg>", "<select>", "<span hidden>", "<a b=>",
-    "<ul><li>", "<title>", "<script>", "<p>", "&", "<td>", "<b><p>", "< ", "<h1>", "<template>",
-]  # fmt: skip
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", HOSTILE)
+@pytest.mark.parametrize("pattern", HTML)
 def test_html_takes_linear_time(pattern: str) -> None:
     assert_linear("html", pattern)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "pattern"),
-    [
-        *(("man", p) for p in (".if n \\{\n", ".de a\n", ".de a\n.a\n..\n.a\n", "x\\\n", ".Op Op ",
-                               ".am a\nx\n..\n", ".TS\n", "\\f[", ".It Xo\n")),
-        *(("markdown", p) for p in ("[", "*a **a ", "> ", "- ", "`", "![](", "<a ", "|a", "<!--",
-                                    "a\n=\n", "_a_", "[a]: b\n", "1. ", "***")),
-        *(("rst", p) for p in ("`", "..", "==\n", ".. a::\n", "a\n=====\n")),
-        *(("asciidoc", p) for p in ("= ", "<<", "*a", "|")), ("org", "* a :a:\n"), ("org", "[["),
-        *(("latex", p) for p in ("\\section{", "{", "\\begin", "$", "%")),
-        *(("json", p) for p in ("[1,", '{"a":', '"')), ("csv", '"'), ("csv", ","), ("tsv", "a\t"),
-        *(("xml", p) for p in ("<a>", "<a ", "<!--", "&", "<![CDATA[")),
-        *(("subtitles", p) for p in ("0:00.0-->\n", "<", "{\\")), ("mailbox", "From \n\nFrom "),
-        *(("email", p) for p in ("A: b\n", "a", "=?utf-8?q?", "Subject: =?a?q?=")),
-        *(("code", p) for p in ("def a", "class a:\n", "@\n", " ", "pub async ")),
-        ("rtf", "{\\rtf1 "), ("rtf", "\\'e9"), ("text", "\x1b["), ("text", "\x1b]"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("kind", "pattern"), OTHERS)
 def test_other_readers_take_linear_time(kind: str, pattern: str) -> None:
     assert_linear(kind, pattern)
 
@@ -188,9 +165,7 @@ def seconds(kind: str, pattern: str, size: int) -> float:
     from pocket_colbert.ingest.extracted import Deadline, UnreadableFileError
     from pocket_colbert.ingest.formats import READERS, Content
 
-    count = size // len(pattern)
-    text = "".join(pattern % n for n in range(count)) if "%d" in pattern else pattern * count
-    content = Content("a", text.encode(), Limits(), Deadline(600))
+    content = Content("a", repeated(pattern, size).encode(), Limits(), Deadline(600))
     start = time.process_time()
     try:
         list(READERS[kind](content))

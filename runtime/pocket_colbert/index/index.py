@@ -14,6 +14,7 @@ from pocket_colbert.errors import DocumentNotFoundError, InvalidInputError
 from pocket_colbert.index.directory import IndexDirectory
 from pocket_colbert.index.encoded_documents import Embedded, from_columns
 from pocket_colbert.index.merge_policy import SEGMENT_TOKENS, MergePolicy
+from pocket_colbert.index.prepared_documents import PassageCoder, PreparedDocuments
 from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Address, Snapshot
 from pocket_colbert.index.stats import IndexInfo, describe
@@ -260,6 +261,26 @@ class Index(IndexReader):
     def upsert_documents(self, documents: Iterable[EncodedDocument]) -> None:
         """Add documents and delete those that have their ids; see `add_documents`."""
         self._writer.add(documents, replacing=True)
+
+    @in_use
+    def coder(self) -> PassageCoder:
+        """Return what makes this index's codes of token vectors while documents are encoded."""
+        return self._writer.coder()
+
+    @in_use
+    def add_prepared(self, prepared: PreparedDocuments, *, replacing: bool = False) -> None:
+        """Add documents whose token vectors are codes already, as `Retriever.prepare` returns them.
+
+        Args:
+            prepared: The documents.
+            replacing: Delete those that have their ids, in place of an error.
+
+        Raises:
+            InvalidInputError: See `add`.
+            DuplicateIdError: See `add`.
+            IndexConflictError: See `add`.
+        """
+        self._writer.add_prepared(prepared, replacing=replacing)
 
     @in_use
     def learn_model(self, fingerprint: str) -> None:

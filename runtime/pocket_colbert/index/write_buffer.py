@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig
+from pocket_colbert.index.prepared_documents import FIT_TOKENS, PreparedDocuments
 from pocket_colbert.index.snapshot import Address
 from pocket_colbert.storage.document_schema import StoredDocument
 from pocket_colbert.storage.token_vectors import EncodedPassage, TokenVectors
 from pocket_colbert.types import Document, EncodedDocument, Span
 from pocket_colbert.vectors.codec import BITS, Codec
-
-FIT_TOKENS = 16_384
-"""Token vectors that are enough to fit a codec to: more do not move their mean."""
 
 
 @dataclass
@@ -85,12 +83,47 @@ class WriteBuffer:
         """
         for document, passages in documents:
             spans = tuple((item.start, item.end) for item in passages)
-            added = _Added(document, spans, [item.embedding for item in passages], [])
-            self._added[document.document_id] = added
-            self.num_tokens += added.num_tokens
-            self._raw_tokens += added.num_tokens
+            self._put(_Added(document, spans, [item.embedding for item in passages], []))
         if self._raw_tokens >= FIT_TOKENS:
             self._encode(existing)
+
+    def add_prepared(self, prepared: PreparedDocuments, existing: Sequence[TokenVectors]) -> None:
+        """Add documents whose token vectors may be codes already; see `add`."""
+        codec = prepared.codec
+        if self._codec is None:
+            self._codec = codec
+        same = codec is None or self._codec is None or codec.same_as(self._codec)
+        for document, spans, passages in (
+            (item.document, item.spans, item.passages) for item in prepared.documents
+        ):
+            codes = [item.codes for item in passages if item.codes is not None]
+            vectors = [item.vectors for item in passages if item.vectors is not None]
+            if not same and codec is not None:  # a commit, and a new codec, came between
+                vectors, codes = [codec.decode(*item) for item in codes], []
+            self._put(_Added(document, tuple(spans), vectors, codes))
+        if self._raw_tokens >= FIT_TOKENS:
+            self._encode(existing)
+
+    def codec_for(
+        self, existing: Sequence[TokenVectors], vectors: Sequence[NDArray[np.float32]]
+    ) -> Codec | None:
+        """Return the codec of what is added next.
+
+        Args:
+            existing: See `add`.
+            vectors: Token vectors to fit one to if there is none; without any, None comes back.
+        """
+        if self._codec is None and not vectors:
+            largest = max(existing, key=lambda rows: rows.num_tokens, default=None)
+            return largest.codec if largest and largest.num_tokens >= FIT_TOKENS else None
+        if self._codec is None:
+            self._codec = self._choose(existing, vectors)
+        return self._codec
+
+    def _put(self, added: _Added) -> None:
+        self._added[added.document.document_id] = added
+        self.num_tokens += added.num_tokens
+        self._raw_tokens += sum(map(len, added.vectors))
 
     def remove(self, document_id: str) -> None:
         """Take back a document that was added."""
@@ -128,11 +161,15 @@ class WriteBuffer:
         self._raw_tokens = 0
         return codec
 
-    def _choose(self, existing: Sequence[TokenVectors]) -> Codec:
+    def _choose(
+        self, existing: Sequence[TokenVectors], more: Sequence[NDArray[np.float32]] = ()
+    ) -> Codec:
         if existing:
             largest = max(existing, key=lambda rows: rows.num_tokens)
-            if largest.num_tokens >= FIT_TOKENS or self._raw_tokens < 4 * largest.num_tokens:
+            new = self._raw_tokens + sum(map(len, more))
+            if largest.num_tokens >= FIT_TOKENS or new < 4 * largest.num_tokens:
                 return largest.codec
         waiting = [vectors for item in self._added.values() for vectors in item.vectors]
+        waiting += more
         tokens = np.concatenate([np.empty((0, self._config.dim), np.float32), *waiting])
         return Codec.fit(tokens, BITS[self._config.codes])

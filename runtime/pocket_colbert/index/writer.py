@@ -9,18 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pocket_colbert.checks import check_ids, checked_document
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import DuplicateIdError, IndexConflictError, InvalidInputError
 from pocket_colbert.index.directory import IndexDirectory, is_index
 from pocket_colbert.index.encoded_documents import checked
 from pocket_colbert.index.merge_policy import MergePolicy
 from pocket_colbert.index.merger import SegmentMaker
+from pocket_colbert.index.prepared_documents import PassageCoder, PreparedDocuments
 from pocket_colbert.index.snapshot import Address, Snapshot
 from pocket_colbert.index.write_buffer import WriteBuffer
 from pocket_colbert.source_paths import mover
 from pocket_colbert.storage.segment import Segment
+from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.types import EncodedDocument
+from pocket_colbert.vectors.codec import Codec
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,18 +101,42 @@ class IndexWriter:
     def add(self, documents: Iterable[EncodedDocument], *, replacing: bool) -> None:
         """Add documents, all or, when an error is raised, none; see `Index.add_documents`."""
         encoded = checked(documents, self.config.dim)
-        ids = [item.document.document_id for item in encoded]
         with self.turn:
-            self._check_writable()
-            if len(set(ids)) < len(ids):
-                ((twice, _),) = Counter(ids).most_common(1)
-                raise DuplicateIdError(f"document ids must differ, got {twice!r} twice.")
-            if replacing:
-                self._delete(ids)
-            else:
-                self._check_new(ids)
-            pending, segments = self.state.pending, self.state.snapshot.segments
-            pending.add(encoded, [segment.rows for segment in segments])
+            self._make_room([item.document.document_id for item in encoded], replacing)
+            self.state.pending.add(encoded, self._rows())
+
+    def coder(self) -> PassageCoder:
+        """Return what makes codes of token vectors; see `Index.coder`."""
+
+        def choose(vectors: Sequence[NDArray[np.float32]]) -> Codec | None:
+            with self.turn:
+                return self.state.pending.codec_for(self._rows(), vectors)
+
+        return PassageCoder(self.config.dim, choose)
+
+    def add_prepared(self, prepared: PreparedDocuments, *, replacing: bool) -> None:
+        """Add documents, all or none; see `Index.add_prepared`."""
+        documents = []
+        for item in prepared.documents:
+            check_ids([item.document.document_id], "document_ids")
+            documents.append(replace(item, document=checked_document(item.document)))
+        with self.turn:
+            self._make_room([item.document.document_id for item in documents], replacing)
+            self.state.pending.add_prepared(replace(prepared, documents=documents), self._rows())
+
+    def _rows(self) -> list[TokenVectors]:
+        return [segment.rows for segment in self.state.snapshot.segments]
+
+    def _make_room(self, ids: Sequence[str], replacing: bool) -> None:
+        """Delete documents that are to be replaced, or check that the ids are new."""
+        self._check_writable()
+        if len(set(ids)) < len(ids):
+            ((twice, _),) = Counter(ids).most_common(1)
+            raise DuplicateIdError(f"document ids must differ, got {twice!r} twice.")
+        if replacing:
+            self._delete(ids)
+        else:
+            self._check_new(ids)
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Delete documents and return how many were there; see `Index.delete`."""

@@ -15,10 +15,11 @@ import numpy as np
 from pocket_colbert.checks import check_whole_number, is_number, require
 from pocket_colbert.errors import CorpusError, InvalidInputError
 from pocket_colbert.index.index import Index
+from pocket_colbert.index.prepared_documents import PreparedDocuments
 from pocket_colbert.metadata import same_json
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.source_paths import source_path
-from pocket_colbert.types import Document, EncodedDocument
+from pocket_colbert.types import Document
 
 _COMMIT_CHARACTERS = 16_000_000
 
@@ -30,7 +31,7 @@ class Pace:
     Attributes:
         documents: Number of documents encoded at a time.
         characters: Characters of text encoded at a time, unless one document has more. What they
-            are encoded to is in memory, about 300 bytes a character.
+            are encoded to is in memory, about 20 bytes a character.
         seconds: Time between two commits: what an interruption may cost.
         tokens: Token vectors between two commits.
         first_tokens: Token vectors before the first commit; the number doubles with each commit
@@ -166,7 +167,7 @@ class _Sync:
         self._progress = progress
         self._pool = ThreadPoolExecutor(1)
         self._stopped = threading.Event()
-        self._encoding: tuple[list[Document], Future[list[EncodedDocument]]] | None = None
+        self._encoding: tuple[list[Document], Future[PreparedDocuments]] | None = None
 
     def __enter__(self) -> _Sync:
         return self
@@ -205,24 +206,24 @@ class _Sync:
         self.store()
         self._encoding = encoding
 
-    def _encode(self, new: Sequence[Document], done: int) -> list[EncodedDocument]:
+    def _encode(self, new: Sequence[Document], done: int) -> PreparedDocuments:
         def report(count: int, _: int = 0) -> None:
             if self._stopped.is_set():
                 raise CancelledError
             self._progress(done + count)
 
-        encoded = self._retriever.encode(new, progress=report)
+        prepared = self._retriever.prepare(new, progress=report)
         report(len(new))
-        return encoded
+        return prepared
 
     def store(self) -> None:
         """Wait for the batch that is being encoded, if there is one, and store it."""
         if self._encoding is None:
             return
         new, encoding = self._encoding
-        encoded = encoding.result()
-        self._index.upsert_documents(encoded)
-        self._tokens += sum(len(item.embedding) for _, parts in encoded for item in parts)
+        prepared = encoding.result()
+        self._index.add_prepared(prepared, replacing=True)
+        self._tokens += prepared.num_tokens
         self._encoding = None
         self._characters += sum(len(document.text or "") for document in new)
         late = bool(new) and time.monotonic() - self._committed >= self._pace.seconds

@@ -357,6 +357,10 @@ class Encoder:
         texts: Sequence[str],
         reduce: Callable[[NDArray[np.float32]], _Kept],
         *,
+        titles: Sequence[str | None] | None = None,
+        sections: Sequence[Sequence[Section]] | None = None,
+        splitting: Splitting | None = None,
+        pruning: Pruning | None = None,
         progress: Progress | None = None,
     ) -> list[list[tuple[Span, _Kept]]]:
         """Encode texts as `encode_passages` does, and keep only what a function makes of each.
@@ -365,7 +369,12 @@ class Encoder:
 
         Args:
             texts: The texts.
-            reduce: Called with a passage's token vectors, (num_tokens, dim) float32.
+            reduce: Called with a passage's token vectors, (num_tokens, dim) float32, in the calling
+                thread.
+            titles: See `encode_passages`.
+            sections: See `encode_passages`.
+            splitting: See `encode_passages`.
+            pruning: See `encode_passages`.
             progress: Called as texts are done.
 
         Returns:
@@ -376,7 +385,15 @@ class Encoder:
             ProviderError: See `encode_query`.
         """
         check_texts(texts)
-        return self._passages(texts, None, None, Splitting(), Pruning(), progress, reduce)
+        return self._passages(
+            texts,
+            titles,
+            sections,
+            splitting or Splitting(),
+            pruning or Pruning(),
+            progress,
+            reduce,
+        )
 
     def _passages(
         self,

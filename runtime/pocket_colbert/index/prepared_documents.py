@@ -1,0 +1,117 @@
+"""Documents whose token vectors become codes while they are encoded.
+
+Token vectors take a hundred times the memory of their text, codes an eighth of that. Documents that
+are prepared hold no more than `FIT_TOKENS` token vectors at any time, however long they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocket_colbert.storage.token_vectors import EncodedPassage
+from pocket_colbert.types import Document, Span
+from pocket_colbert.vectors.array_checks import check_tokens
+from pocket_colbert.vectors.codec import Codec
+
+FIT_TOKENS = 16_384
+"""Token vectors that are enough to fit a codec to: more do not move their mean."""
+
+
+@dataclass
+class PreparedPassage:
+    """The token vectors of a passage, which become codes once there is a codec.
+
+    Attributes:
+        num_tokens: How many there are.
+        vectors: (num_tokens, dim) float32, None once they are codes.
+        codes: The codes.
+    """
+
+    num_tokens: int
+    vectors: NDArray[np.float32] | None
+    codes: EncodedPassage | None = None
+
+    def encode(self, codec: Codec) -> None:
+        """Make codes of the token vectors."""
+        assert self.vectors is not None
+        self.codes, self.vectors = (*codec.encode(self.vectors), self.num_tokens), None
+
+
+@dataclass(frozen=True)
+class PreparedDocument:
+    """A document and its passages.
+
+    Attributes:
+        document: The document.
+        spans: Where each passage is in its text.
+        passages: The passages.
+    """
+
+    document: Document
+    spans: Sequence[Span]
+    passages: Sequence[PreparedPassage]
+
+
+@dataclass(frozen=True)
+class PreparedDocuments:
+    """What `Retriever.prepare` returns and `Index.add_prepared` takes.
+
+    Attributes:
+        documents: The documents.
+        codec: What the codes were written with; None while there are too few token vectors to fit
+            one to, which are kept as they are.
+    """
+
+    documents: Sequence[PreparedDocument]
+    codec: Codec | None
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of token vectors."""
+        return sum(item.num_tokens for document in self.documents for item in document.passages)
+
+
+ChooseCodec = Callable[[Sequence[NDArray[np.float32]]], Codec | None]
+"""Returns the codec of an index, one that fits some token vectors if it has none, and None if it
+has none and there are no token vectors."""
+
+
+class PassageCoder:
+    """Makes codes of one passage after the other, for one index.
+
+    Attributes:
+        codec: What codes are written with, None until there is one.
+    """
+
+    def __init__(self, dim: int, choose: ChooseCodec) -> None:
+        """Begin with the codec that the index has, if it has one.
+
+        Args:
+            dim: Width of a token vector.
+            choose: See `ChooseCodec`.
+        """
+        self.codec = choose(())
+        self._dim = dim
+        self._choose = choose
+        self._waiting: list[PreparedPassage] = []
+
+    def __call__(self, embedding: NDArray[np.float32]) -> PreparedPassage:
+        """Return a passage of token vectors, (num_tokens, dim) float32 of length 1."""
+        vectors = check_tokens(embedding, self._dim, "embedding")
+        passage = PreparedPassage(len(vectors), vectors)
+        if self.codec is not None:
+            passage.encode(self.codec)
+            return passage
+        self._waiting.append(passage)
+        if sum(item.num_tokens for item in self._waiting) >= FIT_TOKENS:
+            self.codec = self._choose([item.vectors for item in self._waiting if
+                                       item.vectors is not None])  # fmt: skip
+            assert self.codec is not None
+            for item in self._waiting:
+                item.encode(self.codec)
+            self._waiting = []
+        return passage
