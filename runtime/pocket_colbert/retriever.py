@@ -364,7 +364,9 @@ class Retriever:
             encoded = self.encoder.encode_document(titled, progress=progress)
             embeddings.update(zip(again, encoded, strict=True))
         return [
-            MatchedPassage(hit.document_id, spans[n][0], texts[n], tokens[n], embeddings[n])
+            MatchedPassage(
+                hit.document_id, spans[n][0], texts[n], tokens[n], embeddings[n], _headings(hit)
+            )
             for n, hit in enumerate(hits)
         ]
 
@@ -386,7 +388,7 @@ class Retriever:
 
     def _context(self, hit: Hit) -> str | None:
         """Return what a hit's best passage was encoded with, before its text."""
-        headings = hit.passages[0].headings if hit.passages else ()
+        headings = _headings(hit)
         if not headings:
             return hit.title
         splitting = Splitting() if self.index is None else self.index.config.splitting
@@ -414,6 +416,11 @@ def _best_span(hit: Hit) -> Span:
             f"{hit.document_id!r} has no text to explain; add documents with their texts."
         )
     return (hit.passages[0].start, hit.passages[0].end) if hit.passages else (0, len(hit.text))
+
+
+def _headings(hit: Hit) -> tuple[str, ...]:
+    """Return the heading path of a hit's best passage."""
+    return hit.passages[0].headings if hit.passages else ()
 
 
 def _check_model(made_with: str, encoder: Encoder) -> None:

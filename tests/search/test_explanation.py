@@ -77,7 +77,7 @@ def test_windows_fit_and_hold_the_best_word(words: list[str], length: int, seed:
     text = " ".join(words)
     starts = np.cumsum([0, *(len(word) + 1 for word in words)])[:-1]
     spans = np.array(
-        [(start, start + len(word)) for start, word in zip(starts, words, strict=True)],
+        [(start, start + len(word.rstrip())) for start, word in zip(starts, words, strict=True)],
         dtype=np.int64,
     ).reshape(-1, 2)
     weights = np.zeros((2, len(words)), dtype=np.float32)
@@ -97,12 +97,47 @@ def test_windows_take_the_most_query_tokens_and_the_first_of_equals() -> None:
     weights = np.zeros((2, 7), dtype=np.float32)
     weights[0, [0, 2, 4]] = 0.5
     weights[1, [1, 5]] = 0.4
-    weights[:, 6] = 9
+    weights[:, 6] = 0.3  # in the title, so before all windows
     assert best_window(text, spans, weights, 20) == (0, 16)
     weights[1, 3] = 0.45
     assert text[slice(*best_window(text, spans, weights, 20))] == "red wolf. more of"
     assert best_window(text, spans, weights, 500) == (0, len(text))
     assert best_window(text, spans, weights[:0], 10) == (0, 8)
+
+
+def test_windows_keep_sentences_whole_where_these_fill_them() -> None:
+    text = "The fox is red. It eats mice at night. Then it sleeps until the sun is down."
+    spans = np.array([[4, 7], [19, 23]])
+    weights = np.array([[0.5, 0], [0, 0.5]], dtype=np.float32)
+    assert text[slice(*best_window(text, spans, weights, 50))] == text[:38]
+    assert text[slice(*best_window(text, spans, weights, 70))] == text[:70]
+    long = "So much is said before the point of it all is made in one sentence, even the fox."
+    spans = np.array([[long.index("fox"), long.index("fox") + 3]])
+    start, end = best_window(long, spans, np.ones((1, 1), np.float32), 30)
+    assert end == len(long) and long[start - 1] == " " and end - start <= 30
+
+
+def test_windows_follow_what_matches_where_more_is_said_there() -> None:
+    words = "How wide is a token? " + "It is made when asked. " * 2 + "Tokens are 27 bytes long."
+    places = [words.index(part) for part in ("wide", "27")]
+    spans = np.array([[place, place + 2] for place in places])
+    # The second query token matches the answer only; the first is said before it.
+    weights = np.array([[0.6, 0.3], [0, 0.2]], dtype=np.float32)
+    assert "27 bytes" in words[slice(*best_window(words, spans, weights, 30))]
+
+
+def test_snippets_leave_out_the_heading_that_is_shown_above() -> None:
+    text = "4.2. Retiring\n\nOrphan all your packages. Then write a goodbye to the list."
+    tokens = [Token("Retiring", (5, 13)), Token("Orphan", (15, 21)), Token("list", (67, 71))]
+    embedding = np.eye(3, dtype=np.float32)
+    query = Query("retiring", embedding[:1], (Token("retiring", (0, 8)),))
+    passage = MatchedPassage("d", 100, text, tokens, embedding, ("Duties", "4.2.  Retiring"))
+    assert snippet(query, passage, 30) == (115, 140)
+    assert snippet(query, passage, 300) == (115, 100 + len(text))
+    without = MatchedPassage("d", 100, text, tokens, embedding, ("Duties",))
+    assert snippet(query, without, 30)[0] == 100
+    alone = MatchedPassage("d", 0, "Retiring", [Token("x", (0, 8))], embedding[:1], ("Retiring",))
+    assert snippet(query, alone, 30) == (0, 8)
 
 
 def test_shares_are_of_what_the_words_add() -> None:

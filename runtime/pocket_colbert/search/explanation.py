@@ -65,6 +65,7 @@ class MatchedPassage:
         text: The passage's text.
         tokens: Its tokens, their spans being in `text`.
         embedding: (num_tokens, dim) float32, one row a token.
+        headings: The heading path that it stands under, outermost first.
     """
 
     document_id: str
@@ -72,6 +73,7 @@ class MatchedPassage:
     text: str
     tokens: Sequence[Token]
     embedding: NDArray[np.float32]
+    headings: tuple[str, ...] = ()
 
 
 def explain_match(query: Query, passage: MatchedPassage) -> Explanation:

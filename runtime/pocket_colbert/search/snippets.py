@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_whole_number
 from pocket_colbert.search.explanation import MatchedPassage, similarities_of
-from pocket_colbert.text_splitting import SENTENCE, borders
+from pocket_colbert.text_splitting import LINE, borders
 from pocket_colbert.types import Query, Span
+
+_BEFORE = 0.8
+"""What a match before a window counts, beside one inside: answers follow the words that ask for
+them. Fitted, with the two below, on questions over documentation that no table reports."""
+
+_INSIDE_A_SENTENCE = 0.98
+"""What a window counts that starts inside a sentence that is too long for it."""
+
+_FILLED = 0.6
+"""Share of its length that a window must fill with whole sentences; else it ends at a word."""
+
+_WORD = re.compile(r"\w+")
 
 
 def snippet(query: Query, passage: MatchedPassage, length: int = 160) -> Span:
     """Find the part of a document that shows best why it matched.
+
+    A heading that the passage begins with is left out: it is the last of the passage's heading
+    path, which is shown above.
 
     Args:
         query: The query.
@@ -29,7 +45,10 @@ def snippet(query: Query, passage: MatchedPassage, length: int = 160) -> Span:
     """
     weights = snippet_weights(query, passage)
     spans = [token.span or (-1, -1) for token in passage.tokens]
-    start, end = best_window(passage.text, np.array(spans).reshape(-1, 2), weights, length)
+    skip = _heading_end(passage.text, passage.headings)
+    start, end = best_window(
+        passage.text, np.array(spans).reshape(-1, 2), weights, length, skip=skip
+    )
     return passage.start + start, passage.start + end
 
 
@@ -56,19 +75,27 @@ def snippet_weights(query: Query, passage: MatchedPassage) -> NDArray[np.float32
 
 
 def best_window(
-    text: str, spans: NDArray[np.int64], weights: NDArray[np.float32], length: int
+    text: str,
+    spans: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    length: int,
+    *,
+    skip: int = 0,
 ) -> Span:
     """Find the part of a text that shows best why it matched.
 
-    That is the window with the largest MaxSim of weights: of each row the largest weight inside,
-    summed. It starts at a sentence if it still holds these tokens then, else at a word, and ends
-    at a word.
+    Windows start where a sentence or line does, and at each word of a sentence that is longer
+    than they may be. They end where the last sentence does that they hold whole, or at a word
+    where that would leave much of their length empty. The best has the largest MaxSim of weights:
+    of each row the largest weight inside, or a little less for one before it, summed.
 
     Args:
         text: The passage's text.
-        spans: (num_tokens, 2) int64, where tokens are in it; negative for those that are not.
+        spans: (num_tokens, 2) int64, where tokens are in it, ascending; negative for those that
+            are not, which count as before it.
         weights: (rows, num_tokens) float32, >= 0, for example from `snippet_weights`.
         length: Characters it has at most, >= 1.
+        skip: Where the first window starts.
 
     Returns:
         (start, end) in the text; of equally good windows the first.
@@ -77,40 +104,62 @@ def best_window(
         InvalidInputError: length is below 1.
     """
     check_whole_number("length", length)
-    if len(text) <= length:
-        return 0, len(text)
-    low, high = _best_tokens(spans, weights, length)
-    before, after, kinds = borders(text, 0, len(text))
-    slack = length - (high - low)
-    # The last sentence that will do, so that as much as possible follows, or the word that puts
-    # the tokens in the middle; earlier where the text ends before the window would.
-    sentences, tail = [0, *after[kinds >= SENTENCE].tolist()], len(text) - length
-    start = low
-    for starts, wanted in (
-        (sentences, tail),
-        ([0, *after.tolist()], min(low - slack // 2, tail)),
-    ):
-        inside = starts[bisect_left(starts, low - slack) : bisect_right(starts, low)]
-        if inside:
-            start = inside[min(bisect_left(inside, wanted), len(inside) - 1)]
-            break
-    ends = [*before.tolist(), len(text)]
-    end = ends[bisect_right(ends, start + length) - 1] if ends[0] <= start + length else 0
-    return start, max(end, high) if end > start else start + length
-
-
-def _best_tokens(spans: NDArray[np.int64], weights: NDArray[np.float32], length: int) -> Span:
-    """Return where the tokens to show start and end, which `length` has room for."""
-    shown = np.flatnonzero(spans[:, 0] >= 0)
+    if len(text) - skip <= length:
+        return skip, len(text)
+    shown = spans[:, 0] >= 0
+    outside = weights[:, ~shown].max(axis=1, initial=0)
     spans, weights = spans[shown], weights[:, shown]
-    best, shown_span = 0.0, (0, 0)
-    for first, start in enumerate(spans[:, 0]):
-        last = int(np.searchsorted(spans[:, 1], start + length, side="right"))
-        if last > first:
-            window = weights[:, first:last]
-            total = float(window.max(axis=1).sum())
-            if total > best:
-                best = total
-                used = first + window.argmax(axis=1)[window.max(axis=1) > 0]
-                shown_span = int(spans[used.min(), 0]), int(spans[used.max(), 1])
-    return shown_span
+    before = np.maximum(np.maximum.accumulate(weights, axis=1), outside[:, None])
+    best, best_score = (skip, skip + length), -1.0
+    for start, end, factor in _windows(text, skip, length):
+        first, last = (
+            np.searchsorted(spans[:, 0], start),
+            np.searchsorted(spans[:, 1], end, "right"),
+        )
+        inside = weights[:, first:last].max(axis=1, initial=0)
+        earlier = before[:, first - 1] if first else outside
+        score = factor * float(np.maximum(inside, _BEFORE * earlier).sum())
+        if score > best_score + 1e-6:
+            best, best_score = (start, end), score
+    return best
+
+
+def _windows(text: str, skip: int, length: int) -> list[tuple[int, int, float]]:
+    """Return starts, ends and factors of the parts of a text that may be shown, in order."""
+    before, after, kinds = borders(text, skip, len(text))
+    close = len(text.rstrip())
+    words = np.array([skip, *after.tolist()])
+    word_ends = np.array([*before.tolist(), close])
+    whole = kinds >= LINE
+    starts = [skip, *after[whole].tolist(), close]
+    sentence_ends = np.array([*before[whole].tolist(), close])
+    windows = []
+    for start, following in zip(starts, starts[1:], strict=False):
+        windows.append((start, 1.0))
+        if following - start > length:
+            inner = words[(words > start) & (words < following)]
+            inner = inner[: 1 + int(np.searchsorted(inner, following - length))]
+            windows += [(int(word), _INSIDE_A_SENTENCE) for word in inner]
+    found = []
+    for start, factor in windows:
+        if start >= close:
+            continue
+        end = _last(sentence_ends, start, start + length)
+        if end - start < _FILLED * length:
+            end = _last(word_ends, start, start + length)
+        found.append((start, end if end > start else min(start + length, close), factor))
+    return found
+
+
+def _last(ends: NDArray[np.int64], start: int, limit: int) -> int:
+    """Return the last of ascending ends that is within a limit, or start if none is."""
+    position = int(np.searchsorted(ends, limit, "right"))
+    return max(start, int(ends[position - 1])) if position else start
+
+
+def _heading_end(text: str, headings: Sequence[str]) -> int:
+    """Return where a text goes on behind the heading it begins with; 0 if it does not."""
+    first, _, rest = text.lstrip().partition("\n")
+    if not headings or not rest.strip() or _WORD.findall(first) != _WORD.findall(headings[-1]):
+        return 0
+    return len(text) - len(rest.lstrip())
