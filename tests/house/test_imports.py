@@ -33,6 +33,7 @@ THIRD_PARTY = {
 }  # fmt: skip
 FRAMEWORKS = {
     "haystack": {"haystack"}, "langchain": {"langchain_core", "pydantic"},
+    "langchain_store": {"langchain_core"},
     "llama_index": {"llama_index"}, "mteb": {"mteb"}, "rerankers": {"rerankers"},
 }  # fmt: skip
 

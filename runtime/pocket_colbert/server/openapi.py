@@ -29,7 +29,7 @@ ERRORS = {
 
 
 _NULL = "[Nn][Uu][Ll][Ll]"
-_FORMS = {
+_FORMS: dict[str, list[dict[str, Any]]] = {
     "boolean": [
         {"type": "integer", "minimum": 0, "maximum": 1},
         {
