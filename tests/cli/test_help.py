@@ -12,7 +12,7 @@ from pocket_colbert.cli.commands import main
 from tests.support.cli import run
 
 ORDER = [
-    "search", "index", "info", "rerank", "encode", "delete", "compact", "check", "serve",
+    "search", "index", "info", "rerank", "encode", "delete", "compact", "check", "serve", "mcp",
     "evaluate", "tune", "push", "collect", "merge", "completion", "bundle", "encode-corpus",
 ]  # fmt: skip
 

@@ -26,7 +26,7 @@ RUNTIME = Path(pocket_colbert.__file__).parent
 THIRD_PARTY = {
     "charset_normalizer", "click", "defusedxml", "docx", "fastcluster", "grpc",
     "haystack", "huggingface_hub", "ir_measures", "lance", "lancedb", "langchain_core",
-    "llama_index", "markdown_it", "matplotlib", "msgspec", "mteb", "numkong", "numpy",
+    "llama_index", "markdown_it", "matplotlib", "mcp", "msgspec", "mteb", "numkong", "numpy",
     "onnxruntime", "openpyxl", "pathspec", "pptx", "pyarrow", "pydantic", "pypdfium2",
     "qdrant_client", "ray", "rerankers", "rich", "selectolax", "sqlite3", "starlette", "striprtf",
     "threadpoolctl", "tokenizers", "usearch", "uvicorn",

@@ -11,6 +11,7 @@ from pocket_colbert.cli.command_group import SectionedGroup
 from pocket_colbert.cli.completion_command import completion
 from pocket_colbert.cli.distributed_commands import collect, encode_corpus
 from pocket_colbert.cli.index_commands import check, compact, delete, index, info, merge
+from pocket_colbert.cli.mcp_command import mcp
 from pocket_colbert.cli.measure_commands import evaluate, tune
 from pocket_colbert.cli.search_commands import encode, rerank, search
 from pocket_colbert.cli.serve_command import serve
@@ -21,7 +22,7 @@ from pocket_colbert.cli.serve_command import serve
     sections={
         "Search": [search, index, info, rerank, encode],
         "Maintain an index": [delete, compact, check],
-        "Serve": [serve],
+        "Serve": [serve, mcp],
         "Measure quality": [evaluate, tune],
         "Move data": [push, collect, merge],
         "Other": [completion, bundle, encode_corpus],

@@ -17,6 +17,7 @@ from pocket_colbert.config import CODES, DEFAULT_CODES, INVERTED_FILE, KEYWORDS
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from pocket_colbert.backends.remote import RemoteBackend
     from pocket_colbert.config import IndexConfig
     from pocket_colbert.index.index import Index
     from pocket_colbert.index.multi_index import MultiIndex
@@ -235,6 +236,21 @@ def open_indexes(
     if also:
         return MultiIndex.load([folder, *also], threads=threads)
     return Index.load(folder, threads=threads)
+
+
+def open_source(
+    source: str, also: Sequence[Path], threads: int | None, api_key: str | None, incomplete: bool
+) -> Index | MultiIndex | RemoteBackend:
+    """Open an index folder, several as one, or a backend."""
+    from pocket_colbert.backends.address import is_address
+
+    if is_address(source):
+        if also:
+            raise click.UsageError("--also joins index folders; push them to one backend instead.")
+        from pocket_colbert.backends.connect import open_backend
+
+        return open_backend(source, api_key=api_key, incomplete=incomplete)
+    return open_indexes(source, also, threads)
 
 
 @contextmanager

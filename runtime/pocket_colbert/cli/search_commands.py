@@ -20,7 +20,7 @@ from pocket_colbert.cli.common import (
     json_option,
     load_encoder,
     model_option,
-    open_indexes,
+    open_source,
     path_type,
     pool_option,
     print_json,
@@ -37,9 +37,6 @@ _SNIPPET = 160
 
 
 if TYPE_CHECKING:
-    from pocket_colbert.backends.remote import RemoteBackend
-    from pocket_colbert.index.index import Index
-    from pocket_colbert.index.multi_index import MultiIndex
     from pocket_colbert.retriever import Retriever
     from pocket_colbert.search.explanation import Explanation
     from pocket_colbert.types import Hit, Query, Span
@@ -108,7 +105,7 @@ def search(
         except ValueError as error:
             raise click.UsageError(f"--where must be JSON: {error}.") from error
     parameters = SearchParameters(mode=mode, hybrid=hybrid)
-    with _opened(source, also, threads, api_key, incomplete) as opened:
+    with open_source(source, also, threads, api_key, incomplete) as opened:
         retriever = Retriever(encoder_for(opened.config, model, threads, provider), opened)
         asked = retriever.encoder.query(query)
         hits = retriever.retrieve(
@@ -217,21 +214,6 @@ def encode(
         named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
         np.savez(stream, **named)
     click.echo(f"{output}: {len(arrays)} texts, {sum(map(len, arrays))} token vectors", err=True)
-
-
-def _opened(
-    source: str, also: Sequence[Path], threads: int | None, api_key: str | None, incomplete: bool
-) -> Index | MultiIndex | RemoteBackend:
-    """Open an index folder, several as one, or a backend."""
-    from pocket_colbert.backends.address import is_address
-
-    if is_address(source):
-        if also:
-            raise click.UsageError("--also joins index folders; push them to one backend instead.")
-        from pocket_colbert.backends.connect import open_backend
-
-        return open_backend(source, api_key=api_key, incomplete=incomplete)
-    return open_indexes(source, also, threads)
 
 
 def _check_unique(document_ids: list[str]) -> None:
