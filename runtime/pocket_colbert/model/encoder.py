@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import warnings
@@ -95,6 +96,7 @@ class Encoder:
         self.provider: str = session.provider
         self.truncated: int = 0
         self._counting = threading.Lock()
+        self._turns = (os.getpid(), threading.Semaphore(batching.threads))
         self._batching = batching
         self._tokenizer = Tokenizer(files.tokenizer, files.config)
         self._session = session
@@ -542,8 +544,22 @@ class Encoder:
             model_protected_tokens=self.config.num_protected_tokens,
         )
 
+    def _turn(self) -> threading.Semaphore:
+        """Return what lets only so many texts run side by side, over all calls.
+
+        More than there are threads for would take memory and no less time.
+        """
+        process, turns = self._turns
+        if process != os.getpid():  # a fork, where nobody gives back what others held
+            self._turns = process, turns = os.getpid(), threading.Semaphore(self.threads)
+        return turns
+
     def _run(self, batch: Sequence[Part]) -> list[NDArray[np.float32]]:
         """Return the token vectors of each part of a batch, without those of the skiplist."""
+        with self._turn():
+            return self._run_now(batch)
+
+    def _run_now(self, batch: Sequence[Part]) -> list[NDArray[np.float32]]:
         items = [part.tokenized for part in batch]
         if len(items) == 1:
             (item,) = items

@@ -196,6 +196,8 @@ class TextObject(Struct):
     text: str
 
 
+# 1 and 0 as well as true and false.
+Flag = bool | Annotated[float, Meta(ge=0, le=1, multiple_of=1)] | None
 Limit = Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
 
 
@@ -218,9 +220,9 @@ class CompatibleRerankRequest(Struct):
     model: str | None = None
     top_n: Limit = None
     top_k: Limit = None
-    return_documents: bool | None = None
-    return_text: bool | None = None
-    raw_scores: bool | None = None
+    return_documents: Flag = None
+    return_text: Flag = None
+    raw_scores: Flag = None
     rank_fields: list[str] | None = None
 
 

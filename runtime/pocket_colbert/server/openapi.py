@@ -31,11 +31,7 @@ ERRORS = {
 _NULL = "[Nn][Uu][Ll][Ll]"
 _FORMS: dict[str, list[dict[str, Any]]] = {
     "boolean": [
-        {"type": "integer", "minimum": 0, "maximum": 1},
-        {
-            "type": "string",
-            "pattern": f"^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01]|{_NULL})$",
-        },
+        {"type": "string", "pattern": f"^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01]|{_NULL})$"}
     ],
     "integer": [{"type": "string", "pattern": f"^(0|[1-9][0-9]*|{_NULL})$"}],
 }
@@ -132,7 +128,9 @@ def _either(schema: dict[str, Any]) -> dict[str, Any]:
             key: _liberal(value) for key, value in schema["properties"].items() if key != other
         }
         required = [*schema["required"], name]
-        shapes[_SHAPES[name]] = {**schema, "properties": properties, "required": required}
+        shapes[_SHAPES[name]] = {
+            **schema, "title": _SHAPES[name], "properties": properties, "required": required
+        }  # fmt: skip
     return shapes
 
 

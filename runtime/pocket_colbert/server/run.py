@@ -10,6 +10,7 @@ import uvicorn
 from threadpoolctl import threadpool_limits
 
 from pocket_colbert.server.connections import MAX_HEAD, protocol_of
+from pocket_colbert.server.memory import bound_kept_memory
 from pocket_colbert.server.security import Application
 
 _KEEP_ALIVE = 75
@@ -28,6 +29,7 @@ def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
         seconds: How long requests may take to finish, and clients to send their headers. A second
             signal does not wait for requests.
     """
+    bound_kept_memory()
     config = uvicorn.Config(
         app, lifespan="on", log_level="warning", access_log=False, server_header=False,
         proxy_headers=False, ws="none", timeout_keep_alive=_KEEP_ALIVE,
