@@ -76,6 +76,8 @@ def error_of(response: Any, status: int) -> str:
     """Return the kind of an error, once it has the shape all errors have."""
     assert response.status_code == status, response.text
     body = response.json()
+    detail = body.pop("detail", None)  # for clients of other rerank services
     assert set(body) == {"error"} and set(body["error"]) == {"type", "message"}
-    assert body["error"]["message"]
+    message = body["error"]["message"]
+    assert message and (detail is None or message in str(detail) or message == detail[0]["msg"])
     return str(body["error"]["type"])
