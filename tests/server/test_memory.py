@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -26,7 +25,8 @@ pytestmark = [
 DOCUMENTS = 100_000
 AT_ONCE = 8
 MOST = 64_000_000
-REFUSED = 0
+MOST_OF_ENCODING = 96_000_000
+"""What is running when memory is asked for differs with the machine's load: 51 to 60 MB here."""
 HEADERS = {"Content-Type": "application/json"}
 
 
@@ -52,20 +52,19 @@ def large_folder(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def server(large_folder: Path) -> Iterator[tuple[int, str]]:
-    """The process of the real command and its address, warm."""
-    with serve_command(large_folder, "--timeout", "6") as (process, address):
+    """The process of the real command and its address, after some searches."""
+    options = ("--timeout", "6", "--threads", "2", "--concurrency", "2")
+    with serve_command(large_folder, *options) as (process, address):
 
         def warm(_: int) -> None:
-            # The model's own memory grows with the first full windows, one a thread.
-            asked: dict[str, Any] = {"query": "bees " * 2000, "documents": ["bees " * 2000] * 4}
-            httpx.post(f"{address}/api/rerank", json=asked, timeout=60)
-            asked = {"texts": ["bees " * 2000] * 8}
-            httpx.post(f"{address}/api/encode", json=asked, timeout=60)
-            asked = {"query": "bees " * 2000, "mode": "exact", "k": 1000, "where": {"n": 1}}
+            # Buffers of the products with a long query's tokens, which stay.
+            asked: dict[str, Any] = {"query": "bees " * 2000, "mode": "exact", "k": 1000}
             httpx.post(f"{address}/api/search", json=asked, timeout=60)
+            asked = {"query": "bees", "documents": ["bees"]}
+            httpx.post(f"{address}/api/rerank", json=asked, timeout=60)
 
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            list(threads.map(warm, range(3 * AT_ONCE)))
+            list(threads.map(warm, range(2 * AT_ONCE)))
         yield process.pid, address
 
 
@@ -86,42 +85,22 @@ def peak_above(pid: int, idle: int, done: threading.Event) -> int:
 
 
 ENCODING = (*RERANKS, *ENCODES, "long documents")
-"""Bodies that make the model run on full windows: the buffers that onnxruntime keeps for that grow
-with the threads that do so, by an amount that differs between runs. They are measured by hand."""
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.skipif(
-                name in ENCODING and "POCKET_COLBERT_MEMORY" not in os.environ,
-                reason="measures onnxruntime's buffers too: set POCKET_COLBERT_MEMORY=1",
-            ),
-        )
-        for name in WORST
-    ],
-)
+@pytest.mark.parametrize("name", WORST)
 def test_the_worst_bodies_take_little_memory(server: tuple[int, str], name: str) -> None:
     pid, address = server
     method, path, content = WORST[name]
 
-    def send(_: int = 0) -> int:
-        try:
-            return httpx.request(
-                method, address + path, content=content, headers=HEADERS, timeout=120
-            ).status_code
-        except (httpx.NetworkError, httpx.RemoteProtocolError):
-            return REFUSED  # before all of it was read, and closed: the answer may be lost
+    def send(_: int) -> int:
+        return httpx.request(
+            method, address + path, content=content, headers=HEADERS, timeout=120
+        ).status_code
 
-    # The libraries' own buffers grow with the first request of a kind, and stay.
-    for _ in range(2):
-        send()
     idle, done = anonymous(pid), threading.Event()
     with ThreadPoolExecutor(AT_ONCE + 1) as threads:
         peak = threads.submit(peak_above, pid, idle, done)
         statuses = list(threads.map(send, range(AT_ONCE)))
         done.set()
-    assert set(statuses) <= {200, 400, 413, 422, 503, REFUSED}, statuses
-    assert peak.result() < MOST
+    assert set(statuses) <= {200, 400, 413, 422, 503}, statuses
+    assert peak.result() < (MOST_OF_ENCODING if name in ENCODING else MOST)
