@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
+import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,6 +112,32 @@ def test_each_call_says_what_was_cut_however_often() -> None:
             assert retriever.rerank(queries[1], [short]).truncated
             assert not retriever.rerank(queries[0], [long]).truncated
     assert not encoder.encode_query([]).truncated
+
+
+def test_no_more_texts_run_than_there_are_threads_over_all_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = Encoder.load("tiny", threads=2)
+    run, lock, running, most = Session.run, threading.Lock(), [0], [0]
+
+    def counting(self: Session, *arguments: Any) -> Any:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        try:
+            return run(self, *arguments)
+        finally:
+            with lock:
+                running[0] -= 1
+
+    monkeypatch.setattr(Session, "run", counting)
+    with ThreadPoolExecutor(6) as calls:
+        list(calls.map(lambda _: encoder.encode_document(["bees", "bread", "tides"]), range(6)))
+    assert most == [2]
+    # In a fork nobody gives back what threads of the parent held.
+    encoder._turns = (os.getpid() + 1, threading.Semaphore(0))
+    assert len(encoder.encode_query(["bees"])) == 1
 
 
 @pytest.mark.parametrize(("model", "window"), [("bundled", 300), ("fixed", 16)])
