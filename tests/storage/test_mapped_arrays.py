@@ -21,6 +21,7 @@ def test_numbers_come_back(tmp_path: Path, count: int) -> None:
     assert read.dtype == np.int32 and read.dtype.isnative
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files left open
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs such a clock")
 def test_an_interrupt_while_numbers_are_read_stays_what_it_is(tmp_path: Path) -> None:
     """`np.fromfile` makes a TypeError of it, about once in ten times."""
