@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 STUDY ?= cold_start
 
-.PHONY: help install fix lint test fast docs bench contract house lock
+.PHONY: help install fix lint test fast docs bench contract house attack lock
 
 help:  ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -43,6 +43,9 @@ contract:  ## Try the server with thousands of requests made from its OpenAPI do
 
 house:  ## Print sizes, imports, and the walks of a search, an index and an export
 	python -m tests.tools.house $(ARGS)
+
+attack:  ## Kill, damage and flood everything for eight minutes; see ARGS=--help
+	python -m tests.tools.attack $(ARGS)
 
 lock:  ## Add what is new to tests/constraints.txt; UPGRADE=1 takes new versions too; needs uv
 	uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.10 --no-annotate \

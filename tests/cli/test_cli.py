@@ -10,6 +10,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -324,15 +325,15 @@ def test_interrupted_indexing_goes_on(
     path, folder = tmp_path / "rows.jsonl", tmp_path / "index"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     monkeypatch.setattr(sync, "Pace", partial(sync.Pace, documents=10))
-    upsert, calls = Index.upsert_documents, []
+    upsert, calls = Index.add_prepared, []
 
-    def interrupted(self: Index, documents: list) -> None:
-        calls.append(len(documents))
+    def interrupted(self: Index, prepared: Any, **options: Any) -> None:
+        calls.append(len(prepared.documents))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        upsert(self, documents)
+        upsert(self, prepared, **options)
 
-    monkeypatch.setattr(Index, "upsert_documents", interrupted)
+    monkeypatch.setattr(Index, "add_prepared", interrupted)
     result = run("index", path, "--into", folder)
     assert result.exit_code == 130 and "Interrupted after 20 documents" in result.stderr
     found = json.loads(run("index", path, "--into", folder, "--json").stdout)

@@ -119,7 +119,7 @@ def test_unexpected_errors_are_told_and_logged(
         raise failure[0]
 
     failure: list[Exception] = [OSError(28, "No space left on device")]
-    monkeypatch.setattr(Index, "upsert_documents", broken)
+    monkeypatch.setattr(Index, "add_prepared", broken)
     with serving(notes, encoder) as client:
         message = until(client, "failed")["indexing"]["message"]
         assert "No space left on device" in message and not caplog.text
@@ -140,15 +140,16 @@ def test_others_write_and_read_while_it_runs(
     (notes / "bees.md").write_text("Bees swarm in June.", "utf-8")
     (notes / "new.txt").write_text("Wasps.", "utf-8")
     pending, go = threading.Event(), threading.Event()
-    upsert = Index.upsert_documents
+    upsert = Index.add_prepared
 
-    def waits(self: Index, documents: Any) -> None:
-        upsert(self, documents)
-        if threading.current_thread().name == "pocket-colbert-indexing" and documents:
+    def waits(self: Index, prepared: Any, **options: Any) -> None:
+        upsert(self, prepared, **options)
+        indexing = threading.current_thread().name == "pocket-colbert-indexing"
+        if indexing and prepared.documents:
             pending.set()
             assert go.wait(60)
 
-    monkeypatch.setattr(Index, "upsert_documents", waits)
+    monkeypatch.setattr(Index, "add_prepared", waits)
     with serving(notes, encoder) as client:
         assert pending.wait(60)
         asked = {"query": "when do bees swarm", "explain": True, "k": 1}

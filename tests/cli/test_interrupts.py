@@ -64,6 +64,43 @@ def test_an_interrupt_within_an_import_waits_for_its_end() -> None:
     assert time.monotonic() - started < 10
 
 
+FINALIZED = """
+import pathlib, sys, tempfile
+from pocket_colbert.cli.entry import run
+folder = tempfile.mkdtemp()
+sys.path.insert(0, folder)
+pathlib.Path(folder, "fake.py").write_text('''
+import time, weakref, click
+from pocket_colbert.cli.command_group import CommandGroup
+def slow(*_):
+    print("ready", flush=True)
+    for _ in range(50):
+        time.sleep(.01)
+class Thing: pass
+@click.group(cls=CommandGroup)
+def main(): pass
+@main.command()
+def go():
+    thing = Thing()
+    FINALIZER
+    del thing
+    time.sleep(20)
+''')
+run("fake")
+"""
+
+
+@pytest.mark.parametrize("finalizer", ["weakref.finalize(thing, slow)", "Thing.__del__ = slow"])
+def test_an_interrupt_within_a_finalizer_waits_for_its_end(finalizer: str) -> None:
+    """Python prints and forgets it there."""
+    code = FINALIZED.replace("FINALIZER", finalizer)
+    if "__del__" in finalizer:
+        code = code.replace("slow", "__del__")
+    started = time.monotonic()
+    assert interrupted(["go"], 0.1, code) == (130, "Interrupted.\n")
+    assert time.monotonic() - started < 15
+
+
 def test_an_interrupt_after_the_command_ended() -> None:
     code = (
         "import atexit, time\n"

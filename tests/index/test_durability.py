@@ -599,15 +599,16 @@ def test_a_power_cut_soon_after_the_index_was_made(disk: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="fork and SIGKILL are POSIX")
-def test_a_killed_writer_loses_nothing_it_committed(disk: Path) -> None:
+def test_a_killed_writer_loses_nothing_it_committed() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tools.crash_writer", "--kills", "120", "--folder",
-         disk / "index"],
+        [sys.executable, "-m", "tests.tools.attack", "--only", "writer", "--tries", "120"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    kills, within = map(int, re.findall(r"\d+", done.stdout)[:2])
-    assert kills == 120 and within > 60, done.stdout
+    kills = re.search(r"a Python writer \| (\d+)", done.stdout)
+    within = re.search(r"within a commit: (\d+)", done.stdout)
+    assert kills and within, done.stdout
+    assert int(kills[1]) == 120 and int(within[1]) > 60, done.stdout
 
 
 @pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="needs benchmarks/")

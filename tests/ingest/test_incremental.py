@@ -36,7 +36,7 @@ def test_storing_and_encoding_overlap(
     retriever: Retriever, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first batch is not stored before the second one is being encoded."""
-    encoding, upsert, encode = threading.Semaphore(0), Index.upsert_documents, Retriever.encode
+    encoding, upsert, encode = threading.Semaphore(0), Index.add_prepared, Retriever.prepare
     threads = set()
 
     def encoded(self: Retriever, batch: Any, **options: Any) -> Any:
@@ -44,16 +44,16 @@ def test_storing_and_encoding_overlap(
         threads.add(threading.get_ident())
         return encode(self, batch, **options)
 
-    def stored(self: Index, batch: Any) -> Any:
+    def stored(self: Index, batch: Any, **options: Any) -> Any:
         # One batch more has begun than has been stored, until the last.
         assert encoding.acquire(timeout=20)
-        if "49" not in [item.document.document_id for item in batch]:
+        if "49" not in [item.document.document_id for item in batch.documents]:
             assert encoding.acquire(timeout=20)
             encoding.release()
-        return upsert(self, batch)
+        return upsert(self, batch, **options)
 
-    monkeypatch.setattr(Retriever, "encode", encoded)
-    monkeypatch.setattr(Index, "upsert_documents", stored)
+    monkeypatch.setattr(Retriever, "prepare", encoded)
+    monkeypatch.setattr(Index, "add_prepared", stored)
     done: list[int] = []
     report = sync.sync(retriever, documents(), ["file"], progress=done.append)
     assert (report.added, report.deleted) == (50, 0) and done == sorted(done) and done[-1] == 50
@@ -85,7 +85,7 @@ def test_encoding_ends_soon_when_storing_fails(
         done.append(count)
         time.sleep(0.05 if count > 10 else 0)
 
-    monkeypatch.setattr(Index, "upsert_documents", fails)
+    monkeypatch.setattr(Index, "add_prepared", fails)
     before = threading.active_count()
     with pytest.raises(kind, match="while storing"):
         sync.sync(retriever, documents(), ["file"], progress=slowly)
@@ -98,6 +98,6 @@ def test_what_fails_in_encoding_is_raised(
     def fails(self: Retriever, batch: list[Document], **options: Any) -> Any:
         raise MemoryError(batch[0].document_id)
 
-    monkeypatch.setattr(Retriever, "encode", fails)
+    monkeypatch.setattr(Retriever, "prepare", fails)
     with pytest.raises(MemoryError, match="0"):
         sync.sync(retriever, documents(), ["file"])

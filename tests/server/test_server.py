@@ -476,6 +476,16 @@ run(app, socket.create_server(("127.0.0.1", 0)), seconds=1)
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_after_the_address_is_said_is_not_lost(folder: Path, number: int) -> None:
+    """It was, in the milliseconds before the handlers were there."""
+    for _ in range(3):
+        with serve_command(folder) as (process, _address):
+            process.send_signal(number)
+            assert process.wait(60) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopping_finishes_what_is_under_way(folder: Path, number: int) -> None:
     with serve_command(folder) as (process, address):
         place = httpx.URL(address)

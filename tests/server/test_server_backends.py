@@ -358,7 +358,8 @@ def test_an_engine_that_is_gone_is_a_bad_gateway(
 def test_the_command_serves_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[Any] = []
 
-    def asks(app: Any, listening: object, *, seconds: float) -> None:
+    def asks(app: Any, listening: object, *, seconds: float, announce: Callable[[], None]) -> None:
+        announce()
         with TestClient(app, base_url=BASE) as client:
             answers.extend((hits_of(client, QUESTIONS[1], k=1), client.get("/api/info").json()))
 
@@ -393,7 +394,8 @@ def test_an_incomplete_store_is_served_when_that_is_asked_for(
         place.put(ROOF)
     complete: list[bool] = []
 
-    def asks(app: Any, listening: object, *, seconds: float) -> None:
+    def asks(app: Any, listening: object, *, seconds: float, announce: Callable[[], None]) -> None:
+        announce()
         with TestClient(app, base_url=BASE) as client:
             complete.append(client.get("/api/info").json()["complete"])
             assert hits_of(client, QUESTIONS[1], k=1)[0]["id"] == "contract"

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import time
+import weakref
 from importlib import import_module
 from typing import Any
 
 _LINE = b"Interrupted.\n"
 _CODE = 130
 _RETRY = 0.02
-_LONGEST_IMPORT = 5.0
+_LONGEST = 5.0
 """Seconds after which an import is interrupted all the same."""
 
 
@@ -51,7 +52,7 @@ def _leave(number: int, frame: object) -> None:
 
 
 class _Interrupt:
-    """Raises KeyboardInterrupt, but not within an import.
+    """Raises KeyboardInterrupt, but not within an import or a finalizer.
 
     There it may come out as another error, or be printed and forgotten, and leaves half a module
     behind. The handler calls itself again a little later instead.
@@ -64,7 +65,7 @@ class _Interrupt:
         now = time.monotonic()
         if self._since is None:
             self._since = now
-        if _is_import(frame) and now - self._since < _LONGEST_IMPORT:
+        if _is_lost_in(frame) and now - self._since < _LONGEST:
             signal.signal(signal.SIGALRM, self)
             signal.setitimer(signal.ITIMER_REAL, _RETRY)
             return
@@ -78,12 +79,15 @@ class _Interrupt:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _is_import(frame: Any) -> bool:
-    """Say whether a frame is below an import, where the system can try again later."""
+def _is_lost_in(frame: Any) -> bool:
+    """Say whether a frame is in an import or a finalizer, where the system can try again later."""
     if not hasattr(signal, "setitimer"):
         return False
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        code = frame.f_code
+        if code.co_name == "__del__" or code.co_filename.startswith("<frozen importlib"):
+            return True
+        if code.co_filename == weakref.__file__:
             return True
         frame = frame.f_back
     return False

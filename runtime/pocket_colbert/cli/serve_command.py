@@ -180,12 +180,11 @@ def serve(
         url_host = f"[{host}]" if ":" in host else host
         suffix = f", indexing into {folder}" if indexing else ""
         names = ", ".join([name, *map(str, also)])
-        click.echo(
+        said = (
             f"Serving {names} ({service.info().documents} documents{suffix}) at "
-            f"http://{url_host}:{listening.getsockname()[1]}",
-            err=True,
+            f"http://{url_host}:{listening.getsockname()[1]}"
         )
-        run(app, listening, seconds=timeout)
+        run(app, listening, seconds=timeout, announce=partial(click.echo, said, err=True))
 
 
 def _kind(source: str) -> tuple[str, str]:

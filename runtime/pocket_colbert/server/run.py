@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from threadpoolctl import threadpool_limits
@@ -20,7 +21,13 @@ default): the side that closes first may do so just as a request arrives."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
+def run(
+    app: Application,
+    listening: socket.socket,
+    *,
+    seconds: float,
+    announce: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until SIGINT or SIGTERM, then let running requests finish.
 
     Args:
@@ -28,6 +35,7 @@ def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
         listening: A listening socket.
         seconds: How long requests may take to finish, and clients to send their headers. A second
             signal does not wait for requests.
+        announce: Called once signals are handled: whoever waits for it may send one at once.
     """
     bound_kept_memory()
     config = uvicorn.Config(
@@ -48,6 +56,7 @@ def run(app: Application, listening: socket.socket, *, seconds: float) -> None:
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
+        announce()
         # Requests already run in parallel. NumPy's own threads would spin while they wait for each
         # other: with four clients on two busy cores that took fourteen times as long.
         with threadpool_limits(1, user_api="blas"):

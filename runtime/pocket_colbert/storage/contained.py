@@ -135,7 +135,9 @@ class Contained:
             IndexFormatError: It is larger; see `open`.
         """
         with self.open() as stream:
-            content = stream.read(limit + 1)
+            # `read` allocates all that it is asked for, and the limit is far above what is usual.
+            size = os.fstat(stream.fileno()).st_size
+            content = stream.read(min(size, limit) + 1)
         if len(content) > limit:
             raise IndexFormatError(f"{self} is larger than {limit} bytes.")
         return content

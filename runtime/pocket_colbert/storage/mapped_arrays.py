@@ -27,7 +27,7 @@ def map_array(path: Contained, dtype: np.dtype[Any], count: int) -> NDArray[Any]
     with path.open() as stream:
         _check_size(stream, path, size)
         if size < MAPPED_BYTES:
-            read = np.fromfile(stream, dtype)
+            read = _read(stream, path, dtype, count)
             read.flags.writeable = False
             return read
         mapped = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ)
@@ -51,7 +51,16 @@ def read_array(path: Contained, dtype: str | np.dtype[Any], count: int) -> NDArr
     wanted = np.dtype(dtype)
     with path.open() as stream:
         _check_size(stream, path, count * wanted.itemsize)
-        return np.fromfile(stream, wanted).astype(wanted.newbyteorder("="), copy=False)
+        read = _read(stream, path, wanted, count)
+        return read.astype(wanted.newbyteorder("="), copy=False)
+
+
+def _read(stream: BinaryIO, path: Contained, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    """Read numbers; not by `np.fromfile`, which turns a KeyboardInterrupt into a TypeError."""
+    array = np.empty(count, dtype)
+    if stream.readinto(array.view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
+        raise IndexFormatError(f"{path} is damaged: it became shorter while it was read.")
+    return array
 
 
 def _check_size(stream: BinaryIO, path: Contained, expected: int) -> None:

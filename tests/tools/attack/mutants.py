@@ -13,7 +13,7 @@ MEMORY = 1 << 30
 """Bytes of address space that a process may use beyond what it has."""
 
 BATCH = 100
-SECONDS = 20.0
+SECONDS = 90.0
 """Longest that one input may take."""
 
 Try = Callable[[int], tuple[str, str | None]]
