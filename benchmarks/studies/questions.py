@@ -22,7 +22,16 @@ import numpy as np
 
 from benchmarks.harness.results import Run
 from benchmarks.harness.tables import markdown
-from pocket_colbert import Encoder, Hit, Index, IndexConfig, Retriever, SearchParameters
+from pocket_colbert import (
+    Encoder,
+    Hit,
+    Index,
+    IndexConfig,
+    Pruning,
+    Retriever,
+    SearchParameters,
+)
+from pocket_colbert.config import CODES, DEFAULT_CODES
 from pocket_colbert.ingest.readers import read_documents
 
 FIRST = 5
@@ -99,6 +108,8 @@ def main() -> None:
     parser.add_argument("questions", type=Path, nargs="+")
     parser.add_argument("--model", default="small")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--codes", choices=CODES, default=DEFAULT_CODES)
+    parser.add_argument("--pool-factor", type=float, default=1.0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     run = Run.begin("questions", options)
@@ -110,7 +121,12 @@ def main() -> None:
     asked = [question for question in questions if question["document"] in ids]
     if not asked:
         parser.error("no question is about a document of the folder.")
-    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
+    config = IndexConfig(
+        dim=encoder.dim,
+        model=encoder.card.fingerprint,
+        codes=options.codes,
+        pruning=Pruning(pool_factor=options.pool_factor),
+    )
     retriever = Retriever(encoder, Index(encoder.dim, config=config))
     vectors = retriever.add(documents)
     results = {

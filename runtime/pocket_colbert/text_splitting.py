@@ -16,12 +16,18 @@ WORD, LINE, SENTENCE, PARAGRAPH = range(1, 5)
 wrapped; a paragraph is a blank line, or a sentence that ends with its line."""
 
 _CJK = "\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uff0f\uff1a-\uff20\U00020000-\U0003ffff"
+_IS_CJK = re.compile(f"[{_CJK}]")
 _CLOSING = "[\"'”’»)\\]」』】》）]*"
 _BORDER = re.compile(
     # The look-behind keeps a long row of dots from being tried from each of its dots.
     rf"(?:(?<![.!?…؟।])[.!?…؟।]+{_CLOSING}(?=[\s{_CJK}])|[。！？]+{_CLOSING})(\s*)"
     rf"|(\s+)|(?<=[{_CJK}])(?=\w)|(?<=\w)(?=[{_CJK}])(?=\w)"
 )
+
+
+def is_cjk(character: str) -> bool:
+    """Say whether a character is of a script that puts no spaces between words."""
+    return _IS_CJK.match(character) is not None
 
 
 def with_title(text: str, title: str | None) -> str:

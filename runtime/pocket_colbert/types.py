@@ -137,10 +137,13 @@ class Token:
     Attributes:
         label: Its part of the text, or its name if it has none, for example "[CLS]".
         span: Where that part starts and ends in the text, in characters; None when it has none.
+        rarity: How rare it is in the text that the model's vocabulary was made from, from 0.02, of
+            the most frequent words, to 1.
     """
 
     label: str
     span: Span | None
+    rarity: float = field(default=1.0, compare=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,7 @@ def made_up(query: str, text: str, name: str, title: str | None) -> HeatMap:
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_hostile_text_stays_text(encoder: Encoder, hostile: str) -> None:
     retriever = Retriever(encoder)
-    query, text = f"what is {hostile}?", f"Bees. {hostile} Bees."
+    query, text = f"what do bees do with {hostile}?", f"Bees. {hostile} Bees."
     (hit,) = retriever.rerank(query, {hostile: text})
     hit = Hit(hit.document_id, hit.score, hit.text, hostile, passages=hit.passages)
     heat_map = HeatMap.of(retriever, query, [hit])

@@ -27,6 +27,7 @@ from pocket_colbert.ingest.sources import counts_by_source, ids_where
 from pocket_colbert.model.encoder import Encoder, Progress
 from pocket_colbert.model.folder import DEFAULT_MODEL, bundled_model_of
 from pocket_colbert.retriever import Retriever
+from pocket_colbert.search.highlights import whole_word
 from pocket_colbert.types import Document, Hit, Span
 
 _BATCH = 256
@@ -498,9 +499,10 @@ class Collection:
             spans = retriever.snippets(asked, hits, SNIPPET_LENGTH)
             explanations = retriever.explanations(asked, hits)
             return [
-                (span, [match.document_span for match in explanation.matches
-                        if match.document_span is not None and match.share > 0])
-                for span, explanation in zip(spans, explanations, strict=True)
+                (span, [whole_word(hit.text or "", match.document_span)
+                        for match in explanation.matches
+                        if match.document_span is not None and match.share * match.weight > 0])
+                for hit, span, explanation in zip(hits, spans, explanations, strict=True)
             ]  # fmt: skip
 
         return find

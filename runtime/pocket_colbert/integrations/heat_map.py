@@ -25,9 +25,9 @@ class HeatMap:
 
         >>> HeatMap.of(retriever, "who pays for the roof?", hits)
 
-    A character's heat is the sum of the shares (`TokenMatch.share`) of the query tokens whose best
-    match it belongs to. Matches in the title are not shown. All text is escaped, so nothing in a
-    document or query acts as markup.
+    A character's heat is the sum of the shares (`TokenMatch.share`, times its `weight`) of the
+    query tokens whose best match it belongs to. Matches in the title are not shown. All text is
+    escaped, so nothing in a document or query acts as markup.
 
     Attributes:
         query: The query.
@@ -106,7 +106,7 @@ def _heat(text: str, matches: Iterable[TokenMatch], attribute: str) -> NDArray[n
     for match in matches:
         span = getattr(match, attribute)
         if span is not None:
-            heat[slice(*span)] += match.share
+            heat[slice(*span)] += match.share * match.weight
     return heat / heat.max() if heat.any() else heat
 
 

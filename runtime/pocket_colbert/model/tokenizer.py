@@ -123,9 +123,12 @@ class Tokenizer:
         tokenized = self._query(encoding)
         tokens = self._tokens("query", text, encoding, tokenized)
         ids = tokenized.input_ids[tokenized.keep].tolist()
-        weights = rarities(ids, self._commonest, self._backend.get_vocab_size())
+        weights = self._rarities(ids)
         words = [token.span is not None for token in tokens]
         return tokenized, tokens, np.where(words, weights, np.float32(0))
+
+    def _rarities(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        return rarities(token_ids, self._commonest, self._backend.get_vocab_size())
 
     def tokenize_document(self, text: str) -> TokenizedText:
         """Tokenise one document: marker, window, skiplist."""
@@ -340,8 +343,9 @@ class Tokenizer:
         del offsets[end - tokenized.overflow : end]
         offsets += [[0, 0]] * (len(tokenized.input_ids) - len(offsets))
         tokens = []
-        for token_id, (start, end), keep in zip(
-            tokenized.input_ids.tolist(), offsets, tokenized.keep, strict=True
+        ids = tokenized.input_ids.tolist()
+        for token_id, (start, end), keep, rarity in zip(
+            ids, offsets, tokenized.keep, self._rarities(ids).tolist(), strict=True
         ):
             if not keep:
                 continue
@@ -352,7 +356,7 @@ class Tokenizer:
                 end = start + len(part)
                 while end < len(text) and unicodedata.combining(text[end]):
                     end += 1
-                tokens.append(Token(text[start:end], (start, end)))
+                tokens.append(Token(text[start:end], (start, end), rarity))
             else:
                 tokens.append(Token(self._backend.id_to_token(token_id) or "", None))
         return tokens

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.search.highlights import match_weights, word_weights
 from pocket_colbert.types import Query, Span, Token
 
 
@@ -26,6 +27,9 @@ class TokenMatch:
         share: Its part, from 0 to 1, of what the words of the query add to the score. It is 0 for
             tokens that are not in the query's text: markers, and the [MASK] tokens that some
             models pad queries with, add most of many scores and say nothing about the words.
+        weight: How strongly to mark it in a text, from 0 to 1: by how rare the query token's word
+            is. 0 for markers, and for stop words and punctuation on either side unless the query
+            has nothing else.
     """
 
     query_token: str
@@ -34,6 +38,7 @@ class TokenMatch:
     document_span: Span | None
     similarity: float
     share: float
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,16 @@ def explain_match(query: Query, passage: MatchedPassage) -> Explanation:
     best = similarities.max(axis=1)
     score = float(best.sum(dtype=np.float32))
     shares = _shares(query.tokens, best)
+    weights = match_weights(query.tokens, word_weights(passage.tokens)[nearest])
     matches = []
-    for token, position, similarity, share in zip(
-        query.tokens, nearest, best.tolist(), shares.tolist(), strict=True
+    for token, position, similarity, share, weight in zip(
+        query.tokens, nearest, best.tolist(), shares.tolist(), weights.tolist(), strict=True
     ):
         match = passage.tokens[position]
         span = match.span and (passage.start + match.span[0], passage.start + match.span[1])
-        matches.append(TokenMatch(token.label, token.span, match.label, span, similarity, share))
+        matches.append(
+            TokenMatch(token.label, token.span, match.label, span, similarity, share, weight)
+        )
     end = passage.start + len(passage.text)
     return Explanation(passage.document_id, score, passage.start, end, tuple(matches))
 

@@ -72,7 +72,8 @@ class Match(Struct):
     """A query token and the document token nearest to it.
 
     `similarity` is their cosine, `share` its part of what the words of the query add to the score:
-    0 for tokens without a place in the query.
+    0 for tokens without a place in the query. `weight` is how strongly to mark it, from 0 to 1:
+    rare words much, stop words and punctuation not at all unless the query has nothing else.
     """
 
     query_token: str
@@ -81,6 +82,7 @@ class Match(Struct):
     document_span: Span | None
     similarity: float
     share: float
+    weight: float
 
 
 class Explanation(Struct):

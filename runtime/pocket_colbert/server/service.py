@@ -322,6 +322,7 @@ def _explanation(why: Explanation) -> m.Explanation:
                 match.document_span,
                 match.similarity,
                 match.share,
+                match.weight,
             )
             for match in why.matches
         ],

@@ -278,15 +278,14 @@ function moved(hit, by, length) {
 }
 
 function marked(found) {
-  const sum = (shares) => [...shares.values()].reduce((a, b) => a + b, 0);
-  const largest = Math.max(...found.map((piece) => sum(piece.shares)));
+  const largest = Math.max(...found.map((piece) => piece.heat));
   const nodes = [];
   let passage = null; // one element for all pieces of it, so that it is marked as one
   for (const piece of found) {
     let node = document.createTextNode(piece.text);
     if (piece.shares.size) {
       node = make("mark", "", node);
-      node.style.setProperty("--heat", (0.15 + 0.85 * (sum(piece.shares) / largest || 0)).toFixed(3));
+      node.style.setProperty("--heat", (0.15 + 0.85 * (piece.heat / largest || 0)).toFixed(3));
       node.dataset.words = [...piece.shares.keys()].join(" ");
       node.title = [...piece.shares]
         .map(([word, part]) => `${state.words[word].text}: ${percent(part)} of the words' score`)
