@@ -33,6 +33,7 @@ FOR_EXPORT = ["torch", "transformers", "onnx", "safetensors.torch"]
 
 def main() -> None:
     """Run what comes in until nothing does."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for name in PRELOADED + (FOR_EXPORT if "--export" in sys.argv else []):
@@ -50,18 +51,20 @@ def run(*, arguments: list[str], output: str, limit: float) -> int | str:
         child(arguments, output)
     end = time.monotonic() + limit
     status: int | str = "hung"
-    while time.monotonic() < end:
-        done, code = os.waitpid(process, os.WNOHANG)
-        if done:
-            status = os.waitstatus_to_exitcode(code)
-            break
-        time.sleep(0.02)
-    with suppress(ProcessLookupError):  # also what its tests have started
-        os.killpg(process, signal.SIGKILL)
-    if status == "hung":
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
+    try:
+        while time.monotonic() < end:
+            done, code = os.waitpid(process, os.WNOHANG)
+            if done:
+                status = os.waitstatus_to_exitcode(code)
+                break
+            time.sleep(0.02)
+    finally:
+        with suppress(ProcessLookupError):  # also what its tests have started
+            os.killpg(process, signal.SIGKILL)
+        if status == "hung":
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
     return status
 
 
@@ -69,6 +72,7 @@ def child(arguments: list[str], output: str) -> NoReturn:
     """Run pytest in this process, and end it."""
     status = 3
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -79,7 +83,7 @@ def child(arguments: list[str], output: str) -> NoReturn:
 
         status = int(pytest.main(arguments))
     except BaseException as error:
-        print(repr(error), file=sys.stderr)
+        sys.stderr.write(f"{error!r}\n")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -179,7 +179,16 @@ class Runner:
 
     def run(self, *arguments: str, limit: float) -> str:
         """Run pytest; return its exit status, or "hung"."""
-        fixed = ["-q", "--tb=line", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
+        fixed = [
+            "-q",
+            "--tb=line",
+            "-m",
+            "not shared",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "_hypothesis_pytestplugin",
+        ]
         fixed += ["-p", "tests.tools.covered_tests", f"--basetemp={WORK / 'temporary'}"]
         ordered = {"arguments": [*fixed, *arguments], "output": str(self.output), "limit": limit}
         assert self.process.stdin is not None and self.process.stdout is not None
