@@ -612,7 +612,7 @@ def test_rows_of_a_push_that_broke_off_do_not_stay(
             assert len(backend.passages("long")) == 2
 
 
-@pytest.mark.parametrize("before", [0, 30, 40])
+@pytest.mark.parametrize("before", [0, 40])
 @pytest.mark.parametrize("writes", [1, 2])
 def test_a_document_pushed_by_halves_is_written_again(
     address: str, rng: np.random.Generator, writes: int, before: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -247,7 +247,7 @@ class Place:
     function: str
     start: Position
     end: Position
-    choices: tuple[tuple[str, int], ...]
+    choices: Sequence[tuple[str, int]]
 
 
 def places_of(file: str, source: str, seed: str) -> list[Place]:
@@ -307,7 +307,9 @@ def mutant_at(place: Place, source: str) -> Mutant | None:
     first = next((n for n in range(shortest) if old[n] != new[n]), shortest)
     most = shortest - first
     rest = next((n for n in range(most) if old[-1 - n] != new[-1 - n]), most)
-    line, last_line = statement_lines(tree, place.start)
+    if len(new) < len(old):  # a decorator that is left out: say of what
+        rest -= 1
+    line, last_line = statement_lines(tree, (place.start[0], place.start[1]))
     return Mutant(
         file=place.file,
         function=place.function,

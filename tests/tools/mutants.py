@@ -24,7 +24,8 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,12 @@ TESTS = [
     "tests/test_*.py",
     "tests/export/test_*.py",
 ]
-# Browsers, generated clients, peaks of memory and training take minutes and notice little more.
+# Browsers, generated clients, power cuts, peaks of memory and training take minutes. What is on disk
+# after a power cut is held by `test_durability.py` alone: those mutants are in the list of survivors
+# with its name.
 LEFT_OUT = {
     "test_distill.py",
+    "test_durability.py",
     "test_generated_clients.py",
     "test_memory.py",
     "test_page.py",
@@ -82,7 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sample", type=int, default=400, help="how many mutants")
     parser.add_argument("--seed", default="17")
-    parser.add_argument("--room", choices=ROOMS, help="only of this room")
+    parser.add_argument("--room", choices=ROOMS, nargs="+", help="only of these rooms")
     parser.add_argument("--survivors", action="store_true", help="only what survived so far")
     parser.add_argument("--map", action="store_true", help="only see which test runs which line")
     parser.add_argument("--table", action="store_true", help="only print what is known")
@@ -91,14 +95,15 @@ def main() -> int:
         "--seconds", type=float, default=40, help="what the tests for one mutant may cost, at most"
     )
     options = parser.parse_args()
-    mutants = list(sampled(options.seed, options.sample, options.room))
+    rooms = options.room or list(ROOMS)
+    mutants = list(sampled(options.seed, options.sample, rooms))
     if options.list:
         print(*(mutant.name for _, mutant in mutants), sep="\n")
         return 0
     if options.table:
         return told(mutants)
     copy_tree()
-    export = options.room in (None, "export")
+    export = "export" in rooms
     runner = Runner(export=export)
     tests = Tests(recorded(runner, export=export))
     if options.map:
@@ -107,44 +112,49 @@ def main() -> int:
     return told(mutants)
 
 
-def sampled(seed: str, number: int, room: str | None) -> Iterator[tuple[str, Mutant]]:
+def sampled(seed: str, number: int, rooms: Sequence[str]) -> Iterator[tuple[str, Mutant]]:
     """Yield (room, mutant) for a sample of all places, the same ones for a seed."""
     places: list[tuple[str, Place]] = []
     sources: dict[str, str] = {}
     for name, patterns in ROOMS.items():
         for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
             file = str(path.relative_to(ROOT))
-            sources[file] = path.read_text()
-            places += [(name, place) for place in cached_places(file, sources[file], seed)]
+            sources[file] = source = path.read_text()
+            found = kept(f"places|{seed}|{file}|{source}", lambda: _places(file, source, seed))
+            places += [(name, Place(**place)) for place in found]
     places.sort(key=lambda item: item[1].digest)
-    print(f"{len(places)} places", file=sys.stderr)
     for name, place in places:
         if number == 0:
             return
-        mutant = mutant_at(place, sources[place.file])
-        if mutant is None:
-            continue
-        number -= 1
-        if room in (None, name):
-            yield name, mutant
+        source = sources[place.file]
+        values = kept(f"mutant|{place.digest}|{source}", lambda: _mutant(place, source))
+        if values is not None:
+            number -= 1
+            if name in rooms:
+                yield name, Mutant(**values)
 
 
-def cached_places(file: str, source: str, seed: str) -> list[Place]:
-    """Return `places_of` a file, from the last time if it has not changed."""
-    sites = (ROOT / "tests" / "tools" / "mutant_sites.py").read_text()
-    name = hashlib.sha256(f"{seed}|{file}|{sites}|{source}".encode()).hexdigest()[:16]
-    cache = WORK / "places" / f"{name}.json"
-    if cache.exists():
-        return [
-            Place(
-                **{**item, "start": tuple(item["start"]), "end": tuple(item["end"])},
-            )
-            for item in json.loads(cache.read_text())
-        ]
-    places = places_of(file, source, seed)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    cache.write_text(json.dumps([vars(place) for place in places]))
-    return places
+def kept(key: str, make: Callable[[], Any]) -> Any:
+    """Return what was made for a key before, or make it: going through a tree takes its time."""
+    path = WORK / "made" / hashlib.sha256(f"{_operators()}|{key}".encode()).hexdigest()[:24]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(make()))
+    return json.loads(path.read_text())
+
+
+@cache
+def _operators() -> str:
+    return (ROOT / "tests" / "tools" / "mutant_sites.py").read_text()
+
+
+def _places(file: str, source: str, seed: str) -> list[dict[str, Any]]:
+    return [vars(place) for place in places_of(file, source, seed)]
+
+
+def _mutant(place: Place, source: str) -> dict[str, Any] | None:
+    mutant = mutant_at(place, source)
+    return None if mutant is None else vars(mutant)
 
 
 def copy_tree() -> None:
