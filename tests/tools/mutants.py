@@ -61,35 +61,42 @@ ROOMS: dict[str, list[str]] = {
 TESTS: dict[str, list[str]] = {
     "vectors": ["storage", "search"],
     "model": ["."],
-    "storage": ["index", "search"],
-    "search": ["storage", "."],
-    "index": ["storage", "search", "."],
+    "storage": ["search", "index"],
+    "search": ["storage"],
+    "index": ["storage", "search"],
     "server": [],
     "export": [],
 }
-# Browsers, generated clients, power cuts, peaks of memory, training, and hundreds of random folders
-# take minutes. What is on disk after a power cut is held by `test_durability.py` alone: those mutants
-# are in the list of survivors with its name.
+# Browsers, real clients, generated requests, power cuts, peaks of memory, whole exports, training and
+# hundreds of random folders take minutes each. They may notice what is counted as a survivor here;
+# the list of survivors names those that do.
 LEFT_OUT = {
     "test_clients.py",
+    "test_compatible.py",
     "test_distill.py",
     "test_durability.py",
     "test_equal_builds.py",
     "test_export.py",
+    "test_export_command.py",
+    "test_float16.py",
     "test_generated_clients.py",
     "test_hostile_index.py",
     "test_memory.py",
     "test_model_layouts.py",
     "test_page.py",
+    "test_pickling.py",
+    "test_retriever.py",
+    "test_server.py",
     "test_server_backends.py",
     "test_threads.py",
+    "test_untrusted_folder.py",
 }
 
 
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sample", type=int, default=400, help="how many mutants")
+    parser.add_argument("--sample", type=int, default=300, help="how many mutants")
     parser.add_argument("--seed", default="17")
     parser.add_argument("--room", choices=ROOMS, nargs="+", help="only of these rooms")
     parser.add_argument("--survivors", action="store_true", help="only what survived so far")
@@ -312,7 +319,7 @@ def test_all(
         names, cost, left_out = tests.for_mutant(room, mutant, seconds)
         outcome, by = "survived", ""
         if names:
-            outcome, by = run_one(mutant, runner, names, limit=120 + 10 * cost)
+            outcome, by = run_one(mutant, runner, names, limit=60 + 12 * cost)
         result = {
             "key": key_of(mutant),
             "room": room,
