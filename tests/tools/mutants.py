@@ -319,7 +319,7 @@ def test_all(
         names, cost, left_out = tests.for_mutant(room, mutant, seconds)
         outcome, by = "survived", ""
         if names:
-            outcome, by = run_one(mutant, runner, names, limit=60 + 12 * cost)
+            outcome, by = run_one(mutant, runner, names, limit=20 + 5 * cost)
         result = {
             "key": key_of(mutant),
             "room": room,
@@ -355,7 +355,7 @@ def run_one(mutant: Mutant, runner: Runner, names: list[str], *, limit: float) -
     if status == "0":
         return "survived", ""
     if status == "hung":
-        return "hung", f"{limit:.0f} s"
+        return "hung", f"{limit:.0f} s of processor time"
     said = runner.said()
     failed = [line for line in said if line.startswith(("FAILED", "ERROR", "E  "))]
     if status == "5" or (status == "4" and any("unrecognized arguments" in line for line in said)):
