@@ -1,6 +1,6 @@
 """A plugin of pytest that writes down which tests run which lines of the two packages.
 
-`python -m tests.tools.mutants` loads it, so that a mutant is only shown to tests that can notice it.
+`python -m tests.tools.mutants` loads it, so that a mutant is shown only to tests that can notice.
 What a shared fixture runs counts for every test that uses the fixture, not only for the first.
 """
 

@@ -1,10 +1,11 @@
 """Runs pytest again and again, each time in a fork that has all third-party packages loaded.
 
 `python -m tests.tools.mutants` starts it in a copy of the checkout. Starting Python and importing
-NumPy, Hypothesis and onnxruntime costs more than the tests of most mutants do. Reads one JSON
-object a line from stdin, such as `{"arguments": ["tests/vectors"], "output": "FILE", "limit": 60}`,
-and writes the exit status as one line, or `hung`. The limit is of processor time, as a machine may be
-busy with other things; one that only waits has ten times as long.
+NumPy, Hypothesis and onnxruntime costs more than the tests of most mutants do.
+
+Reads one JSON object a line from stdin, such as `{"arguments": ["tests/vectors"], "output": "FILE",
+"limit": 60}`, and writes the exit status as one line, or `hung`. The limit is of processor time, as
+a machine may be busy with other things; a run that only waits has ten times as long.
 """
 
 from __future__ import annotations

@@ -67,9 +67,9 @@ TESTS: dict[str, list[str]] = {
     "server": [],
     "export": [],
 }
-# Browsers, real clients, generated requests, power cuts, peaks of memory, whole exports, training and
-# hundreds of random folders take minutes each. They may notice what is counted as a survivor here;
-# the list of survivors names those that do.
+# Browsers, real clients, generated requests, power cuts, peaks of memory, whole exports, training
+# and hundreds of random folders take minutes each. They may notice what is counted as a survivor
+# here; the list of survivors names those that do.
 LEFT_OUT = {
     "test_clients.py",
     "test_compatible.py",
@@ -110,7 +110,7 @@ def main() -> int:
     rooms = options.room or list(ROOMS)
     mutants = list(sampled(options.seed, options.sample, rooms))
     if options.list:
-        print(*(mutant.name for _, mutant in mutants), sep="\n")
+        say(*(mutant.name for _, mutant in mutants))
         return 0
     if options.table:
         return told(mutants)
@@ -123,6 +123,11 @@ def main() -> int:
     return told(mutants)
 
 
+def say(*lines: str) -> None:
+    """Print lines at once, as a run takes hours."""
+    print(*lines, sep="\n", flush=True)  # noqa: T201
+
+
 def sampled(seed: str, number: int, rooms: Sequence[str]) -> Iterator[tuple[str, Mutant]]:
     """Yield (room, mutant) for a sample of all places, the same ones for a seed."""
     places: list[tuple[str, Place]] = []
@@ -131,26 +136,27 @@ def sampled(seed: str, number: int, rooms: Sequence[str]) -> Iterator[tuple[str,
         for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
             file = str(path.relative_to(ROOT))
             sources[file] = source = path.read_text()
-            found = kept(f"places|{seed}|{file}|{source}", lambda: _places(file, source, seed))
+            found = kept(_places, file, source, seed)
             places += [(name, Place(**place)) for place in found]
     places.sort(key=lambda item: item[1].digest)
     for name, place in places:
         if number == 0:
             return
         source = sources[place.file]
-        values = kept(f"mutant|{place.digest}|{source}", lambda: _mutant(place, source))
+        values = kept(_mutant, place, source)
         if values is not None:
             number -= 1
             if name in rooms:
                 yield name, Mutant(**values)
 
 
-def kept(key: str, make: Callable[[], Any]) -> Any:
-    """Return what was made for a key before, or make it: going through a tree takes its time."""
-    path = WORK / "made" / hashlib.sha256(f"{_operators()}|{key}".encode()).hexdigest()[:24]
+def kept(make: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what was made of some arguments before, or make it: trees take their time."""
+    key = f"{_operators()}|{make.__name__}|{arguments!r}"
+    path = WORK / "made" / hashlib.sha256(key.encode()).hexdigest()[:24]
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(make()))
+        path.write_text(json.dumps(make(*arguments)))
     return json.loads(path.read_text())
 
 
@@ -244,7 +250,7 @@ def recorded(runner: Runner, rooms: Sequence[str]) -> list[dict[str, Any]]:
             record.parent.mkdir(parents=True, exist_ok=True)
             runner.run(test, "--covered-tests", str(record), limit=1800)
             told_one = f"recorded {test} in {time.perf_counter() - start:.0f} s"
-            print(f"{told_one}: {runner.said()[-1]}", file=sys.stderr, flush=True)
+            say(f"{told_one}: {runner.said()[-1]}")
         records.append(json.loads(record.read_text()))
     return records
 
@@ -333,11 +339,11 @@ def test_all(
         with (WORK / "results.jsonl").open("a") as file:
             file.write(json.dumps(result) + "\n")
         told_one = f"{number}/{len(mutants)} {outcome} {result['seconds']} s {mutant.name} {by}"
-        print(told_one, file=sys.stderr, flush=True)
+        say(told_one)
 
 
 def put(path: Path, text: str) -> None:
-    """Write a file, and forget what Python compiled of it: the time of its change may be the same."""
+    """Write a file, and forget what Python compiled of it: both may be of the same second."""
     path.write_text(text)
     for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
         compiled.unlink()
@@ -402,16 +408,16 @@ def told(mutants: list[tuple[str, Mutant]]) -> int:
         counts[room][result["outcome"]] += 1
         if result["outcome"] == "survived":
             survivors.append(mutant.name)
-    print("| room | mutants | noticed | of them hung | survivors |\n|---|---|---|---|---|")
+    say("| room | mutants | noticed | of them hung | survivors |", "|---|---|---|---|---|")
     total: Counter[str] = sum(counts.values(), Counter())
     for room, count in [*counts.items(), ("all", total)]:
         everything = count.total()
         noticed = everything - count["survived"]
         share = noticed / max(everything, 1)
         columns = [room, everything, f"{noticed} ({share:.0%})", count["hung"], count["survived"]]
-        print("| " + " | ".join(map(str, columns)) + " |")
+        say("| " + " | ".join(map(str, columns)) + " |")
     if tested < len(mutants):
-        print(f"{len(mutants) - tested} of {len(mutants)} are not tested yet.")
+        say(f"{len(mutants) - tested} of {len(mutants)} are not tested yet.")
     listed = reasons()
     new = [name for name in survivors if not listed.get(name)]
     every = {mutant.name: known.get(key_of(mutant)) for _, mutant in mutants}
@@ -419,9 +425,9 @@ def told(mutants: list[tuple[str, Mutant]]) -> int:
         name for name in listed if name in every and (every[name] or {}).get("outcome") == "noticed"
     ]
     for name in new:
-        print(f"survives without a reason in {SURVIVORS.name}: {name}")
+        say(f"survives without a reason in {SURVIVORS.name}: {name}")
     for name in gone:
-        print(f"is noticed now, remove it from {SURVIVORS.name}: {name}")
+        say(f"is noticed now, remove it from {SURVIVORS.name}: {name}")
     return int(bool(new or gone) or tested - len(survivors) < 0.9 * tested)
 
 
