@@ -97,6 +97,19 @@ def test_a_body_is_read_up_to_its_limit() -> None:
     assert error.headers == {"Connection": "close"}
 
 
+def test_a_large_body_must_come_at_a_steady_pace() -> None:
+    """A sixth of the time is its head start; a small one may take all of it."""
+
+    def read(most: int, parts: Sequence[bytes | float]) -> bytes:
+        return asyncio.run(read_body(asked(parts=parts), most, 1.8))
+
+    half = b"x" * (bodies.SMALL // 2 + 1)
+    assert read(bodies.SMALL, [b"a", 0.6, b"b"]) == b"ab"
+    assert read(bodies.SMALL + 1, [half, 0.6, b"b"]) == half + b"b"
+    error = refusal(read, bodies.SMALL + 1, [b"a", 0.6, b"b"])
+    assert (error.status, error.kind) == (408, "body_timeout")
+
+
 def test_nothing_is_read_behind_the_limit() -> None:
     request = asked(parts=[b"x" * 4] * 100)
     refusal(lambda: asyncio.run(read_body(request, 10, 20.0)))

@@ -73,7 +73,7 @@ def guarded(token: str | None, hosts: list[str] | None = None) -> Callable[..., 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    def refuse(error: RequestError) -> Any:
+    def refuse(error: RequestError, path: str) -> Any:
         async def answer(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "http.response.start", "status": error.status, "headers": []})
 
@@ -137,7 +137,7 @@ def test_headers_of_an_answer_are_not_doubled() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"x"})
 
-    guard = Guard(inner, token=None, hosts=None, public_paths=[], refuse=lambda error: inner)
+    guard = Guard(inner, token=None, hosts=None, public_paths=[], refuse=lambda *_: inner)
     answers: list[Any] = []
 
     async def send(message: Any) -> None:
