@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 STUDY ?= cold_start
 
-.PHONY: help install fix lint test fast docs bench contract house attack lock
+.PHONY: help install fix lint test fast docs bench contract house attack lock mutants
 
 help:  ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -40,6 +40,9 @@ bench:  ## Run a study of benchmarks/studies, such as: make bench STUDY=encode A
 
 contract:  ## Try the server with thousands of requests made from its OpenAPI document
 	python -m tests.tools.contract $(ARGS)
+
+mutants:  ## Put small bugs in, a few hours long, and count those that tests notice; needs .[mutants]
+	python -m tests.tools.mutants $(ARGS)
 
 house:  ## Print sizes, imports, and the walks of a search, an index and an export
 	python -m tests.tools.house $(ARGS)

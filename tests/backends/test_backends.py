@@ -36,7 +36,7 @@ from pocket_colbert import (
     maxsim_pairwise,
 )
 from pocket_colbert.backends import RemoteBackend, engine_at, open_backend, push
-from pocket_colbert.backends.engine import Engine, passage_of
+from pocket_colbert.backends.engine import Engine, PassageMatch, passage_of
 from pocket_colbert.backends.record import Record
 from pocket_colbert.backends.rows import Row
 from pocket_colbert.cli.commands import main
@@ -200,6 +200,44 @@ def test_equal_scores_come_in_the_order_of_insertion(address: str) -> None:
         assert [hit.document_id for hit in hits] == [hit.document_id for hit in embedded]
         assert hits[0].document_id == "many"
         assert [(p.start, p.end) for p in hits[0].passages] == [(0, 1), (1, 2), (2, 3)]
+
+
+def with_ties_last(engine: Engine) -> Engine:
+    """Have an engine give equal scores in the worst order that it may: the last one first."""
+    nearest = engine.nearest
+
+    def reversed_ties(
+        query: NDArray[np.float32], limit: int, condition: Any, exact: bool
+    ) -> list[PassageMatch]:
+        matches = nearest(query, 10_000, condition, exact)
+        return sorted(matches, key=lambda item: (-item.score, -item.position))[:limit]
+
+    engine.nearest = reversed_ties  # type: ignore[method-assign]
+    return engine
+
+
+@pytest.mark.parametrize("passages", [1, 3])
+def test_equal_scores_at_the_limit_are_those_that_came_first(address: str, passages: int) -> None:
+    """However an engine orders them, and however few it gives at a time."""
+    rng = np.random.default_rng(3)
+    best, twin, other = unit_rows(rng, 4, DIM), unit_rows(rng, 3, DIM), unit_rows(rng, 3, DIM)
+    index = Index(DIM)
+    embeddings = [[Passage(n, n + 1, twin) for n in range(passages)] for _ in range(90)]
+    index.add([f"twin{n}" for n in range(90)], embeddings, texts=["x" * passages] * 90)
+    index.add(["best"], [np.concatenate([twin, best])])
+    index.add([f"other{n}" for n in range(30)], [-other] * 30)
+    index.commit()
+    push(index, address)
+    with RemoteBackend(with_ties_last(engine_at(address))) as backend:
+        for k in (2, 7, 90):
+            hits = backend.search([np.concatenate([twin, best])], k)[0]
+            names = [hit.document_id for hit in hits]
+            assert names == ["best", *(f"twin{n}" for n in range(k - 1))]
+        where = [f"twin{n}" for n in range(40, 80)]
+        hits = backend.search([twin], 3, subset=where)[0]
+        assert [hit.document_id for hit in hits] == where[:3]
+        spans = [(part.start, part.end) for part in hits[0].passages]
+        assert spans == [(n, n + 1) for n in range(passages)]
 
 
 def test_documents_come_back_as_they_were(address: str, rng: np.random.Generator) -> None:
@@ -572,6 +610,39 @@ def test_rows_of_a_push_that_broke_off_do_not_stay(
         assert (done.written, done.documents, done.passages) == (1, 1, 2) and done.deleted > 20
         with open_backend(address) as backend:
             assert len(backend.passages("long")) == 2
+
+
+@pytest.mark.parametrize("before", [0, 40])
+@pytest.mark.parametrize("writes", [1, 2])
+def test_a_document_pushed_by_halves_is_written_again(
+    address: str, rng: np.random.Generator, writes: int, before: int
+) -> None:
+    """Some of its passages came, perhaps in place of old ones: it has not come."""
+    with Index(DIM) as index:
+        if before:
+            old = [Passage(n, n + 1, unit_rows(rng, 3, DIM)) for n in range(before)]
+            index.add(["long"], [old], texts=["y" * before])
+            index.commit()
+            push(index, address)
+        index.upsert(["other"], [unit_rows(rng, 2, DIM)])
+        long = [Passage(n, n + 1, unit_rows(rng, 3, DIM)) for n in range(30)]
+        index.upsert(["long"], [long], texts=["x" * 30])
+        index.commit()
+        engine = engine_at(address)
+        with pytest.raises(BackendError, match="unplugged"):
+            push(index, unplugged(engine, writes))
+        engine.close()
+        with pytest.raises(BackendError, match="incomplete"):
+            open_backend(address)
+        done = push(index, address)
+        assert (done.documents, done.passages) == (2, 31)
+        assert done.written >= 1 and done.written + done.unchanged == 2
+        with open_backend(address) as backend:
+            for mine, theirs in zip(backend.passages("long"), index.passages("long"), strict=True):
+                assert (mine.start, mine.end) == (theirs.start, theirs.end)
+                np.testing.assert_array_equal(mine.embedding, theirs.embedding)
+            assert backend.get("long").text == "x" * 30
+        assert push(index, address).unchanged == 2
 
 
 KILLED = """

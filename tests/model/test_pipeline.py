@@ -117,6 +117,46 @@ def wait_for(condition: object) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.parametrize(("size", "one"), [(1, False), (1, True), (16, False), (16, True)])
+def test_a_text_that_takes_long_holds_the_others_back(size: int, one: bool) -> None:
+    """What is finished waits for the first one to be collected, so memory must be bounded."""
+    number, threads = 3000, 2
+    tokenized_texts, finished, collected = [0], [0], [0]
+    most = [0, 0]
+    go = threading.Event()
+
+    def tokenize(text: int) -> list[TokenizedText]:
+        tokenized_texts[0] += 1
+        most[0] = max(most[0], tokenized_texts[0] - collected[0])
+        return [tokenized(5)]
+
+    def finish(batch: Sequence[Part], rows: object) -> list[np.ndarray]:
+        if batch[0].text == 0:
+            assert go.wait(20)
+        finished[0] += len(batch)
+        most[1] = max(most[1], finished[0] - collected[0])
+        return lengths_of(batch)
+
+    def collect(batch: Sequence[Part], embeddings: Sequence[np.ndarray]) -> None:
+        collected[0] += len(batch)
+
+    def release() -> None:
+        seen = [-1, -1]
+        while seen != [tokenized_texts[0], finished[0]]:  # until nothing moves
+            seen = [tokenized_texts[0], finished[0]]
+            time.sleep(0.25)
+        go.set()
+
+    releasing = threading.Thread(target=release)
+    releasing.start()
+    steps = Steps(tokenize, lambda batch: None, finish)
+    in_batches([5] * number, steps, batching(size, threads=threads, one=one), collect)
+    releasing.join()
+    assert collected[0] == number
+    # 128 texts wait to be collected, five chunks of 128 are tokenised, one is made into batches.
+    assert most[1] <= 128 + size * (threads + 2) and most[0] <= 8 * 128
+
+
 @pytest.mark.parametrize("step", ["tokenize", "run", "finish", "collect"])
 @pytest.mark.parametrize(("size", "one"), [(1, False), (16, True)])
 def test_what_fails_stops_the_rest(step: str, size: int, one: bool) -> None:
