@@ -57,7 +57,10 @@ def test_rerank_needs_no_index(encoder: Encoder, retriever: Retriever) -> None:
     assert [hit.document_id for hit in hits][0] == "bread" and len(hits) == 4
     by_number = bare.rerank("how do I make bread?", list(DOCUMENTS.values()), k=1)
     part = PassageHit(0, len(DOCUMENTS["bread"]), hits[0].score)
-    assert by_number == [Hit("2", hits[0].score, DOCUMENTS["bread"], passages=(part,))]
+    relevance = hits[0].relevance
+    assert by_number == [
+        Hit("2", hits[0].score, DOCUMENTS["bread"], passages=(part,), relevance=relevance)
+    ]
     indexed = retriever.retrieve(["how do I make bread?"], k=4)[0]
     assert indexed[0].document_id == "bread"
     stored = {hit.document_id: hit.score for hit in indexed}
