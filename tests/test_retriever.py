@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +59,10 @@ def test_rerank_needs_no_index(encoder: Encoder, retriever: Retriever) -> None:
     assert [hit.document_id for hit in hits][0] == "bread" and len(hits) == 4
     by_number = bare.rerank("how do I make bread?", list(DOCUMENTS.values()), k=1)
     part = PassageHit(0, len(DOCUMENTS["bread"]), hits[0].score)
-    assert by_number == [Hit("2", hits[0].score, DOCUMENTS["bread"], passages=(part,))]
+    relevance = hits[0].relevance
+    assert by_number == [
+        Hit("2", hits[0].score, DOCUMENTS["bread"], passages=(part,), relevance=relevance)
+    ]
     indexed = retriever.retrieve(["how do I make bread?"], k=4)[0]
     assert indexed[0].document_id == "bread"
     stored = {hit.document_id: hit.score for hit in indexed}
@@ -73,16 +78,23 @@ def test_rerank_needs_no_index(encoder: Encoder, retriever: Retriever) -> None:
         bare.rerank(["x"], ["y"])  # type: ignore[arg-type]
 
 
+def without_relevance(hits: Sequence[Hit]) -> list[Hit]:
+    return [replace(hit, relevance=None) for hit in hits]
+
+
 def test_rerank_ids_scores_what_is_stored(encoder: Encoder, retriever: Retriever) -> None:
     question = "how do I make bread?"
-    everything = retriever.retrieve([question], k=4)[0]
-    hits = retriever.rerank_ids(question, ["bees", "bread", "paris"])
+    everything = without_relevance(retriever.retrieve([question], k=4)[0])
+    among = retriever.rerank_ids(question, ["bees", "bread", "paris"])
+    assert all(hit.relevance is not None for hit in among)
+    hits = without_relevance(among)  # which depends on the hits beside them
     assert hits == [hit for hit in everything if hit.document_id != "berlin"]
     others = [hit for hit in hits if hit.document_id != "bread"]
     assert hits[0].document_id == "bread" and len(others) == 2
-    assert retriever.rerank_ids(question, ["bees", "paris"], k=1) == others[:1]
+    best = retriever.rerank_ids(question, ["bees", "paris"], k=1)
+    assert without_relevance(best) == others[:1]
     assert retriever.rerank_ids(question, []) == []
-    assert retriever.retrieve([question], k=9, subset=["bees"])[0] == [
+    assert without_relevance(retriever.retrieve([question], k=9, subset=["bees"])[0]) == [
         hit for hit in hits if hit.document_id == "bees"
     ]
     with pytest.raises(DocumentNotFoundError, match="'stone'"):

@@ -60,6 +60,7 @@ _path = click.Path(path_type=Path)
 )  # fmt: skip
 @click.option("--allow-degraded", is_flag=True, help="Write a graph that fails its gate.")
 @click.option("--overwrite", is_flag=True, help="Replace the model folder at OUTPUT.")
+@click.option("--relevance/--no-relevance", default=True, help="Fit how likely hits are right.")
 def export(source: str, output: Path, about: TextIO | None, **options: Any) -> None:
     """Turn the ColBERT checkpoint SOURCE into a model folder.
 
@@ -90,6 +91,25 @@ def export(source: str, output: Path, about: TextIO | None, **options: Any) -> N
             f"{files.card.quantization['chosen']}: token cosine {fidelity['mean_cosine']:.4f}, "
             f"first 10 {100 * fidelity['top_overlap']:.1f} % the same as float32's"
         )
+
+
+@main.command(context_settings={"show_default": True})
+@click.argument("folder", type=_path)
+@click.option(
+    "--pairs", type=_path, metavar="FILE",
+    help=".jsonl of queries and passages that answer them.  [default: those of the exporter]",
+)  # fmt: skip
+def relevance(folder: Path, pairs: Path | None) -> None:
+    """Fit how likely hits are right to the model in FOLDER.
+
+    Every export does so; this fits a model again on pairs of your own: at least 50 lines with
+    query and passage, better some hundred. Vectors stay as they are, and so do indexes.
+    """
+    from pocket_colbert_export.relevance import add_relevance
+
+    files = add_relevance(folder, pairs)
+    widths = ", ".join(map(str, files.relevance))
+    click.echo(f"{folder}: relevance fitted for vectors of {widths} dimensions")
 
 
 def _numbers(

@@ -16,7 +16,7 @@ from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.folder import TOKENIZER_FILE, ModelFiles, load_model_files
 from pocket_colbert.model.tokenizer import Tokenizer
 from pocket_colbert_export.checkpoints.loading import Checkpoint, load_checkpoint
-from pocket_colbert_export.errors import GraphError, OutputError
+from pocket_colbert_export.errors import CalibrationError, GraphError, OutputError
 from pocket_colbert_export.folder.card import model_card, notice
 from pocket_colbert_export.folder.write_folder import new_folder, write_files
 from pocket_colbert_export.graph.torch_graph import ColBERTForONNX, export_graph
@@ -26,6 +26,7 @@ from pocket_colbert_export.proof.probe_texts import parity_texts, probe_pairs, r
 from pocket_colbert_export.proof.report import PRECISIONS, ExportReport, Precision, Source
 from pocket_colbert_export.quiet import quiet
 from pocket_colbert_export.reduced_precision import Conversion, make_float16, make_int8
+from pocket_colbert_export.relevance import add_relevance
 
 Step = Callable[[str], None]
 """Called with a few words about what is done next."""
@@ -52,6 +53,7 @@ def export_model(
     about: str | None = None,
     allow_degraded: bool = False,
     overwrite: bool = False,
+    relevance: bool = True,
     command: str | None = None,
     step: Step = lambda message: None,
 ) -> ModelFiles:
@@ -72,6 +74,8 @@ def export_model(
         about: Markdown to put into the card: what a reader should know besides.
         allow_degraded: Write an int8 or fp16 folder that fails the gate, and record that in it.
         overwrite: Replace the model folder at `output`.
+        relevance: Fit how likely hits are right, on pairs that ship with the exporter. A model
+            that ranks them badly gets no curve, and its hits have no relevance.
         command: The command line to put into the card.
         step: Told what is being done.
 
@@ -111,6 +115,12 @@ def export_model(
             },
         )
         load_model_files(folder)  # a folder that would not load does not become the target
+        if relevance:
+            step("fitting relevance")
+            try:
+                add_relevance(folder)
+            except CalibrationError:
+                step("no relevance: the model does not tell right hits from wrong ones well enough")
     return load_model_files(target)
 
 

@@ -70,5 +70,15 @@ class Backend(Protocol):
             ClosedError: The backend is closed.
         """
 
+    def word_counts(self, words: Sequence[str]) -> tuple[dict[str, float], int]:
+        """Say about how many passages hold each of some words, and how many passages there are.
+
+        Returns:
+            The counts by word, and the number of passages. Without counts where it cannot say.
+
+        Raises:
+            ClosedError: The backend is closed.
+        """
+
     def close(self) -> None:
         """Release what is open."""

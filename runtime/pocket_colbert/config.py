@@ -254,3 +254,58 @@ class SearchParameters:
             is_number(self.query_tolerance) and 0 <= self.query_tolerance < float("inf"),
             f"query_tolerance must be a number >= 0, got {self.query_tolerance!r}.",
         )
+
+
+WEAK_RELEVANCE = 0.25
+"""Hits with less relevance are called weak matches, on the command line and in the page."""
+
+
+def is_weak(relevance: float | None) -> bool:
+    """Say whether a hit is a weak match; one of unknown relevance is not."""
+    return relevance is not None and relevance < WEAK_RELEVANCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelevanceCurve:
+    """How what is measured of a hit turns into its relevance: a logistic curve, fitted to a model.
+
+    Attributes:
+        similarity: Weight of how near the words of the query are to the passage.
+        score: Weight of MaxSim per token of the query.
+        lead: Weight of the lead over other hits, times the share of the query's words that is in
+            the passage.
+        usual_lead: The lead that is taken for a hit without others beside it.
+        offset: What is added.
+    """
+
+    similarity: float
+    score: float
+    lead: float
+    usual_lead: float
+    offset: float
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            require(
+                is_number(value) and abs(value) <= 1e6,
+                f"{name} of a relevance curve must be a number of at most 1e6, got {value!r:.40}.",
+            )
+
+    def to_json(self) -> dict[str, float]:
+        """Return the curve as JSON holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: object) -> RelevanceCurve:
+        """Read a curve.
+
+        Raises:
+            InvalidInputError: A key is missing, unknown or not a number; the message names it.
+        """
+        names = {item.name for item in fields(cls)}
+        require(
+            isinstance(values, Mapping) and set(values) == names,
+            f"a relevance curve must have the keys {', '.join(sorted(names))}, got {values!r:.80}.",
+        )
+        assert isinstance(values, Mapping)
+        return cls(**values)

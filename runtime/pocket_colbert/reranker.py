@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.checks import check_query, check_texts, check_whole_number
+from pocket_colbert.checks import check_texts, check_whole_number
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.model.encoder import Encoder, Progress
+from pocket_colbert.search.relevance import NEIGHBOURS, Evidence, weigh, with_relevance
 from pocket_colbert.text_splitting import slices_of
 from pocket_colbert.types import Hit, Hits, PassageHit, Query, Span
 from pocket_colbert.vectors.maxsim_float import maxsim
@@ -30,6 +32,20 @@ class Reranking:
     hits: Hits
     query_tokens: int
     document_tokens: int
+
+
+class _Scored(NamedTuple):
+    """A passage, scored.
+
+    Attributes:
+        score: Its MaxSim.
+        tokens: Its token vectors.
+        similarities: The best cosine of each token of the query; () without token vectors.
+    """
+
+    score: float
+    tokens: int
+    similarities: tuple[float, ...]
 
 
 def rerank(
@@ -64,13 +80,17 @@ def rerank(
     else:
         texts = documents if isinstance(documents, str) else list(documents)  # type: ignore[assignment]
         ids = [str(position) for position in range(len(texts))]
-    query_embedding, truncated = embedding_of(encoder, query)
-    scored: list[list[tuple[Span, tuple[float, int]]]] = []
+    if not isinstance(query, Query):
+        query = encoder.query(query)
+    query_embedding = query.embedding
+    scored: list[list[tuple[Span, _Scored]]] = []
     check_texts(texts)
 
-    def score(embedding: NDArray[np.float32]) -> tuple[float, int]:
-        lowest = -float(len(query_embedding))  # of a text without words
-        return maxsim(query_embedding, embedding) if len(embedding) else lowest, len(embedding)
+    def score(embedding: NDArray[np.float32]) -> _Scored:
+        if not len(embedding):  # a text without words
+            return _Scored(-float(len(query_embedding)), 0, ())
+        nearest = (query_embedding @ embedding.T).max(axis=1)
+        return _Scored(maxsim(query_embedding, embedding), len(embedding), tuple(nearest.tolist()))
 
     def report(done: int, total: int) -> None:
         if progress is not None:
@@ -78,24 +98,21 @@ def rerank(
 
     for slice_ in slices_of(texts):
         scored += encoder.reduce_passages(texts[slice_], score, progress=report)
-    scores = np.array([max(s for _, (s, _) in parts) for parts in scored], dtype=np.float32)
-    hits = Hits(truncated=truncated)
-    for n in top_k(scores, len(texts) if k is None else k):
-        passage_scores = np.array([s for _, (s, _) in scored[n]], dtype=np.float32)
-        best = [
-            PassageHit(start, end, float(passage_scores[p]))
-            for p in top_k(passage_scores, SearchParameters().passages)
-            for start, end in [scored[n][p][0]]
-        ]
+    scores = np.array([max(item.score for _, item in parts) for parts in scored], np.float32)
+    number = len(texts) if k is None else k
+    hits: list[Hit] = []
+    evidence: list[Evidence] = []
+    for n in top_k(scores, max(number, NEIGHBOURS + 1)):
+        passage_scores = np.array([item.score for _, item in scored[n]], dtype=np.float32)
+        order = top_k(passage_scores, SearchParameters().passages)
+        best: list[PassageHit] = []
+        for p in order:
+            (start, end), item = scored[n][p]
+            near = () if best else item.similarities
+            best.append(PassageHit(start, end, item.score, similarities=near))
         hits.append(Hit(ids[n], float(scores[n]), texts[n], passages=tuple(best)))
-    tokens = sum(length for parts in scored for _, (_, length) in parts)
-    return Reranking(hits, len(query_embedding), tokens)
-
-
-def embedding_of(encoder: Encoder, query: str | Query) -> tuple[NDArray[np.float32], bool]:
-    """Return a query's token vectors, (query_tokens, dim) float32, and whether its end was cut."""
-    if isinstance(query, Query):
-        return query.embedding, query.truncated
-    check_query(query)
-    encoded = encoder.encode_query([query])
-    return encoded[0], encoded.truncated
+        part = texts[n][best[0].start : best[0].end]
+        evidence.append(Evidence(part, best[0].similarities, best[0].score))
+    judged = with_relevance(weigh(query), hits, evidence[:number], encoder.relevance_curve)
+    tokens = sum(item.tokens for parts in scored for _, item in parts)
+    return Reranking(Hits(judged, query.truncated), len(query_embedding), tokens)

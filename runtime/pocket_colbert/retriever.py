@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.backend import Backend
-from pocket_colbert.checks import check_query, check_texts, is_number, require
-from pocket_colbert.config import Pruning, SearchParameters, Splitting
+from pocket_colbert.checks import (
+    check_query,
+    check_texts,
+    check_whole_number,
+    is_number,
+    require,
+)
+from pocket_colbert.config import Pruning, RelevanceCurve, SearchParameters, Splitting
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.index.index import Index
 from pocket_colbert.index.prepared_documents import PreparedDocument, PreparedDocuments
 from pocket_colbert.model.encoder import Encoder, Progress
-from pocket_colbert.model.folder import bundled_model_of
 from pocket_colbert.reranker import rerank
 from pocket_colbert.search.explanation import Explanation, MatchedPassage, explain_match
-from pocket_colbert.search.relevance import CURVES, relevance
+from pocket_colbert.search.relevance import (
+    NEIGHBOURS,
+    Evidence,
+    asked_words,
+    weigh,
+    with_relevance,
+)
 from pocket_colbert.search.snippets import snippet
 from pocket_colbert.sections import context_of
 from pocket_colbert.text_splitting import with_title
-from pocket_colbert.types import Document, EncodedDocument, EncodedTexts, Hit, Hits, Query, Span
+from pocket_colbert.types import Document, EncodedDocument, Hit, Hits, Query, Span
 
 
 class Retriever:
@@ -48,7 +58,6 @@ class Retriever:
             _check_model(index.config.model, encoder)
         self.encoder = encoder
         self.index = index
-        self._curve = CURVES.get(bundled_model_of(encoder.card.fingerprint) or "")
 
     def retrieve(
         self,
@@ -70,7 +79,7 @@ class Retriever:
             where: What the metadata of a document must be, see `filters.parse_filter`.
             subset: Ids of the documents to choose from; all of them are scored.
             min_relevance: Relevance that hits have at least, from 0 to 1; where none has it,
-                nothing is found. By default relevance is not computed.
+                nothing is found. By default all hits are returned, whatever their relevance.
 
         Returns:
             One list of hits a query, best first; `truncated` says whether the query was cut.
@@ -78,16 +87,9 @@ class Retriever:
         Raises:
             InvalidInputError: There is no index, a query is blank, or an argument breaks its rule.
         """
-        index = self.index
-        require(
-            min_relevance is None or (is_number(min_relevance) and 0 <= min_relevance <= 1),
-            f"min_relevance must be null or a number from 0 to 1, got {min_relevance!r}.",
-        )
-        if min_relevance is not None and self._curve is None:
-            raise InvalidInputError(
-                "min_relevance needs a model that relevance is known of, one of "
-                f"{', '.join(CURVES)}; got another one."
-            )
+        index, curve = self.index, self.encoder.relevance_curve
+        check_whole_number("k", k)
+        check_min_relevance(min_relevance, curve)
         if index is None:
             raise InvalidInputError("retrieve needs an index, got Retriever(encoder, index=None).")
         _check_model(index.config.model, self.encoder)  # it may have learnt it since
@@ -97,27 +99,27 @@ class Retriever:
         check_texts(texts)
         for text in texts:
             check_query(text)
-        if min_relevance is not None:  # which needs the queries' tokens too
-            queries = [
-                self.encoder.query(item) if isinstance(item, str) else item for item in queries
-            ]
         new = [query for query in queries if isinstance(query, str)]
-        encoded = self.encoder.encode_query(new) if new else EncodedTexts()
-        arrays, lost = iter(encoded), iter(encoded.lost)
-        embeddings = [
-            query.embedding if isinstance(query, Query) else next(arrays) for query in queries
-        ]
-        cut = [(query.lost if isinstance(query, Query) else next(lost)) > 0 for query in queries]
-        hits = index.search(
-            embeddings, k, parameters=parameters, where=where, subset=subset, texts=texts
+        encoded = iter(self.encoder.queries(new) if new else [])
+        asked = [query if isinstance(query, Query) else next(encoded) for query in queries]
+        found = index.search(
+            [query.embedding for query in asked],
+            k if curve is None else max(k, NEIGHBOURS + 1),
+            parameters=parameters,
+            where=where,
+            subset=subset,
+            texts=texts,
         )
+        cut = [query.truncated for query in asked]
+        if curve is None:
+            return [Hits(*both) for both in zip(found, cut, strict=True)]
+        hits = [self._judged(query, of, k) for query, of in zip(asked, found, strict=True)]
         if min_relevance is None:
             return [Hits(*both) for both in zip(hits, cut, strict=True)]
         return [
-            Hits((hit for hit in self._with_relevance(query, of_query)
-                  if (hit.relevance or 0) >= min_relevance), query.truncated)
-            for query, of_query in zip(queries, hits, strict=True) if isinstance(query, Query)
-        ]  # fmt: skip
+            Hits((hit for hit in of if (hit.relevance or 0) >= min_relevance), truncated)
+            for of, truncated in zip(hits, cut, strict=True)
+        ]
 
     def add(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
         """Encode documents of any length, as the index's settings say, and add them to it.
@@ -370,21 +372,50 @@ class Retriever:
             for n, hit in enumerate(hits)
         ]
 
-    def _with_relevance(self, query: Query, hits: Sequence[Hit]) -> list[Hit]:
-        """Return hits with their relevance, where it can be known."""
-        curve = self._curve
-        if curve is None or self.index is None:
-            return list(hits)
-        found = [hit for hit in hits if hit.text is not None and hit.passages]
-        spans = [(hit.document_id, (hit.passages[0].start, hit.passages[0].end)) for hit in found]
-        embeddings = self.index.passage_embeddings(spans) or [None] * len(spans)
-        known = {}
-        for hit, (name, span), embedding in zip(found, spans, embeddings, strict=True):
-            if embedding is not None:
-                context = context_of(hit.title, hit.passages[0].headings)
-                text = with_title((hit.text or "")[slice(*span)], context)
-                known[name] = relevance(query, embedding, text, curve)
-        return [replace(hit, relevance=known.get(hit.document_id)) for hit in hits]
+    def _judged(self, query: Query, hits: Sequence[Hit], k: int) -> list[Hit]:
+        """Return the first k hits with their relevance, where it can be known."""
+        index = self.index
+        assert index is not None  # the hits are from it
+        weighed = weigh(query, *index.word_counts(asked_words(query)))
+        near = self._similarities(query, hits[:k])
+        evidence = []
+        for hit, similarities in zip(hits, near, strict=False):
+            known = None
+            if similarities is not None and (hit.text is not None or hit.title is not None):
+                first = hit.passages[:1]
+                text = "".join((hit.text or "")[part.start : part.end] for part in first)
+                headings = first[0].headings if first else ()
+                score = first[0].score if first else 0.0
+                known = Evidence(
+                    with_title(text, context_of(hit.title, headings)), similarities, score
+                )
+            evidence.append(known)
+        return with_relevance(weighed, hits, evidence, self.encoder.relevance_curve)
+
+    def _similarities(self, query: Query, hits: Sequence[Hit]) -> list[Sequence[float] | None]:
+        """Say how near each hit's best passage is to each token of the query.
+
+        Engines do not say it, so the token vectors are fetched.
+
+        Returns:
+            The best cosines; () for a hit without token vectors, None where it is not known.
+        """
+        near: list[Sequence[float] | None] = [
+            hit.passages[0].similarities if hit.passages else () for hit in hits
+        ]
+        unknown = [n for n, hit in enumerate(hits) if hit.passages and not near[n]]
+        if unknown:
+            assert self.index is not None
+            wanted = [
+                (hits[n].document_id, (hits[n].passages[0].start, hits[n].passages[0].end))
+                for n in unknown
+            ]
+            stored = self.index.passage_embeddings(wanted)
+            for n, embedding in zip(unknown, stored, strict=True):
+                near[n] = None
+                if embedding is not None:
+                    near[n] = (query.embedding @ embedding.T).max(axis=1, initial=-1).tolist()
+        return near
 
     def _context(self, hit: Hit) -> str | None:
         """Return what a hit's best passage was encoded with, before its text."""
@@ -421,6 +452,19 @@ def _best_span(hit: Hit) -> Span:
 def _headings(hit: Hit) -> tuple[str, ...]:
     """Return the heading path of a hit's best passage."""
     return hit.passages[0].headings if hit.passages else ()
+
+
+def check_min_relevance(value: Any, curve: RelevanceCurve | None) -> None:
+    """Raise InvalidInputError unless hits can be held against a relevance; None is any."""
+    require(
+        value is None or (is_number(value) and 0 <= value <= 1),
+        f"min_relevance must be null or a number from 0 to 1, got {value!r:.40}.",
+    )
+    if value is not None and curve is None:
+        raise InvalidInputError(
+            "min_relevance needs a model that says how likely hits are right, and this one does "
+            "not. Leave it out, or fit a curve: pocket-colbert-export relevance MODEL."
+        )
 
 
 def _check_model(made_with: str, encoder: Encoder) -> None:

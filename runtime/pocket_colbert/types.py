@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,12 +20,15 @@ class PassageHit:
         end: The character after its last.
         score: MaxSim of the passage alone.
         headings: The heading path that it stands under, outermost first; () where it has none.
+        similarities: For each token of the query the best cosine in the passage. Only for the
+            best passage of a document, and () where the engine does not say it.
     """
 
     start: int
     end: int
     score: float
     headings: tuple[str, ...] = ()
+    similarities: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ class Hit:
         title: The document's title, None when it has none.
         metadata: The document's metadata.
         passages: Its best passages by MaxSim, best first; a short document is one passage.
-        relevance: How likely it is right, from 0 to 1; None where that is not known: only a
-            `Retriever` knows it, of documents with texts, for models that have a curve.
+        relevance: How likely it is right, from 0 to 1, on one scale for every kind of search; None
+            where that is not known: only a `Retriever` knows it, of documents with texts, for
+            models that have a curve.
     """
 
     document_id: str
@@ -52,6 +56,13 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     passages: tuple[PassageHit, ...] = ()
     relevance: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the hit as JSON holds it, without the similarities of its passages."""
+        values = asdict(self)
+        for passage in values["passages"]:
+            del passage["similarities"]
+        return values
 
 
 class Hits(list[Hit]):

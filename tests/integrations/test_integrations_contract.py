@@ -101,11 +101,13 @@ def test_metadata_of_the_search_takes_precedence(encoder: Encoder) -> None:
     (whole,) = search(retriever, "bees", k=1, where=None, parameters=parameters, passages=0)
     assert whole.span is None and whole.result_id == "a"
     assert whole.metadata == {
-        **own, "document_id": "a", "passages": [{"start": 0, "end": 5, "score": hit.score}]
+        **own, "document_id": "a", "relevance": hit.relevance,
+        "passages": [{"start": 0, "end": 5, "score": hit.score}],
     }  # fmt: skip
     (part,) = search(retriever, "bees", k=1, where=None, parameters=parameters, passages=1)
     assert part.span == (0, 5) and part.result_id == "a:0-5"
     assert part.metadata == {
         "title": "mine", "passages": 3, "start": 0, "end": 5, "document_id": "a",
         "document_score": hit.score,
+        "relevance": hit.relevance,
     }  # fmt: skip

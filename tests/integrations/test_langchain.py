@@ -30,7 +30,9 @@ def test_documents_have_id_text_metadata_and_score(library: Retriever) -> None:
     found = PocketColbertRetriever(retriever=library, k=2).invoke(QUESTION)
     hits = library.retrieve([QUESTION], 2)[0]
     assert [(d.id, d.page_content) for d in found] == [(h.document_id, h.text) for h in hits]
-    assert [d.metadata["relevance_score"] for d in found] == [h.score for h in hits]
+    assert [d.metadata["score"] for d in found] == [h.score for h in hits]
+    assert [d.metadata["relevance_score"] for d in found] == [h.relevance for h in hits]
+    assert found[0].metadata["relevance_score"] > 0.5
     paris = found[0].metadata
     assert (paris["title"], paris["kind"], paris["year"]) == ("France", "city", 987)
     assert paris["passages"] == [
@@ -52,7 +54,8 @@ def test_settings_and_the_call_narrow_the_search(library: Retriever) -> None:
     parameters = SearchParameters(hybrid="weighted", keyword_weight=1.0)
     fused = PocketColbertRetriever(retriever=library, parameters=parameters).invoke("dough")
     expected = library.retrieve(["dough"], parameters=parameters)[0]
-    assert [d.metadata["relevance_score"] for d in fused] == [h.score for h in expected]
+    assert [d.metadata["score"] for d in fused] == [h.score for h in expected]
+    assert [d.metadata["relevance_score"] for d in fused] == [h.relevance for h in expected]
 
 
 def test_passages_are_documents_of_their_own(library: Retriever) -> None:
@@ -66,8 +69,8 @@ def test_passages_are_documents_of_their_own(library: Retriever) -> None:
     start, end = best.metadata["start"], best.metadata["end"]
     assert best.id == f"contract:{start}-{end}" and best.page_content == text[start:end]
     assert "bees on the roof" in best.page_content and len(best.page_content) < len(text) / 2
-    assert best.metadata["relevance_score"] == best.metadata["document_score"]
-    assert found[1].metadata["relevance_score"] < best.metadata["relevance_score"]
+    assert best.metadata["score"] == best.metadata["document_score"]
+    assert found[1].metadata["score"] < best.metadata["score"]
     assert best.metadata["title"] == "Supply agreement" and "passages" not in best.metadata
 
 
@@ -210,7 +213,7 @@ def test_reranker_orders_copies(encoder: Encoder) -> None:
     expected = Retriever(encoder).rerank("kneading dough", [d.page_content for d in documents], 2)
     assert [d.id for d in found] == [LIBRARY[int(h.document_id)].document_id for h in expected]
     assert [d.metadata for d in found] == [
-        {"n": 1, "relevance_score": hit.score} for hit in expected
+        {"n": 1, "relevance_score": hit.relevance, "score": hit.score} for hit in expected
     ]
     assert found[0].id == "bread" and all(d.metadata == {"n": 1} for d in documents)
     assert reranker.compress_documents([], "x") == []

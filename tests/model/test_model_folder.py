@@ -202,3 +202,63 @@ def test_checkpoints_are_told_from_model_folders(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="pocket-colbert-export"):
         Encoder.load(tmp_path)
+
+
+CURVE = {"similarity": 1.0, "score": 2.0, "lead": 3.0, "usual_lead": 0.01, "offset": -4.0}
+
+
+def write_curves(folder: Path, content: object) -> None:
+    """Put a file with curves into a folder, as the recipe lists it."""
+    rewrite(folder, "relevance.json", json.dumps(content).encode())
+
+
+def test_curves_of_relevance_are_no_part_of_what_a_model_is(folder: Path) -> None:
+    before = load_model_files(folder)
+    assert before.relevance == {}
+    write_curves(folder, {"curves": {str(before.config.embedding_dim): CURVE}, "fitted_on": "x"})
+    files = load_model_files(folder)
+    assert files.card.fingerprint == before.card.fingerprint
+    assert files.relevance[before.config.embedding_dim].to_json() == CURVE
+    assert Encoder.load(folder).relevance_curve is not None
+
+
+def test_curves_that_are_not_listed_or_are_damaged_are_not_used(folder: Path) -> None:
+    dim = load_model_files(folder).config.embedding_dim
+    content = json.dumps({"curves": {str(dim): CURVE}}).encode()
+    (folder / "relevance.json").write_bytes(content)
+    assert load_model_files(folder).relevance == {}
+    rewrite(folder, "relevance.json", content)
+    (folder / "relevance.json").write_bytes(content.replace(b"2.0", b"9.0"))
+    with pytest.raises(ModelFormatError, match="relevance.json is damaged"):
+        load_model_files(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [], None, 1, {}, {"curves": []}, {"curves": {"7": CURVE}}, {"curves": {"016": CURVE}},
+        {"curves": {"16": {}}}, {"curves": {"16": {**CURVE, "lead": "1"}}},
+        {"curves": {"16": {**CURVE, "lead": 1e300}}}, {"curves": {"16": {**CURVE, "more": 1}}},
+        {"curves": {"16": {**CURVE, "lead": True}}},
+    ],
+)  # fmt: skip
+def test_bad_curves_are_one_error(folder: Path, content: object) -> None:
+    assert load_model_files(folder).config.embedding_dim == 16
+    write_curves(folder, content)
+    with pytest.raises(ModelFormatError, match="relevance.json"):
+        Encoder.load(folder)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b'{"curves": ' * 9_000, b"[" * 100_000])
+def test_curves_that_are_no_json_are_one_error(folder: Path, data: bytes) -> None:
+    rewrite(folder, "relevance.json", data)
+    with pytest.raises(ModelFormatError, match="relevance.json"):
+        Encoder.load(folder)
+
+
+def test_bundled_models_have_a_curve_for_every_width() -> None:
+    for name in bundled_models():
+        files = load_model_files(name)
+        assert set(files.relevance) == {files.config.embedding_dim, *files.config.matryoshka_dims}
+        for curve in files.relevance.values():
+            assert min(curve.similarity, curve.score, curve.lead) >= 0

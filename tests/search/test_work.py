@@ -62,7 +62,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def check_page(work: Counter[str]) -> None:
     assert work["query"] == 1 and work["run"] == 1
     assert 0 < work["passage"] <= 10
-    assert 0 < work["sql"] <= 5
+    assert 0 < work["sql"] <= 6  # one for the rarity of the query's words
     decoded = {name: times for name, times in work.items() if name.startswith("decode")}
     assert len(decoded) == 10 and set(decoded.values()) == {1}
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pocket_colbert import Encoder, Retriever
+from pocket_colbert.search.relevance import falling
 from tests.support.servers import serve_command
 
 # Not all of these clients close their connections.
@@ -51,9 +52,9 @@ def address(library_folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def expected(encoder: Encoder) -> list[tuple[int, float]]:
     """Places and relevance, best first, as they come without a server."""
-    tokens = len(encoder.query_tokens(QUERY))
     hits = Retriever(encoder).rerank(QUERY, TEXTS)
-    return [(int(hit.document_id), hit.score / tokens) for hit in hits]
+    relevances = falling([hit.relevance or 0.0 for hit in hits])
+    return [(int(hit.document_id), value) for hit, value in zip(hits, relevances, strict=True)]
 
 
 def check(results: Any, expected: list[tuple[int, float]]) -> None:

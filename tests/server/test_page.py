@@ -117,6 +117,7 @@ def test_searching_and_the_heat_map_by_keyboard(page: Page) -> None:
     assert 30 < float(share.removesuffix(" % of the words")) < 70
     page.focus("#query")
     assert first.locator("mark.lit").count() == 0
+    assert 50 < float(first.locator(".score").inner_text().removesuffix(" %")) <= 100
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_selector("#reader[open]")
@@ -306,6 +307,17 @@ def test_why_indexing_stopped_is_shown(browser: Browser, encoder: Encoder, tmp_p
         expect(page.locator("#trouble")).to_contain_text("bad.txt: it is binary")
         expect(page.locator("#indexing")).to_be_hidden()
         page.close()
+
+
+def test_weak_matches_are_called_that(page: Page) -> None:
+    search(page, "bees swarm")
+    expect(page.locator("#status")).to_contain_text("weak match")
+    assert page.locator("#hits .hit.weak").count() == page.locator("#hits .hit").count() - 1
+    page.fill("#query", "knitting patterns for socks")
+    expect(page.locator("#status")).to_have_text(
+        "Weak matches: nothing here is likely to be what you ask for."
+    )
+    assert page.locator("#hits .hit:not(.weak)").count() == 0
 
 
 def test_what_a_store_cannot_do_is_hidden_and_that_it_is_gone_is_said(

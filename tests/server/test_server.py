@@ -27,13 +27,13 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
 from pocket_colbert.cli.commands import main
+from pocket_colbert.search.relevance import falling
 from pocket_colbert.server.app import Limits, create_app
 from pocket_colbert.server.run import run
 from pocket_colbert.server.security import LOOPBACK_HOSTS, host_name, listening_socket
 from pocket_colbert.server.served import ServedIndex
 from pocket_colbert.server.service import Service
 from pocket_colbert.server.writing import WritingService
-from pocket_colbert.vectors.maxsim_float import maxsim_pairwise
 from tests.support.servers import BASE, error_of, serve_command
 
 pytestmark = [
@@ -538,10 +538,39 @@ def listens(place: httpx.URL) -> bool:
     return True
 
 
-def test_relevance_is_the_mean_cosine(client: TestClient, encoder: Encoder) -> None:
-    query, text = "capital of France", "Paris is the capital of France."
-    asked = {"query": query, "documents": [text]}
-    (result,) = client.post("/v2/rerank", json=asked).json()["results"]
-    encoded = encoder.encode_query([query])[0]
-    (score,) = maxsim_pairwise(encoded, encoder.encode_document([text]))
-    assert result["relevance_score"] == pytest.approx(score / len(encoded))
+def test_rerank_endpoints_say_how_likely_texts_are_right(
+    client: TestClient, encoder: Encoder
+) -> None:
+    query = "capital of France"
+    texts = [
+        "Bread needs flour.", "", "Paris is the capital of France.", "The capital gains tax.",
+        "...", "France is in Europe, and so is its capital.",
+    ]  # fmt: skip
+    wanted = Retriever(encoder).rerank(query, texts)
+    relevances = falling([hit.relevance or 0 for hit in wanted])
+    asked = {"query": query, "documents": texts}
+    results = client.post("/v2/rerank", json=asked).json()["results"]
+    scores = [item["relevance_score"] for item in results]
+    assert [item["index"] for item in results] == [int(hit.document_id) for hit in wanted]
+    assert scores == pytest.approx(relevances, abs=1e-6) and scores == sorted(scores)[::-1]
+    assert scores[0] > 0.8 and scores[-2:] == [0, 0]  # the texts without words
+    two = client.post("/v2/rerank", json={**asked, "top_n": 2}).json()["results"]
+    assert [item["relevance_score"] for item in two] == scores[:2]
+    body = {"query": query, "texts": texts}
+    assert [item["score"] for item in client.post("/rerank", json=body).json()] == scores
+    raw = client.post("/rerank", json={**body, "raw_scores": True}).json()
+    assert [item["score"] for item in raw] == pytest.approx([hit.score for hit in wanted])
+    own = client.post("/api/rerank", json=asked).json()["results"]
+    assert [item["relevance"] for item in own] == pytest.approx([h.relevance for h in wanted])
+
+
+def test_every_hit_says_how_likely_it_is_right(client: TestClient) -> None:
+    for hybrid in ("off", "rrf", "keywords"):
+        asked = {"query": "When do bees swarm?", "hybrid": hybrid}
+        hits = client.post("/api/search", json=asked).json()["hits"]
+        assert hits and all(0 <= hit["relevance"] <= 1 for hit in hits)
+        assert hits[0]["relevance"] > 0.5
+        strong = client.post("/api/search", json={**asked, "min_relevance": 0.5}).json()["hits"]
+        assert strong == [hit for hit in hits if hit["relevance"] >= 0.5]
+    nothing = {"query": "knitting patterns for socks", "min_relevance": 0.5}
+    assert client.post("/api/search", json=nothing).json()["hits"] == []

@@ -125,6 +125,27 @@ def write_files(
         raise OutputError(f"{folder} could not be written: {error}.") from error
 
 
+def add_file(folder: Path, name: str, values: Mapping[str, Any]) -> None:
+    """Write a JSON file into a model folder that is there, or replace it, and list it.
+
+    Args:
+        folder: The folder.
+        name: Name of the file.
+        values: What it holds.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    try:
+        _write_json(folder / name, values)
+        recipe = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+        files = {**recipe[OWN_SECTION]["files"], name: _entry(folder / name)}
+        recipe[OWN_SECTION]["files"] = dict(sorted(files.items()))
+        _write_json(folder / RECIPE_FILE, recipe)
+    except OSError as error:
+        raise OutputError(f"{folder} could not be written: {error}.") from error
+
+
 def write_transformers_files(folder: Path, config: ModelConfig, architecture: str) -> None:
     """Write the two files without which transformers.js and transformers load no folder.
 
@@ -157,11 +178,13 @@ def write_transformers_files(folder: Path, config: ModelConfig, architecture: st
 
 def _hash_files(folder: Path) -> dict[str, Any]:
     """Return size and sha256 of every file, by name."""
-    files = {}
-    for path in sorted(folder.iterdir()):
-        data = path.read_bytes()
-        files[path.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    return files
+    return {path.name: _entry(path) for path in sorted(folder.iterdir())}
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    """Return what the recipe says of a file."""
+    data = path.read_bytes()
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -233,6 +233,10 @@ class RemoteBackend:
         stored = self._engine.passages_at(valid, self.dim)
         return [stored[item].embedding if item in stored else None for item in passages]
 
+    def word_counts(self, words: Sequence[str]) -> tuple[dict[str, float], int]:
+        """Return no counts: engines do not say them; relevance takes words as a language does."""
+        return {}, 0
+
     def close(self) -> None:
         """Close the engine. Using the backend afterwards raises ClosedError; closing again is fine.
 

@@ -30,7 +30,7 @@ from pocket_colbert.cli.common import (
     text_field_option,
     threads_option,
 )
-from pocket_colbert.config import HYBRID, MODES
+from pocket_colbert.config import HYBRID, MODES, is_weak
 from pocket_colbert.errors import CorpusError
 
 _SNIPPET = 160
@@ -112,6 +112,8 @@ def search(
             [asked], k, parameters=parameters, where=condition, min_relevance=min_relevance
         )[0]
         _print_hits(retriever, asked, hits, explain, as_json)
+        if not hits:
+            _say_nothing_found(min_relevance)
 
 
 @click.command()
@@ -250,22 +252,35 @@ def _print_hits(
     rows = [(hit, *reasons.get(hit.document_id, (None, None))) for hit in hits]
     if as_json:
         print_json([
-            asdict(hit) | {"snippet": span} | ({"explanation": asdict(why)} if why else {})
+            hit.to_json() | {"snippet": span} | ({"explanation": asdict(why)} if why else {})
             for hit, span, why in rows
         ])  # fmt: skip
         return
     from pocket_colbert.ingest.extracted import place_in_file
 
+    if hits and all(is_weak(hit.relevance) for hit in hits):
+        click.echo("Weak matches: nothing here is likely to be what you ask for.", err=True)
     for rank, (hit, span, why) in enumerate(rows, start=1):
         start = _first_shown(hit.text or "", span)
         place = place_in_file(hit.document_id, hit.text or "", hit.metadata, start)
-        click.echo(f"{rank:3} {hit.score:8.3f}  {printable(place)}")
+        likely = "" if hit.relevance is None else f" {hit.relevance:4.0%}"
+        click.echo(f"{rank:3} {hit.score:8.3f}{likely}  {printable(place)}")
         headings = _headings(hit)
         line = " ".join(f"{headings + ': ' if headings else ''}{_snippet(hit, span)}".split())
         if line:
             click.echo(f"              {printable(line)}")
         if why is not None:
             _print_explanation(why)
+
+
+def _say_nothing_found(min_relevance: float | None) -> None:
+    """Say that there is no answer, which is one too."""
+    if min_relevance:
+        click.echo(
+            f"Nothing found that is at least {min_relevance:.0%} likely to be right.", err=True
+        )
+    else:
+        click.echo("Nothing found.", err=True)
 
 
 def _reasons(

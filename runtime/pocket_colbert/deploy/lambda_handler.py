@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pocket_colbert.index.index import Index
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
 
-_KEYS = {"query", "k", "where", "hybrid", "texts"}
+_KEYS = {"query", "k", "where", "hybrid", "texts", "min_relevance"}
 _MAX_K = 100
 _MAX_BODY = 64 << 10
 """Most characters in a request; a query is a sentence or two."""
@@ -120,8 +119,14 @@ class LambdaHandler:
         if not isinstance(texts, bool):
             raise InvalidInputError(f"texts must be true or false, got {texts!r:.40}.")
         parameters = SearchParameters(hybrid=request.get("hybrid", "off"))
-        (found,) = self.retriever.retrieve([query], k, parameters=parameters, where=_where(request))
-        hits = [asdict(hit) for hit in found]
+        (found,) = self.retriever.retrieve(
+            [query],
+            k,
+            parameters=parameters,
+            where=_where(request),
+            min_relevance=request.get("min_relevance"),
+        )
+        hits = [hit.to_json() for hit in found]
         if not texts:
             for hit in hits:
                 del hit["text"]

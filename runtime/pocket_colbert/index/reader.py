@@ -205,6 +205,35 @@ class IndexReader(ABC):
         """
         return self._snapshot.passage_embeddings(passages)
 
+    @in_use
+    def word_counts(self, words: Sequence[str]) -> tuple[dict[str, float], int]:
+        """Say about how many passages hold each of some words, as keyword search takes words.
+
+        Of what is committed, as in `passages`. Words in more than 1,000 passages of a segment are
+        estimated.
+
+        Args:
+            words: The words.
+
+        Returns:
+            The counts by word, and the number of passages. Without counts for an index that was
+            made without keywords.
+
+        Raises:
+            ClosedError: The index is closed.
+        """
+        segments = self._snapshot.segments
+        passages = sum(len(segment.passages) for segment in segments)
+        if self.config.keywords == "none":
+            return {}, passages
+        counts = dict.fromkeys(words, 0.0)
+        for segment in segments:
+            for word, count in zip(
+                counts, segment.documents.keywords.estimates(list(counts)), strict=True
+            ):
+                counts[word] += count
+        return counts, passages
+
     def close(self) -> None:
         """Release files and threads, once the calls under way in other threads have ended.
 

@@ -14,10 +14,10 @@ from pocket_colbert.retriever import Retriever
 from pocket_colbert.storage.filters import parse_filter
 from pocket_colbert.types import Hit
 
-OWN_KEYS = ("document_id", "start", "end", "document_score", "passages")
+OWN_KEYS = ("document_id", "start", "end", "document_score", "passages", "relevance")
 """Metadata keys that the search sets; a document's own values under these names are replaced."""
 
-QUERY_KEYS = ("relevance_score", "document_score", "passages")
+QUERY_KEYS = ("relevance_score", "score", "relevance", "document_score", "passages")
 """Metadata keys whose values depend on the query: they do not make two results differ."""
 
 
@@ -30,8 +30,9 @@ class SearchResult:
         text: The document's text (its title if it has no text), or the passage's text.
         score: The document's score, or the passage's MaxSim.
         metadata: The document's metadata with its title as "title", unless it has such a field.
-            Both have "document_id". A document also has "passages", a list of start, end and
-            score; a passage also has "document_score", "start" and "end". Offsets are in
+            Both have "document_id", and "relevance", how likely the document is right, from 0 to 1,
+            None for a model that does not say it. A document also has "passages", a list of start,
+            end and score; a passage also has "document_score", "start" and "end". Offsets are in
             characters.
         document_id: The document's id.
         span: Start and end offset of the passage in the document's text; None for a document.
@@ -94,6 +95,7 @@ def search(
     where: Mapping[str, Any] | None,
     parameters: SearchParameters,
     passages: int,
+    min_relevance: float | None = None,
 ) -> list[SearchResult]:
     """Find documents, or their passages, for one query.
 
@@ -104,6 +106,7 @@ def search(
         where: See `search_parameters`.
         parameters: What `search_parameters` returned.
         passages: See `search_parameters`.
+        min_relevance: See `Retriever.retrieve`.
 
     Returns:
         Documents, best first; or passages, grouped by document, best document first and best
@@ -113,7 +116,9 @@ def search(
         InvalidInputError: There is no index, an argument breaks its rule, or a document has
             neither text nor title.
     """
-    hits = retriever.retrieve([query], k, parameters=parameters, where=where)[0]
+    hits = retriever.retrieve(
+        [query], k, parameters=parameters, where=where, min_relevance=min_relevance
+    )[0]
     if passages == 0:
         return [_document(hit) for hit in hits]
     return [result for hit in hits for result in _passages(hit)]
@@ -153,7 +158,7 @@ def combine_filters(*filters: Mapping[str, Any] | None) -> dict[str, Any] | None
 
 def rerank(
     encoder: Encoder, query: str, texts: Sequence[str], k: int | None
-) -> list[tuple[int, float]]:
+) -> list[tuple[int, float, float | None]]:
     """Order texts by MaxSim with a query; see `Retriever.rerank`.
 
     Args:
@@ -163,14 +168,15 @@ def rerank(
         k: Maximum number of texts to return, None for all.
 
     Returns:
-        Position in `texts` and score, best first, equal scores in the order given.
+        Position in `texts`, score and relevance, best first, equal scores in the order given.
     """
-    return [(int(hit.document_id), hit.score) for hit in Retriever(encoder).rerank(query, texts, k)]
+    hits = Retriever(encoder).rerank(query, texts, k)
+    return [(int(hit.document_id), hit.score, hit.relevance) for hit in hits]
 
 
 def _metadata(hit: Hit) -> dict[str, Any]:
     title = {} if hit.title is None else {"title": hit.title}
-    return {**title, **hit.metadata}
+    return {**title, **hit.metadata, "relevance": hit.relevance}
 
 
 def _text(hit: Hit) -> str:

@@ -67,6 +67,7 @@ class PocketColbertRetriever:
         filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
         hybrid: Hybrid = "off",
         passages: int = 0,
+        min_relevance: float | None = None,
     ) -> None:
         """Set what to search and how; `warm_up`, which pipelines call, loads model and index.
 
@@ -82,6 +83,8 @@ class PocketColbertRetriever:
             hybrid: "rrf", "weighted" or "keywords" to use keywords too, see `SearchParameters`.
             passages: 0 for whole documents, n for the best n passages of each document, one
                 Haystack document per passage, best document first.
+            min_relevance: Relevance that documents have at least, from 0 to 1; a run raises
+                InvalidInputError if the model does not say it.
 
         Raises:
             InvalidInputError: An argument breaks its rule.
@@ -90,6 +93,7 @@ class PocketColbertRetriever:
         self.index = str(index)
         self.model = None if model is None else str(model)
         self.top_k, self.filters, self.hybrid, self.passages = top_k, filters, hybrid, passages
+        self.min_relevance = min_relevance
         if isinstance(filter_policy, str):
             filter_policy = FilterPolicy.from_str(filter_policy)
         self.filter_policy = filter_policy
@@ -127,6 +131,7 @@ class PocketColbertRetriever:
         settings: dict[str, Any] = default_to_dict(
             self, index=self.index, model=self.model, top_k=self.top_k, filters=self.filters,
             filter_policy=self.filter_policy.value, hybrid=self.hybrid, passages=self.passages,
+            min_relevance=self.min_relevance,
         )  # fmt: skip
         return settings
 
@@ -165,6 +170,7 @@ class PocketColbertRetriever:
             where=where,
             parameters=search_parameters(k, where, self.hybrid, None, self.passages),
             passages=self.passages,
+            min_relevance=self.min_relevance,
         )
         documents = [
             Document(id=item.result_id, content=item.text, meta=item.metadata, score=item.score)
@@ -237,7 +243,8 @@ class PocketColbertRanker:
             top_k: Maximum number to return, instead of the component's own.
 
         Returns:
-            "documents": copies with their scores, best first, equal scores in the order given.
+            "documents": copies with their scores and, as "relevance" in `meta`, how likely each is
+            right, from 0 to 1; best first, equal scores in the order given.
             Those without text, such as images, come last, with a score of None.
 
         Raises:
@@ -251,7 +258,10 @@ class PocketColbertRanker:
         check_whole_number("top_k", k, optional=True)
         texts = {item.id: item.content for item in by_id.values() if (item.content or "").strip()}
         ids, ranked = list(texts), rerank(self._loaded(), query, list(texts.values()), k)
-        found = [replace(by_id[ids[n]], score=score) for n, score in ranked]
+        found = [
+            replace(by_id[ids[n]], score=score, meta={**by_id[ids[n]].meta, "relevance": relevance})
+            for n, score, relevance in ranked
+        ]
         found += [replace(item, score=None) for item in by_id.values() if item.id not in texts]
         return {"documents": found[:k]}
 

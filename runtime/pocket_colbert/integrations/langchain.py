@@ -18,7 +18,7 @@ from pocket_colbert.integrations.common import (
     without_query_keys,
 )
 from pocket_colbert.model.encoder import Encoder
-from pocket_colbert.retriever import Retriever
+from pocket_colbert.retriever import Retriever, check_min_relevance
 
 try:
     from langchain_core.callbacks import (
@@ -69,8 +69,9 @@ class PocketColbertRetriever(BaseRetriever):
         >>> retriever = PocketColbertRetriever(retriever=Retriever(encoder, index), k=4)
         >>> retriever.invoke("a question", where={"year": {"$gte": 2020}})
 
-    Each document has the id it has in the index, its metadata, the score as "relevance_score", and
-    the keys that `integrations.common.SearchResult` describes. `ainvoke` searches in a thread and
+    Each document has the id it has in the index, its metadata, how likely it is right, from 0 to 1,
+    as "relevance_score", what the list is ordered by as "score", and the keys that
+    `integrations.common.SearchResult` describes. `ainvoke` searches in a thread and
     does not block the event loop.
 
     An invalid or unknown setting raises pydantic's ValidationError with our message, an invalid
@@ -87,6 +88,7 @@ class PocketColbertRetriever(BaseRetriever):
         parameters: All search settings, instead of `hybrid`.
         passages: 0 for whole documents, n for the best n passages of each document, one LangChain
             document per passage, best document first.
+        min_relevance: Relevance that documents have at least, from 0 to 1.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -99,9 +101,11 @@ class PocketColbertRetriever(BaseRetriever):
     hybrid: Hybrid | None = None
     parameters: SearchParameters | None = None
     passages: int = 0
+    min_relevance: float | None = None
 
     def model_post_init(self, context: Any, /) -> None:
         """Check the settings; pydantic turns an error raised here into a ValidationError."""
+        check_min_relevance(self.min_relevance, self.retriever.encoder.relevance_curve)
         if self.retriever.index is None:
             raise InvalidInputError("retriever must have an index, got one with index=None.")
         if self.k != _DEFAULT_K:
@@ -167,13 +171,23 @@ class PocketColbertRetriever(BaseRetriever):
     ) -> list[Document]:
         k, where, parameters = self._settings(k, where, filter, search_kwargs)
         results = search(
-            self.retriever, query, k=k, where=where, parameters=parameters, passages=self.passages
+            self.retriever,
+            query,
+            k=k,
+            where=where,
+            parameters=parameters,
+            passages=self.passages,
+            min_relevance=self.min_relevance,
         )
         return [
             FoundDocument(
                 page_content=item.text,
                 id=item.result_id,
-                metadata={**item.metadata, "relevance_score": item.score},
+                metadata={
+                    **item.metadata,
+                    "relevance_score": item.metadata["relevance"],
+                    "score": item.score,
+                },
             )
             for item in results
         ]
@@ -182,7 +196,8 @@ class PocketColbertRetriever(BaseRetriever):
 class PocketColbertReranker(BaseDocumentCompressor):
     """Reranks documents from any source by MaxSim with the query.
 
-    Returns copies with the score as "relevance_score" in their metadata. The async method is
+    Returns copies with how likely each is right, from 0 to 1, as "relevance_score" in their
+    metadata (None for a model that does not say it), and MaxSim as "score". The async method is
     LangChain's own and runs in a thread.
 
     Attributes:
@@ -226,10 +241,14 @@ class PocketColbertReranker(BaseDocumentCompressor):
         return [
             documents[position].model_copy(
                 update={
-                    "metadata": {**documents[position].metadata, "relevance_score": score},
+                    "metadata": {
+                        **documents[position].metadata,
+                        "relevance_score": relevance,
+                        "score": score,
+                    },
                 }
             )
-            for position, score in rerank(self.encoder, query, texts, self._limit())
+            for position, score, relevance in rerank(self.encoder, query, texts, self._limit())
         ]
 
 

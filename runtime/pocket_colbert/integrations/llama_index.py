@@ -20,7 +20,7 @@ from pocket_colbert.integrations.common import (
     without_query_keys,
 )
 from pocket_colbert.model.encoder import Encoder
-from pocket_colbert.retriever import Retriever
+from pocket_colbert.retriever import Retriever, check_min_relevance
 
 try:
     from llama_index.core.bridge.pydantic import ConfigDict, Field
@@ -84,6 +84,7 @@ class PocketColbertRetriever(BaseRetriever):
         hybrid: How to use keywords.
         parameters: All search settings, instead of `hybrid`.
         passages: How many passages of each document to return, 0 for whole documents.
+        min_relevance: Relevance that documents have at least.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class PocketColbertRetriever(BaseRetriever):
         passages: int = 0,
         similarity_top_k: int | None = None,
         filters: MetadataFilters | None = None,
+        min_relevance: float | None = None,
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
@@ -113,6 +115,7 @@ class PocketColbertRetriever(BaseRetriever):
             similarity_top_k: `k` under LlamaIndex's name; give one of them.
             filters: LlamaIndex's filters on metadata, see `to_where`. If `where` is given too,
                 both must match.
+            min_relevance: Relevance that documents have at least, from 0 to 1.
             callback_manager: See LlamaIndex's `BaseRetriever`.
             verbose: See LlamaIndex's `BaseRetriever`.
 
@@ -126,6 +129,8 @@ class PocketColbertRetriever(BaseRetriever):
         self.similarity_top_k: int = _DEFAULT_K if limit is None else limit
         self.where, self.filters = where, filters
         self.hybrid, self.parameters, self.passages = hybrid, parameters, passages
+        self.min_relevance = min_relevance
+        check_min_relevance(min_relevance, retriever.encoder.relevance_curve)
         self._settings()
         super().__init__(callback_manager=callback_manager, verbose=verbose)
 
@@ -155,6 +160,7 @@ class PocketColbertRetriever(BaseRetriever):
             where=where,
             parameters=parameters,
             passages=self.passages,
+            min_relevance=self.min_relevance,
         )
         return [NodeWithScore(node=_node(item), score=item.score) for item in results]
 
@@ -204,7 +210,7 @@ class PocketColbertReranker(BaseNodePostprocessor):
         texts = [item.node.get_content(metadata_mode=MetadataMode.EMBED) for item in nodes]
         return [
             NodeWithScore(node=nodes[position].node, score=score)
-            for position, score in rerank(
+            for position, score, _ in rerank(
                 self.encoder, query_bundle.query_str, texts, self._limit()
             )
         ]

@@ -105,7 +105,7 @@ class PocketColbertRanker(BaseRanker):
         ranked = rerank(self.encoder, query, [document.text for document in documents], None)
         results = [
             Result(document=documents[position], score=score, rank=rank)
-            for rank, (position, score) in enumerate(ranked, start=1)
+            for rank, (position, score, _) in enumerate(ranked, start=1)
         ]
         return RankedResults(results=results, query=query, has_scores=True)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_query, check_texts, checked_titles
-from pocket_colbert.config import IndexConfig, Pruning, Splitting
+from pocket_colbert.config import IndexConfig, Pruning, RelevanceCurve, Splitting
 from pocket_colbert.errors import InvalidInputError, TruncationWarning
 from pocket_colbert.model.folder import (
     DEFAULT_MODEL,
@@ -71,6 +71,8 @@ class Encoder:
         threads: How many texts run side by side, or are tokenised and pruned beside a device.
         batch_size: Texts of a run at most.
         provider: onnxruntime's name of the execution provider.
+        relevance_curve: How likely hits are right, by what is measured of them; None for a model
+            that was exported without, and for a width it has none for.
         truncated: How many texts were longer than the window so far; of the first ones a
             TruncationWarning tells. Each call says it of its own texts: `EncodedTexts.lost`,
             `Query.truncated`, `Hits.truncated`.
@@ -94,6 +96,7 @@ class Encoder:
         self.threads: int = batching.threads
         self.batch_size: int = batching.size
         self.provider: str = session.provider
+        self.relevance_curve: RelevanceCurve | None = files.relevance.get(dim)
         self.truncated: int = 0
         self._counting = threading.Lock()
         self._turns = (os.getpid(), threading.Semaphore(batching.threads))
@@ -228,12 +231,35 @@ class Encoder:
             ProviderError: See `encode_query`.
         """
         check_query(text)
-        tokenized, tokens, weights = self._tokenizer.query_with_tokens(text)
-        ((embedding,),), _ = self._encode(
-            [text], len, lambda _: [tokenized], None, self._tokenizer.query_limit, None, _itself
-        )
-        embedding.flags.writeable = False
-        return Query(text, embedding, tuple(tokens), tokenized.overflow, weights)
+        return self.queries([text])[0]
+
+    def queries(self, texts: Sequence[str]) -> list[Query]:
+        """Encode queries, to search with and then to explain what was found; see `query`.
+
+        Args:
+            texts: The queries.
+
+        Returns:
+            One query a text.
+
+        Raises:
+            InvalidInputError: See `query`.
+            ProviderError: See `encode_query`.
+        """
+        check_texts(texts)
+        for text in texts:
+            check_query(text)
+        known = [self._tokenizer.query_with_tokens(text) for text in texts]
+        tokenized = {text: parts[0] for text, parts in zip(texts, known, strict=True)}
+        encoded, _ = self._encode(
+            texts, len, lambda text: [tokenized[text]], None, self._tokenizer.query_limit, None,
+            _itself,
+        )  # fmt: skip
+        queries = []
+        for text, (ids, tokens, weights), (embedding,) in zip(texts, known, encoded, strict=True):
+            embedding.flags.writeable = False
+            queries.append(Query(text, embedding, tuple(tokens), ids.overflow, weights))
+        return queries
 
     def encode_query(
         self, texts: Sequence[str], *, progress: Progress | None = None

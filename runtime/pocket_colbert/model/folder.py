@@ -7,11 +7,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pocket_colbert.checks import require
+from pocket_colbert.config import RelevanceCurve
 from pocket_colbert.errors import InvalidInputError, ModelFormatError, ModelNotFoundError
 from pocket_colbert.model.external_data import external_files
 from pocket_colbert.model.recipe import OWN_SECTION, RECIPE_VERSION, ModelCard, ModelConfig
@@ -21,11 +23,12 @@ DEFAULT_MODEL = "small"
 
 RECIPE_FILE = "onnx_config.json"
 TOKENIZER_FILE = "tokenizer.json"
+RELEVANCE_FILE = "relevance.json"
 _OLD_RECIPE_FILE = "config_sentence_transformers.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _RECIPE_LIMIT = 4 << 20
 _HUB_PATTERNS = (
-    RECIPE_FILE, _OLD_RECIPE_FILE, TOKENIZER_FILE, "README.md",
+    RECIPE_FILE, _OLD_RECIPE_FILE, TOKENIZER_FILE, RELEVANCE_FILE, "README.md",
     "*.onnx", "*.onnx_data*", "*.onnx.data*",  # the names that exporters give to weights
 )  # fmt: skip
 _CARD_KEYS = ("precision", "model_file", "source", "license", "quantization")
@@ -42,6 +45,8 @@ class ModelFiles:
         config: The recipe.
         card: What else is known of the model.
         external: Names of files beside the graph that hold weights of it.
+        relevance: How likely hits are right, for each width of token vectors; empty for a folder
+            that does not say.
     """
 
     folder: Path
@@ -50,6 +55,7 @@ class ModelFiles:
     config: ModelConfig
     card: ModelCard
     external: tuple[str, ...] = ()
+    relevance: Mapping[int, RelevanceCurve] = field(default_factory=dict)
 
 
 def bundled_models() -> tuple[str, ...]:
@@ -189,16 +195,20 @@ def _read_recipe(folder: Path) -> tuple[Path, Mapping[str, Any]]:
             "Make one from a checkpoint with pocket-colbert-export."
         )
     _check_file(path, folder)
+    return path, _json_object(path)
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """Read a small file with a JSON object."""
     if path.stat().st_size > _RECIPE_LIMIT:
         raise ModelFormatError(f"{path} is larger than {_RECIPE_LIMIT} bytes.")
-    data = path.read_bytes()
     try:
-        recipe = json.loads(data.decode("utf-8"))
+        values = json.loads(path.read_bytes().decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(recipe, dict):
-        raise ModelFormatError(f"{path} must hold a JSON object, got {type(recipe).__name__}.")
-    return path, recipe
+    if not isinstance(values, dict):
+        raise ModelFormatError(f"{path} must hold a JSON object, got {type(values).__name__}.")
+    return values
 
 
 def _ours(folder: Path, recipe: Mapping[str, Any], own: Mapping[str, Any]) -> ModelFiles:
@@ -235,7 +245,30 @@ def _ours(folder: Path, recipe: Mapping[str, Any], own: Mapping[str, Any]) -> Mo
         fingerprint=_fingerprint(recipe, hashes[model_file], hashes[TOKENIZER_FILE], weights),
         quantization=own.get("quantization") or {},
     )
-    return ModelFiles(folder, folder / model_file, folder / TOKENIZER_FILE, config, card, external)
+    return ModelFiles(
+        folder, folder / model_file, folder / TOKENIZER_FILE, config, card, external,
+        _relevance(folder / RELEVANCE_FILE, config) if RELEVANCE_FILE in hashes else {},
+    )  # fmt: skip
+
+
+def _relevance(path: Path, config: ModelConfig) -> dict[int, RelevanceCurve]:
+    """Read the curves of a model, one for each width that its vectors may have.
+
+    Raises:
+        ModelFormatError: The file is not of that form.
+    """
+    try:
+        values = _json_object(path).get("curves")
+        widths = {str(width): width for width in (config.embedding_dim, *config.matryoshka_dims)}
+        require(
+            isinstance(values, dict) and set(values) <= set(widths),
+            f"curves must be a JSON object with widths of the model's vectors "
+            f"({', '.join(widths)}), got {values!r:.80}.",
+        )
+        assert isinstance(values, dict)
+        return {widths[key]: RelevanceCurve.from_json(curve) for key, curve in values.items()}
+    except InvalidInputError as error:
+        raise ModelFormatError(f"{path}: {error} Export the model again.") from error
 
 
 def _check_files(folder: Path, files: object) -> Mapping[str, str]:

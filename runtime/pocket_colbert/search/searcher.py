@@ -75,12 +75,19 @@ class Searcher:
         ]
         scores = np.concatenate([np.empty(0, np.float32), *(scores for _, scores in scored)])
         order = top_k(scores, self.k)
-        return self._hits([addresses[n] for n in order], scores[order], codes)
+        return self._hits([addresses[n] for n in order], scores[order], codes, query)
 
     def _codes(self, query: NDArray[np.float32]) -> Iterator[QueryCodes]:
+        """Encode a query for each segment, vectors that are near enough as one."""
         weights = None
         if self.parameters.query_tolerance > 0:
             query, weights = merge_duplicate_query_tokens(query, self.parameters.query_tolerance)
+        return self._each_token(query, weights)
+
+    def _each_token(
+        self, query: NDArray[np.float32], weights: NDArray[np.float32] | None = None
+    ) -> Iterator[QueryCodes]:
+        """Encode a query for each segment as it is."""
         codec, codes = None, None
         for segment in self.segments:
             if codec is None or codes is None or not segment.rows.codec.same_as(codec):
@@ -165,7 +172,9 @@ class Searcher:
         addresses: Sequence[tuple[int, int]],
         scores: NDArray[np.float32],
         codes: Sequence[QueryCodes],
+        query: NDArray[np.float32],
     ) -> list[Hit]:
+        each_token = codes if not self.parameters.query_tolerance else list(self._each_token(query))
         known = dict(zip(addresses, scores.tolist(), strict=True))
         hits = {}
         for number in {segment for segment, _ in addresses}:
@@ -179,9 +188,10 @@ class Searcher:
                 scored = self._searches[number].passage_scores(codes[number], np.array(positions))
             else:
                 scored = [np.empty(0, np.float32) for _ in positions]
-            for position, each in zip(positions, scored, strict=True):
+            best_of = [top_k(each, self.parameters.passages) for each in scored]
+            near = self._similarities(number, each_token, positions, best_of)
+            for position, each, best in zip(positions, scored, best_of, strict=True):
                 document = documents[position]
-                best = top_k(each, self.parameters.passages)
                 hits[number, position] = Hit(
                     document.document_id,
                     known[number, position],
@@ -190,12 +200,45 @@ class Searcher:
                     document.metadata,
                     tuple(
                         PassageHit(
-                            start, end, float(each[n]), headings_of(document.sections, start, end)
+                            start,
+                            end,
+                            float(each[n]),
+                            headings_of(document.sections, start, end),
+                            near[position] if n == best[0] else (),
                         )
                         for n, (start, end) in ((n, spans[position][n]) for n in best)
                     ),
                 )
         return [hits[address] for address in addresses]
+
+    def _similarities(
+        self,
+        number: int,
+        codes: Sequence[QueryCodes],
+        positions: Sequence[int],
+        best_of: Sequence[NDArray[np.int64]],
+    ) -> dict[int, tuple[float, ...]]:
+        """Say how near the best passage of some documents is to each token of the query.
+
+        Args:
+            number: The segment.
+            codes: The query, not merged, for each segment.
+            positions: The documents.
+            best_of: The passages of each to show, best first; may be none.
+
+        Returns:
+            The best cosine of each token, by position.
+        """
+        segment = self.segments[number]
+        best = {
+            position: segment.passages.bounds(position)[0] + int(passages[0])
+            for position, passages in zip(positions, best_of, strict=True)
+            if len(passages)
+        }
+        if not best or not codes:
+            return {}
+        rows = segment.rows.similarities(codes[number], np.array(list(best.values()), np.int64))
+        return dict(zip(best, map(tuple, rows.tolist()), strict=True))
 
 
 def _best(scored: Sequence[Scored], k: int, segments: Sequence[object]) -> list[NDArray[np.int64]]:

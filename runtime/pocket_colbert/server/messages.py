@@ -97,7 +97,7 @@ class Explanation(Struct):
 class SearchHit(Struct, omit_defaults=True):
     """A document that was found. `snippet` lies at `snippet_span` in its text.
 
-    `relevance` says how likely it is right, from 0 to 1, when `min_relevance` was given.
+    `relevance` says how likely it is right, from 0 to 1; a model without a curve does not say it.
 
     `text_length` is the number of characters of the text, which comes with `"text": true`.
     """
@@ -177,12 +177,16 @@ class RerankRequest(Struct, forbid_unknown_fields=True):
     k: Count | None = None
 
 
-class RerankedText(Struct):
-    """A text by its place in the request, its MaxSim, and its best passages."""
+class RerankedText(Struct, omit_defaults=True):
+    """A text by its place in the request, its MaxSim, its best passages, and its relevance.
+
+    `relevance` says how likely it is right, from 0 to 1; a model without a curve does not say it.
+    """
 
     index: int
     score: float
     passages: list[Passage]
+    relevance: float | None = None
 
 
 class RerankResponse(Struct):
@@ -252,9 +256,10 @@ class ScoredPlace(Struct):
 class CompatibleResult(Struct, omit_defaults=True):
     """A text by its place in the request.
 
-    `relevance_score` is the mean over the query's tokens of the best cosine, from 0 to 1, or
-    MaxSim for `raw_scores`. `document` is a string where `raw_scores` was sent, as infinity's
-    clients do.
+    `relevance_score` says how likely it is right, from 0 to 1, and does not rise down the list:
+    texts out of order share their mean. For a model that does not know it, it is the mean over the
+    query's tokens of the best cosine; for `raw_scores` it is MaxSim. `document` is a string where
+    `raw_scores` was sent, as infinity's clients do.
     """
 
     index: int

@@ -21,9 +21,10 @@ from pocket_colbert.config import SearchParameters
 from pocket_colbert.errors import DocumentNotFoundError
 from pocket_colbert.index.facets import FieldValues
 from pocket_colbert.model.encoder import Encoder
-from pocket_colbert.reranker import rerank
+from pocket_colbert.reranker import Reranking, rerank
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.search.explanation import Explanation, explain_match
+from pocket_colbert.search.relevance import falling
 from pocket_colbert.search.snippets import snippet
 from pocket_colbert.server.compatible import compatible_texts
 from pocket_colbert.server.problems import Deadline, RequestError
@@ -159,7 +160,10 @@ class Service:
         k = None if request.k is None else int(request.k)
         hits = self._retriever.rerank(query, request.documents, k, progress=deadline.progress)
         return m.RerankResponse(
-            [m.RerankedText(int(hit.document_id), hit.score, _passages(hit)) for hit in hits],
+            [
+                m.RerankedText(int(hit.document_id), hit.score, _passages(hit), hit.relevance)
+                for hit in hits
+            ],
             query.truncated,
         )
 
@@ -170,10 +174,10 @@ class Service:
         texts = compatible_texts(request)
         query = self.encoder.query(request.query)
         limit = request.top_n or request.top_k or None
-        ranked = rerank(self.encoder, query, texts, limit, progress=deadline.progress)
-        query_tokens = max(ranked.query_tokens, 1)
-        relevance = [min(max(hit.score / query_tokens, 0.0), 1.0) for hit in ranked.hits]
-        indices = [int(hit.document_id) for hit in ranked.hits]
+        # All of them: what one says may depend on those behind it.
+        ranked = rerank(self.encoder, query, texts, None, progress=deadline.progress)
+        relevance, hits = _relevance_scores(ranked)[:limit], ranked.hits[:limit]
+        indices = [int(hit.document_id) for hit in hits]
         if request.texts is not UNSET:
             wanted = request.return_text or request.return_documents
             scored = m.ScoredTexts(
@@ -182,7 +186,7 @@ class Service:
                     hit.score if request.raw_scores else score,
                     (hit.text or "") if wanted else UNSET,
                 )
-                for index, score, hit in zip(indices, relevance, ranked.hits, strict=True)
+                for index, score, hit in zip(indices, relevance, hits, strict=True)
             )
             scored.truncated = query.truncated
             return scored
@@ -195,14 +199,14 @@ class Service:
         tokens = ranked.query_tokens + ranked.document_tokens
         # Only infinity's clients send this beside documents; they read strings.
         infinity = request.raw_scores is not None
-        scores = [hit.score for hit in ranked.hits] if request.raw_scores else relevance
+        scores = [hit.score for hit in hits] if request.raw_scores else relevance
         return m.CompatibleRerankResponse(
             id=str(uuid.uuid4()),
             model=request.model or self.encoder.card.fingerprint,
             object="rerank" if infinity else "list",
             results=[
                 m.CompatibleResult(index, score, _document(hit, infinity) if wanted else UNSET)
-                for index, score, hit in zip(indices, scores, ranked.hits, strict=True)
+                for index, score, hit in zip(indices, scores, hits, strict=True)
             ],
             data=[m.ScoredPlace(*both) for both in zip(indices, scores, strict=True)],
             truncated=query.truncated,
@@ -268,6 +272,18 @@ class Service:
     def _progress(self) -> m.Indexing | None:
         """Return how far documents are indexed, None if nothing is being indexed."""
         return None
+
+
+def _relevance_scores(ranked: Reranking) -> list[float]:
+    """Return the relevance of texts as clients expect it: from 0 to 1, and never rising.
+
+    For a model without a curve it is the mean over the query's tokens of the best cosine.
+    """
+    known = [hit.relevance for hit in ranked.hits if hit.relevance is not None]
+    if len(known) == len(ranked.hits):
+        return falling(known)
+    query_tokens = max(ranked.query_tokens, 1)
+    return [min(max(hit.score / query_tokens, 0.0), 1.0) for hit in ranked.hits]
 
 
 def _field(field: FieldValues) -> m.MetadataField:

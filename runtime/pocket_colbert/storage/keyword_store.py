@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,8 @@ from pocket_colbert.storage.database import Database
 from pocket_colbert.storage.document_schema import keywords_table
 
 _CACHED_COUNTS = 10_000
+_COUNTED = 1_000
+"""Passages of a word that are counted one by one, see `KeywordStore.estimates`."""
 
 
 class KeywordStore:
@@ -35,6 +39,26 @@ class KeywordStore:
                 self._counts.clear()
             self._counts[word] = count
         return int(count)
+
+    def estimates(self, words: Sequence[str]) -> list[float]:
+        """Estimate in how many passages each of some words is, in one statement.
+
+        At most `_COUNTED` passages of a word are counted; of a word in more, from how far those
+        reach: a frequent word takes no longer than a rare one.
+        """
+        if not words:
+            return []
+        part = (
+            f"SELECT COUNT(*), MAX(rowid) FROM "
+            f"(SELECT rowid FROM keywords WHERE keywords MATCH ? LIMIT {_COUNTED})"
+        )
+        rows = self._database.select(
+            " UNION ALL ".join([part] * len(words)), list(map(_phrase, words))
+        )
+        return [
+            count if count < _COUNTED else count * self._num_passages / (last + 1)
+            for count, last in rows
+        ]
 
     def scores(self, word: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the passages that a word is in, and SQLite's BM25 of the word alone, negated."""

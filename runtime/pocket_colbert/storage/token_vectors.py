@@ -136,6 +136,25 @@ class TokenVectors:
         """Return the exact MaxSim of all passages, (num_passages,) float32."""
         return self._maxsim(query, None, executor, threads)
 
+    def similarities(self, query: QueryCodes, passages: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the terms that the MaxSim of some passages sums.
+
+        Returns:
+            (len(passages), query_tokens) float32, -1 for a passage without tokens.
+        """
+        terms = np.full((len(passages), len(query.scales)), -1, np.float32)
+        maxsim_codes(
+            query,
+            self.codec,
+            self.codes,
+            self.scales,
+            self.offsets,
+            kernel=Maxima,
+            documents=passages,
+            similarities=terms,
+        )
+        return terms
+
     def _maxsim(
         self,
         query: QueryCodes,

@@ -46,6 +46,7 @@ def maxsim_codes(
     documents: NDArray[np.int64] | None = None,
     executor: Executor | None = None,
     threads: int = 1,
+    similarities: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Score documents that are written down as codes, end to end in one array.
 
@@ -61,6 +62,8 @@ def maxsim_codes(
         documents: Numbers of the documents to score, all by default.
         executor: Scores parts in parallel when given.
         threads: How many of its threads to keep busy.
+        similarities: (len(documents), query_tokens) float32 to write the terms of each sum to. A
+            document without tokens leaves its row as it is.
 
     Returns:
         (len(documents),) float32; -inf for a document without tokens. A document's score does
@@ -78,11 +81,17 @@ def maxsim_codes(
         starts, ends = starts[filled], ends[filled]
     sums = scores if all_filled else np.empty(len(starts), np.float32)
 
+    terms = None
+    if similarities is not None:
+        terms = np.empty((len(starts), len(query.scales)), np.float32)
+
     def score(first: int, last: int) -> None:
         maxima = kernel(query, codec)(rows, scales, starts[first:last], ends[first:last])
         maxima *= query.scales
         maxima += query.constants
         maxima.sum(axis=1, dtype=np.float32, out=sums[first:last])
+        if terms is not None:
+            terms[first:last] = maxima
 
     busy = threads if executor is not None else 1
     bounds = _shares(ends - starts, max(BLOCK_TOKENS // codec.planes, 1), busy)
@@ -93,6 +102,8 @@ def maxsim_codes(
         list(executor.map(score, bounds[:-1], bounds[1:]))
     if not all_filled:
         scores[filled] = sums
+    if similarities is not None:
+        similarities[filled] = terms
     return scores
 
 

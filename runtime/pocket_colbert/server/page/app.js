@@ -7,6 +7,7 @@ const TYPING_PAUSE = 150; // ms
 const MAX_FILE = 4_000_000; // bytes
 const POLLING_PAUSE = 1000; // ms
 const UNDER_WAY = ["counting", "indexing"];
+const WEAK = 0.25; // hits of less relevance are weak matches, as on the command line
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, name, ...children) => {
@@ -132,8 +133,7 @@ async function search() {
     const { hits } = await call("POST", "/api/search", request, underWay.signal);
     if (number !== state.asked) return; // the answer to an older question
     show(query, hits);
-    $("status").textContent = hits.length ? `${hits.length} hits`
-      : $("indexing").hidden ? "Nothing found." : "Nothing found yet.";
+    $("status").textContent = counted(hits);
   } catch (error) {
     if (number !== state.asked || error.name === "AbortError") return;
     show(query, []);
@@ -248,11 +248,25 @@ function show(query, hits) {
   light(-1);
 }
 
+/** Say how many hits there are, and whether any of them is likely to be right. */
+function counted(hits) {
+  if (!hits.length) return $("indexing").hidden ? "Nothing found." : "Nothing found yet.";
+  if (hits.every(weak)) return "Weak matches: nothing here is likely to be what you ask for.";
+  const strong = hits.filter((hit) => !weak(hit)).length;
+  return strong === hits.length ? `${hits.length} hits`
+    : `${strong} ${strong === 1 ? "hit" : "hits"}, ${hits.length - strong} weak matches`;
+}
+
+function weak(hit) {
+  return typeof hit.relevance === "number" && hit.relevance < WEAK;
+}
+
 function hitButton(hit, n) {
-  const score = make("span", "score quiet", hit.score.toFixed(2));
+  const score = make("span", "score quiet", scoreText(hit, -1));
   const head = make("span", "head", make("strong", "", hit.title || hit.id), score);
   const button = make("button", "hit", head);
   button.type = "button";
+  button.classList.toggle("weak", weak(hit));
   if (hit.title) button.append(make("span", "quiet", hit.id));
   const snippet = make("span", "snippet");
   if (hit.snippet !== null) {
@@ -335,7 +349,9 @@ function light(word) {
 }
 
 function scoreText(hit, word) {
-  if (word < 0 || !hit.explanation) return hit.score.toFixed(2);
+  if (word < 0 || !hit.explanation) {
+    return typeof hit.relevance === "number" ? percent(hit.relevance) : hit.score.toFixed(2);
+  }
   return `${percent(wordShares(state.words, hit.explanation)[word])} of the words`;
 }
 
@@ -344,7 +360,8 @@ function scoreText(hit, word) {
 function about(hit, word) {
   const metadata = Object.entries(hit.metadata).map(([name, value]) =>
     ` · ${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join("");
-  return `${hit.id} · ${word < 0 ? "score " : ""}${scoreText(hit, word)}${metadata}`;
+  const name = typeof hit.relevance === "number" ? "relevance " : "score ";
+  return `${hit.id} · ${word < 0 ? name : ""}${scoreText(hit, word)}${metadata}`;
 }
 
 async function read(n) {
