@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from pocket_colbert.search.relevance import CURVES, RelevanceCurve, _shared, _stem, relevance
+from pocket_colbert.config import RelevanceCurve
+from pocket_colbert.search.relevance import Evidence, _stem, falling, neighbours, weigh
 from pocket_colbert.types import Query, Token
 from pocket_colbert.vectors.query_tokens import rarities
 
-CURVE = RelevanceCurve(similarity=2.0, words=3.0, offset=-1.0)
+CURVE = RelevanceCurve(similarity=2.0, score=3.0, lead=100.0, offset=-1.0, usual_lead=0.01)
 
 
 def query_of(text: str, weights: list[float] | None, dim: int = 4) -> Query:
@@ -27,61 +28,54 @@ def query_of(text: str, weights: list[float] | None, dim: int = 4) -> Query:
     return Query(text, embedding, tokens, weights=given)
 
 
-def test_it_is_a_logistic_curve_of_two_measures() -> None:
-    query = query_of("red wolf", [0.4, 0.6])
-    passage = np.array([[0.6, 0.0, 0.8, 0.0], [0.0, 0.5, 0.0, 0.0]], np.float32)
-    similarity = 1 - math.sqrt((0.4 * 0.4**2 + 0.6 * 0.5**2) / 1.0)
-    value = 2.0 * similarity + 3.0 * 0.6 - 1.0
-    found = relevance(query, passage, "a wolf", CURVE)
+def relevance(query: Query, hit: Evidence, others: list[float]) -> float:
+    """Return the relevance of a hit by `CURVE`."""
+    weighed = weigh(query)
+    assert weighed is not None
+    return weighed.relevance(hit, others, CURVE)
+
+
+def test_it_is_a_logistic_curve_of_three_measures() -> None:
+    weighed = weigh(query_of("red wolf", [0.4, 0.6]))
+    assert weighed is not None
+    red, wolf = weighed.token_weights
+    assert wolf > red > 0
+    mean = (red * 0.4**2 + wolf * 0.5**2) / (red + wolf)
+    lead = (1.1 - 1.09) / 2 * (0.2 + 0.8 * wolf / (red + wolf))
+    value = 2.0 * (1 - math.sqrt(mean)) + 3.0 * 1.1 / 2 + 100.0 * lead - 1.0
+    found = weighed.relevance(Evidence("a wolf", (0.6, 0.5), 1.1), [1.09], CURVE)
     assert found == pytest.approx(1 / (1 + math.exp(-value)), rel=1e-5)
 
 
-def test_words_that_say_little_count_little() -> None:
-    """Below half of a rare word's weight, in proportion."""
-    passage = np.eye(4, dtype=np.float32)
-    for weight, share in ((0.1, 0.2), (0.25, 0.5), (0.5, 1.0), (0.9, 1.0)):
-        found = relevance(query_of("it", [weight]), passage, "it", CURVE)
-        assert found == pytest.approx(share / (1 + math.exp(-4.0)), rel=1e-5)
+def test_a_lead_is_bounded_and_usual_without_others() -> None:
+    query, hit = query_of("wolf", [0.5]), Evidence("wolf", (1.0,), 1.0)
+    assert relevance(query, hit, [0.9]) == relevance(query, hit, [0.2])
+    assert relevance(query, hit, [0.995]) < relevance(query, hit, [0.99])
+    assert relevance(query, hit, []) == pytest.approx(relevance(query, hit, [0.99]))
 
 
-def test_a_similarity_above_one_is_none_more() -> None:
-    query, passage = query_of("it", [1.0]), 1.5 * np.eye(4, dtype=np.float32)
-    assert relevance(query, passage, "", CURVE) == pytest.approx(1 / (1 + math.exp(-1.0)))
+def test_words_that_say_nothing_bound_it() -> None:
+    hit = Evidence("what is it", (1.0, 1.0, 1.0), 3.0)
+    assert relevance(query_of("what is it", [0.5, 0.5, 0.5]), hit, [2.0]) < 0.1
+    assert relevance(query_of("what wolf it", [0.5, 0.5, 0.5]), hit, [2.0]) > 0.9
 
 
 def test_without_vectors_or_weights_there_is_none() -> None:
-    query = query_of("red wolf", [0.4, 0.6])
-    assert relevance(query, np.empty((0, 4), np.float32), "red", CURVE) == 0.0
-    assert relevance(query_of("red", [0.0]), np.eye(4, dtype=np.float32), "red", CURVE) == 0.0
-    assert relevance(query_of("red", None), np.eye(4, dtype=np.float32), "red", CURVE) is None
+    assert relevance(query_of("red", [0.4]), Evidence("red", (), 0.0), []) == 0.0
+    assert weigh(query_of("red", None)) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "share"),
-    [("", 0), ("red", 0.25), ("WOLVES or wolf", 0.75), ("a red wolf", 1), ("wolfram reddish", 0)],
-)
-def test_the_share_of_words_is_by_weight(text: str, share: float) -> None:
-    query = query_of("red wolf", [0.2, 0.6])
-    assert _shared(query, query.weights, text) == pytest.approx(share)  # type: ignore[arg-type]
+def test_what_is_rare_in_the_index_weighs_more() -> None:
+    query = query_of("red wolf", [0.5, 0.5])
+    weighed = weigh(query, {"red": 900, "wolf": 2}, 1000)
+    assert weighed is not None
+    assert weighed.token_weights[1] > 3 * weighed.token_weights[0]
 
 
-def test_a_word_of_several_tokens_weighs_as_its_rarest() -> None:
-    tokens = (Token("wolf", (0, 4)), Token("##hound", (4, 9)), Token("red", (10, 13)))
-    weights = np.array([0.1, 0.6, 0.2], np.float32)
-    query = Query("wolfhound red", np.eye(3, dtype=np.float32), tokens, weights=weights)
-    assert _shared(query, weights, "the wolfhound") == pytest.approx(0.6 / 0.8)
-    assert _shared(query, weights, "red") == pytest.approx(0.2 / 0.8)
-
-
-def test_tokens_beside_a_word_are_not_of_it() -> None:
-    """Spans that touch a word's ends, and tokens that are not of the text."""
-    tokens = (Token("[Q]", None), Token("a", (0, 1)), Token(" ", (1, 2)), Token("b", (2, 3)))
-    weights = np.array([0.9, 0.1, 0.8, 0.3], np.float32)
-    query = Query("a b", np.eye(4, dtype=np.float32), tokens, weights=weights)
-    assert _shared(query, weights, "a") == pytest.approx(0.1 / 0.4)
-    assert _shared(query, weights, "b") == pytest.approx(0.3 / 0.4)
-    nothing = Query("??", np.eye(4, dtype=np.float32)[:1], tokens[:1], weights=weights[:1])
-    assert _shared(nothing, weights[:1], "a") == 0
+def test_neighbours_and_falling() -> None:
+    assert neighbours([3.0, 2.0, -1.0, 1.0], 1) == [3.0, 1.0]
+    assert len(neighbours([1.0] * 20, 0)) == 8
+    assert falling([0.9, 0.2, 0.4, 0.4, 0.1]) == pytest.approx([0.9, 1 / 3, 1 / 3, 1 / 3, 0.1])
 
 
 @pytest.mark.parametrize(
@@ -106,13 +100,3 @@ def test_rare_tokens_weigh_most() -> None:
     small = rarities([0, 63, 127, 500], 0, 10)
     assert small.tolist() == pytest.approx([0.02, 0.02, 1.0, 1.0])
     assert rarities([], 0, 1000).shape == (0,)
-
-
-def test_curves_are_of_bundled_models() -> None:
-    from pocket_colbert.model.folder import bundled_models
-
-    assert set(CURVES) <= set(bundled_models())
-    for curve in CURVES.values():
-        # Nothing in common is not relevant, everything is.
-        assert curve.offset < -5 and curve.similarity + curve.words + curve.offset > 2
-        assert curve.similarity > 0 and curve.words > 0
