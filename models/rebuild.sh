@@ -27,7 +27,7 @@ distil() { # NAME STUDENT OPTION...
 }
 
 ship() { # NAME
-    pocket-colbert-export "build/pocket-colbert-$1" -o "models/$1" --license Apache-2.0 \
+    pocket-colbert-export "build/pocket-colbert-$1" -o "models/$1" --license Apache-2.0 --languages en \
         --about "models/cards/$1.md" --overwrite
 }
 

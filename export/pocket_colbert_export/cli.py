@@ -55,13 +55,18 @@ _path = click.Path(path_type=Path)
 @click.option("--document-length", type=int, metavar="N", help="Most tokens of a document.")
 @click.option("--license", metavar="SPDX", help="Licence of the weights.")
 @click.option(
+    "--languages", metavar="CODES", help="Languages the model was made for, such as en,de."
+)
+@click.option(
     "--about", type=click.File(encoding="utf-8"), metavar="FILE",
     help="Markdown to add to the model card.",
 )  # fmt: skip
 @click.option("--allow-degraded", is_flag=True, help="Write a graph that fails its gate.")
 @click.option("--overwrite", is_flag=True, help="Replace the model folder at OUTPUT.")
 @click.option("--relevance/--no-relevance", default=True, help="Fit how likely hits are right.")
-def export(source: str, output: Path, about: TextIO | None, **options: Any) -> None:
+def export(
+    source: str, output: Path, about: TextIO | None, languages: str | None, **options: Any
+) -> None:
     """Turn the ColBERT checkpoint SOURCE into a model folder.
 
     SOURCE is a folder or a hub id (owner/name): PyLate, sentence-transformers, Stanford ColBERT,
@@ -70,7 +75,8 @@ def export(source: str, output: Path, about: TextIO | None, **options: Any) -> N
 
     int8 is a quarter of the size and twice as fast on CPUs; fp16, half the size, is for GPUs;
     fp32 is exact. --allow-degraded writes an int8 or fp16 graph that fails its gate, and records
-    that in the folder. --license is an SPDX expression, for a SOURCE that does not name its own.
+    that in the folder. --license is an SPDX expression, for a SOURCE that does not name its own;
+    so are the codes of --languages. Questions in other languages are ranked by keywords.
 
     For dense encoders only: --fit-projection, --calibration, --query-length, --document-length.
     Calibration text is .txt with a text a line, or .jsonl with text, passage, query or title; it
@@ -80,7 +86,10 @@ def export(source: str, output: Path, about: TextIO | None, **options: Any) -> N
 
     command = shlex.join(["pocket-colbert-export", *sys.argv[1:]])
     text = about.read() if about else None
-    files = export_model(source, output, command=command, about=text, step=_say, **options)
+    codes = None if languages is None else [code.strip() for code in languages.split(",")]
+    files = export_model(
+        source, output, command=command, about=text, languages=codes, step=_say, **options
+    )
     size = files.graph.stat().st_size / 1e6
     click.echo(
         f"{output}: {files.card.precision}, {files.config.embedding_dim} dimensions, {size:.1f} MB"

@@ -6,12 +6,12 @@ import dataclasses
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pocket_colbert.checks import check_choice, check_whole_number
+from pocket_colbert.checks import are_languages, check_choice, check_whole_number
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.folder import TOKENIZER_FILE, ModelFiles, load_model_files
 from pocket_colbert.model.tokenizer import Tokenizer
@@ -50,6 +50,7 @@ def export_model(
     query_length: int | None = None,
     document_length: int | None = None,
     license: str | None = None,
+    languages: Sequence[str] | None = None,
     about: str | None = None,
     allow_degraded: bool = False,
     overwrite: bool = False,
@@ -71,6 +72,8 @@ def export_model(
         query_length: Window of queries instead of the checkpoint's; dense encoders only.
         document_length: Window of documents instead of the checkpoint's; dense encoders only.
         license: SPDX expression of the weights, in place of what the checkpoint says.
+        languages: Codes of the languages that the model was made for, such as ["en", "de"], in
+            place of what the checkpoint says.
         about: Markdown to put into the card: what a reader should know besides.
         allow_degraded: Write an int8 or fp16 folder that fails the gate, and record that in it.
         overwrite: Replace the model folder at `output`.
@@ -99,6 +102,8 @@ def export_model(
         checkpoint = _prepare(checkpoint, fit_dim, calibration, query_length, document_length, step)
         if license:
             checkpoint = dataclasses.replace(checkpoint, license=license)
+        if languages is not None:
+            checkpoint = dataclasses.replace(checkpoint, languages=_checked_languages(languages))
         report = _write_graph(checkpoint, folder, precision, allow_degraded, step)
         command = command or f"pocket-colbert-export {source} -o {target}"
         write_files(
@@ -238,6 +243,15 @@ def _write_graph(
             layout=checkpoint.layout,
             architecture=type(checkpoint.backbone).__name__,
             license=checkpoint.license,
+            languages=checkpoint.languages,
         ),
         distilled=checkpoint.distilled,
     )
+
+
+def _checked_languages(languages: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(languages, str) or not are_languages(tuple(languages)):
+        raise InvalidInputError(
+            f"languages must be a list of language codes such as 'en', got {languages!r:.80}."
+        )
+    return tuple(languages)

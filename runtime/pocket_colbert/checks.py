@@ -101,6 +101,17 @@ def are_strings(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
+def are_languages(value: object) -> bool:
+    """Say whether a value is a tuple of language codes such as "en", "pt_BR" or "zh-Hant"."""
+    return isinstance(value, tuple) and all(
+        isinstance(item, str)
+        and item.isascii()
+        and item.replace("-", "").replace("_", "").isalnum()
+        and 2 <= len(item.replace("_", "-").partition("-")[0]) <= 3
+        for item in value
+    )
+
+
 def are_token_ids(value: object) -> bool:
     """Say whether a value is a tuple of whole numbers >= 0."""
     return isinstance(value, tuple) and all(is_whole_number(item, 0) for item in value)

@@ -21,7 +21,7 @@ Codes = Literal["int8", "int4", "int2", "int1"]
 Keywords = Literal["english", "words", "trigrams", "none"]
 InvertedFileUse = Literal["auto", "always", "never"]
 Mode = Literal["auto", "exact", "approximate"]
-Hybrid = Literal["off", "rrf", "weighted", "keywords"]
+Hybrid = Literal["auto", "off", "rrf", "weighted", "keywords"]
 
 CODES: tuple[Codes, ...] = get_args(Codes)
 """How a component of a token vector is stored, by its bits."""
@@ -39,6 +39,12 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 HYBRID: tuple[Hybrid, ...] = get_args(Hybrid)
 """What a search ranks by, see `SearchParameters.hybrid`."""
+
+UNREAD = 0.35
+"""A text of which a model can read less is in a script that the model was not made for."""
+
+READ = 0.75
+"""A text of which it can read more is in a language that the model was made for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,11 +226,16 @@ class SearchParameters:
         query_tolerance: Query token vectors no further apart than this (Euclidean) count as one,
             with its weight, as some [MASK] expansion vectors do; 0 merges none. See
             `pruning.merge_duplicate_query_tokens` for the bound on what it changes.
-        hybrid: What documents are ranked by: "off" by MaxSim alone; "rrf" by MaxSim and BM25,
+        hybrid: What documents are ranked by: "auto" by MaxSim, and by keywords where the model
+            was not made for the query's language, which only a `Retriever` judges: by both where
+            the model knows the letters but not the words, by BM25 alone where it knows neither;
+            "off" by MaxSim alone; "rrf" by MaxSim and BM25,
             fused by reciprocal rank (Cormack et al. 2009, SIGIR: 1 / (60 + rank), summed);
             "weighted" by both scores, scaled to 0 to 1 and weighted (Bruch et al. 2023, arXiv
             2210.11934); "keywords" by BM25 alone.
         keyword_weight: Weight of BM25 in "weighted", from 0 to 1.
+        word_starts: Whether longer words of the query also stand for those that start alike,
+            which is good for languages with endings; English has its own rules.
         depth: Documents that MaxSim and BM25 each bring into a fusion, at least `k`.
         passages: Best passages that come with each document at most.
     """
@@ -234,8 +245,9 @@ class SearchParameters:
     candidates: int | None = None
     query_tokens: int | None = None
     query_tolerance: float = 0.0
-    hybrid: Hybrid = "off"
+    hybrid: Hybrid = "auto"
     keyword_weight: float = 0.3
+    word_starts: bool = False
     depth: int = 100
     passages: int = 3
 
@@ -246,6 +258,10 @@ class SearchParameters:
             check_whole_number(name, getattr(self, name))
         for name in ("candidates", "query_tokens"):
             check_whole_number(name, getattr(self, name), optional=True)
+        require(
+            isinstance(self.word_starts, bool),
+            f"word_starts must be true or false, got {self.word_starts!r}.",
+        )
         require(
             is_number(self.keyword_weight) and 0 <= self.keyword_weight <= 1,
             f"keyword_weight must be a number from 0 to 1, got {self.keyword_weight!r}.",

@@ -23,7 +23,8 @@
     ├── BundleError
     └── OptionalDependencyError (also an ImportError)
 
-Catch `PocketColbertError` to catch them all. `TruncationWarning` is the one warning.
+Catch `PocketColbertError` to catch them all. `TruncationWarning` and `LanguageWarning` are
+the warnings.
 """
 
 from __future__ import annotations
@@ -120,6 +121,10 @@ class OptionalDependencyError(PocketColbertError, ImportError):
     def of(cls, what: str, extra: str) -> OptionalDependencyError:
         """Build the error for feature `what`, which `extra` brings."""
         return cls(f"{what} needs the {extra!r} extra: pip install 'pocket-colbert[{extra}]'.")
+
+
+class LanguageWarning(UserWarning):
+    """A text is in a language that the model was not made for; keywords rank it."""
 
 
 class TruncationWarning(UserWarning):

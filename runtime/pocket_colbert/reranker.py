@@ -83,7 +83,7 @@ def rerank(
     if not isinstance(query, Query):
         query = encoder.query(query)
     query_embedding = query.embedding
-    scored: list[list[tuple[Span, _Scored]]] = []
+    scored: list[list[tuple[Span, float, _Scored]]] = []
     check_texts(texts)
 
     def score(embedding: NDArray[np.float32]) -> _Scored:
@@ -98,21 +98,21 @@ def rerank(
 
     for slice_ in slices_of(texts):
         scored += encoder.reduce_passages(texts[slice_], score, progress=report)
-    scores = np.array([max(item.score for _, item in parts) for parts in scored], np.float32)
+    scores = np.array([max(item.score for *_, item in parts) for parts in scored], np.float32)
     number = len(texts) if k is None else k
     hits: list[Hit] = []
     evidence: list[Evidence] = []
     for n in top_k(scores, max(number, NEIGHBOURS + 1)):
-        passage_scores = np.array([item.score for _, item in scored[n]], dtype=np.float32)
+        passage_scores = np.array([item.score for *_, item in scored[n]], dtype=np.float32)
         order = top_k(passage_scores, SearchParameters().passages)
         best: list[PassageHit] = []
         for p in order:
-            (start, end), item = scored[n][p]
+            (start, end), _, item = scored[n][p]
             near = () if best else item.similarities
             best.append(PassageHit(start, end, item.score, similarities=near))
         hits.append(Hit(ids[n], float(scores[n]), texts[n], passages=tuple(best)))
         part = texts[n][best[0].start : best[0].end]
         evidence.append(Evidence(part, best[0].similarities, best[0].score))
     judged = with_relevance(weigh(query), hits, evidence[:number], encoder.relevance_curve)
-    tokens = sum(item.tokens for parts in scored for _, item in parts)
+    tokens = sum(item.tokens for parts in scored for *_, item in parts)
     return Reranking(Hits(judged, query.truncated), len(query_embedding), tokens)

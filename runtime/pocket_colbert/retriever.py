@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,19 +12,29 @@ from numpy.typing import NDArray
 
 from pocket_colbert.backend import Backend
 from pocket_colbert.checks import (
+    check_ids,
     check_query,
     check_texts,
     check_whole_number,
     is_number,
     require,
 )
-from pocket_colbert.config import Pruning, RelevanceCurve, SearchParameters, Splitting
-from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.config import (
+    READ,
+    UNREAD,
+    Pruning,
+    RelevanceCurve,
+    SearchParameters,
+    Splitting,
+)
+from pocket_colbert.errors import InvalidInputError, LanguageWarning
 from pocket_colbert.index.index import Index
 from pocket_colbert.index.prepared_documents import PreparedDocument, PreparedDocuments
+from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.model.encoder import Encoder, Progress
 from pocket_colbert.reranker import rerank
 from pocket_colbert.search.explanation import Explanation, MatchedPassage, explain_match
+from pocket_colbert.search.language_rule import RankedBy, parameters_for
 from pocket_colbert.search.relevance import (
     NEIGHBOURS,
     Evidence,
@@ -30,8 +42,10 @@ from pocket_colbert.search.relevance import (
     weigh,
     with_relevance,
 )
+from pocket_colbert.search.searcher import checked_parameters
 from pocket_colbert.search.snippets import snippet
 from pocket_colbert.sections import context_of
+from pocket_colbert.storage.document_schema import StoredPassage
 from pocket_colbert.text_splitting import with_title
 from pocket_colbert.types import Document, EncodedDocument, Hit, Hits, Query, Span
 
@@ -58,6 +72,7 @@ class Retriever:
             _check_model(index.config.model, encoder)
         self.encoder = encoder
         self.index = index
+        self._told = False
 
     def retrieve(
         self,
@@ -102,24 +117,90 @@ class Retriever:
         new = [query for query in queries if isinstance(query, str)]
         encoded = iter(self.encoder.queries(new) if new else [])
         asked = [query if isinstance(query, Query) else next(encoded) for query in queries]
-        found = index.search(
-            [query.embedding for query in asked],
-            k if curve is None else max(k, NEIGHBOURS + 1),
-            parameters=parameters,
-            where=where,
-            subset=subset,
-            texts=texts,
-        )
+        wanted = checked_parameters(parameters)
+        self._tell_of_language(wanted, min((query.readable for query in asked), default=1.0))
+        chosen = [self._chosen(wanted, query.readable) for query in asked]
+        found: list[list[Hit]] = [[] for _ in asked]
+        ids = None if subset is None else list(check_ids(subset, "subset"))
+        for each in dict.fromkeys(chosen) or [wanted]:
+            numbers = [n for n, item in enumerate(chosen) if item == each]
+            of_these = index.search(
+                [asked[n].embedding for n in numbers],
+                k if curve is None else max(k, NEIGHBOURS + 1),
+                parameters=each,
+                where=where,
+                subset=ids,
+                texts=[texts[n] for n in numbers],
+            )
+            for n, of in zip(numbers, of_these, strict=True):
+                found[n] = of
         cut = [query.truncated for query in asked]
         if curve is None:
             return [Hits(*both) for both in zip(found, cut, strict=True)]
-        hits = [self._judged(query, of, k) for query, of in zip(asked, found, strict=True)]
+        # Similarities say nothing of a query that the model cannot read.
+        hits = [
+            of[:k] if query.readable < UNREAD else self._judged(query, of, k)
+            for query, of in zip(asked, found, strict=True)
+        ]
         if min_relevance is None:
             return [Hits(*both) for both in zip(hits, cut, strict=True)]
         return [
-            Hits((hit for hit in of if (hit.relevance or 0) >= min_relevance), truncated)
-            for of, truncated in zip(hits, cut, strict=True)
+            Hits(
+                (
+                    hit
+                    for hit in of
+                    if query.readable < UNREAD or (hit.relevance or 0) >= min_relevance
+                ),
+                query.truncated,
+            )
+            for query, of in zip(asked, hits, strict=True)
         ]
+
+    def ranked_by(self, query: Query, parameters: SearchParameters | None = None) -> RankedBy:
+        """Say what `retrieve` ranks by for a query: what `SearchParameters.hybrid` comes to.
+
+        Args:
+            query: The query.
+            parameters: How to search.
+
+        Returns:
+            "meaning" (MaxSim), "keywords" (BM25) or "both".
+        """
+        hybrid = self._chosen(checked_parameters(parameters), query.readable).hybrid
+        if hybrid == "keywords":
+            return "keywords"
+        return "meaning" if hybrid == "off" else "both"
+
+    def _chosen(self, parameters: SearchParameters, readable: float) -> SearchParameters:
+        """Return how to search for a query of which the model can read a share."""
+        index = self.index
+        if parameters.hybrid != "auto":
+            return parameters
+        if not isinstance(index, IndexReader) or index.config.keywords == "none":
+            return replace(parameters, hybrid="off")
+        return parameters_for(
+            readable,
+            parameters,
+            lambda: index.count_readable_below(READ) / max(index.num_passages, 1),
+        )
+
+    def _tell_of_language(self, parameters: SearchParameters, least_readable: float) -> None:
+        """Warn, once, of queries in languages that the model was not made for."""
+        if self._told or parameters.hybrid != "auto" or least_readable >= UNREAD:
+            return
+        self._told = True
+        by_keywords = self._chosen(parameters, least_readable).hybrid == "keywords"
+        how = (
+            "keywords rank its documents"
+            if by_keywords
+            else "there are no keywords to rank by here, so what is found may be far off"
+        )
+        warnings.warn(
+            "a query is in a language that the model was not made for"
+            f"{self.encoder.made_for}: {how}. Later ones come without a warning.",
+            LanguageWarning,
+            stacklevel=3,
+        )
 
     def add(self, documents: Sequence[Document], *, progress: Progress | None = None) -> int:
         """Encode documents of any length, as the index's settings say, and add them to it.
@@ -180,9 +261,14 @@ class Retriever:
             pruning=index.config.pruning,
             progress=progress,
         )
+        self.encoder.note_language([share for parts in encoded for _, share, _ in parts])
         return PreparedDocuments(
             [
-                PreparedDocument(document, [span for span, _ in parts], [item for _, item in parts])
+                PreparedDocument(
+                    document,
+                    [StoredPassage.of(span, share) for span, share, _ in parts],
+                    [item for _, _, item in parts],
+                )
                 for document, parts in zip(documents, encoded, strict=True)
             ],
             coder.codec,

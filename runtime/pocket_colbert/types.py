@@ -122,11 +122,13 @@ class Passage:
         start: Where it starts in the document's text, in characters.
         end: Where it ends.
         embedding: (num_tokens, dim) float32.
+        readable: How much of it the model can read, from 0 to 1, judged by its tokens.
     """
 
     start: int
     end: int
     embedding: NDArray[np.float32]
+    readable: float = 1.0
 
 
 class EncodedDocument(NamedTuple):
@@ -170,6 +172,7 @@ class Query:
         lost: How many tokens did not fit the model's window and were cut off.
         weights: (query_tokens,) float32, how much each says about what is asked: rare words much,
             frequent ones little, markers and expansion tokens nothing. Without them no relevance.
+        readable: How much of it the model can read, from 0 to 1, judged by its tokens.
     """
 
     text: str
@@ -177,6 +180,7 @@ class Query:
     tokens: tuple[Token, ...]
     lost: int = 0
     weights: NDArray[np.float32] | None = None
+    readable: float = 1.0
 
     @property
     def truncated(self) -> bool:
@@ -189,13 +193,18 @@ class EncodedTexts(list["NDArray[np.float32]"]):
 
     Attributes:
         lost: How many tokens of each text did not fit the model's window and were cut off.
+        readable: How much of each the model can read, from 0 to 1, judged by its tokens.
     """
 
     def __init__(
-        self, arrays: Iterable[NDArray[np.float32]] = (), lost: Iterable[int] = ()
+        self,
+        arrays: Iterable[NDArray[np.float32]] = (),
+        lost: Iterable[int] = (),
+        readable: Iterable[float] = (),
     ) -> None:
         super().__init__(arrays)
         self.lost = tuple(lost)
+        self.readable = tuple(readable)
 
     @property
     def truncated(self) -> bool:

@@ -108,12 +108,12 @@ def test_filters_and_leaves_texts_out(handler: LambdaHandler) -> None:
         (
             http('{"query": "a", "hybrid": "both"}'),
             400,
-            "hybrid must be 'off', 'rrf', 'weighted' or 'keywords'",
+            "hybrid must be 'auto', 'off', 'rrf', 'weighted' or 'keywords'",
         ),
         (
             http('{"query": "a", "hybrid": []}'),
             400,
-            "hybrid must be 'off', 'rrf', 'weighted' or 'keywords'",
+            "hybrid must be 'auto', 'off', 'rrf', 'weighted' or 'keywords'",
         ),
         (http('{"query": "a", "where": {"$near": 1}}'), 400, "$near"),
         (http('{"query": "a", "where": 3}'), 400, "where must be a JSON object"),

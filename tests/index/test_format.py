@@ -40,7 +40,11 @@ def folder(tmp_path: Path) -> Path:
 def hits_of(index: Index, search: dict[str, Any], k: int = 4) -> list[tuple[str, float]]:
     parameters = SearchParameters(**search["parameters"])
     hits = index.search(
-        [QUERY], k, parameters=parameters, where=search["where"], texts=["parts of d7"]
+        [QUERY],
+        k,
+        parameters=parameters,
+        where=search["where"],
+        texts=[search.get("text", "parts of d7")],
     )[0]
     return [(hit.document_id, hit.score) for hit in hits]
 
@@ -51,13 +55,14 @@ def test_the_golden_index_stays_readable(folder: Path) -> None:
     with Index.load(folder, verify=True) as index:
         assert list(index) == EXPECTED_DOCUMENTS
         assert [len(document.sections) for document in index][-1] == 2
-        assert len(index) == 14 and "gone" not in index and "d5" not in index
+        assert len(index) == 15 and "gone" not in index and "d5" not in index
         info = index.info()
         assert (info.segments, info.deleted) == (2, 2) and info.bytes["inverted file"] > 0
         for document_id, passages in EXPECTED["passages"].items():
             found = index.passages(document_id)
             assert [[item.start, item.end] for item in found] == [item[:2] for item in passages]
-            for item, (_, _, embedding) in zip(found, passages, strict=True):
+            for item, (_, _, embedding, readable) in zip(found, passages, strict=True):
+                assert item.readable == readable
                 expected = np.array(embedding, np.float32).reshape(-1, 8)
                 np.testing.assert_allclose(item.embedding, expected, atol=1e-6)
         for search in EXPECTED["searches"]:
@@ -84,7 +89,7 @@ def test_the_golden_index_can_be_added_to_and_copied(folder: Path, tmp_path: Pat
                 [hit[1] for hit in hits], [item[1] for item in exact["hits"]], rtol=1e-6
             )
     with Index.load(folder, writable=True) as index:
-        assert "new" in index and len(index) == 15
+        assert "new" in index and len(index) == 16
         index.compact()
         assert index.info().segments == 1 and index.info().deleted == 0
     assert check_index(folder) == []
@@ -174,7 +179,7 @@ def test_the_bytes_are_as_documented() -> None:
                 "SELECT document_id, text, title, metadata, source FROM documents "
                 "WHERE position = ?"
             )
-            spans = {n: (a, b) for n, a, b in database.execute("SELECT * FROM passages")}
+            stored = {n: values for n, *values in database.execute("SELECT * FROM passages")}
             passage, row = 0, 0
             for position, count in enumerate(counts):
                 values = database.execute(query, (position,)).fetchone()
@@ -186,8 +191,9 @@ def test_the_bytes_are_as_documented() -> None:
                         level = 2 * (codes[r] >> (plane * bits) & (2**bits - 1)).astype(int)
                         level -= 2**bits - 1
                         tokens.append(rotation(dim) @ (mean + float(scales[r, plane]) * level))
-                    whole = (0, len(values[1] or ""))
-                    parts.append([*spans.get(passage, whole), tokens])
+                    whole = (0, len(values[1] or ""), 255)
+                    start, stop, readable = stored.get(passage, whole)
+                    parts.append([start, stop, tokens, readable / 255])
                     row += rows[passage]
                     passage += 1
                 if not deleted[position]:
@@ -201,4 +207,5 @@ def test_the_bytes_are_as_documented() -> None:
                     for mine, theirs in zip(parts, EXPECTED["passages"][values[0]], strict=True):
                         assert mine[:2] == theirs[:2]
                         np.testing.assert_allclose(mine[2], theirs[2], atol=1e-6)
+                        assert mine[3] == theirs[3]
     assert seen == EXPECTED_DOCUMENTS

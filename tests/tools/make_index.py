@@ -46,14 +46,20 @@ def main() -> None:
         index.commit()
         index.add(
             ["long", "bare", "gone"],
-            [[Passage(0, 4, documents[1]), Passage(5, 13, documents[2])], *documents[3:5]],
+            [[Passage(0, 4, documents[1]), Passage(5, 13, documents[2], 0.2)], *documents[3:5]],
             texts=["Text in parts", None, "Text"],
         )
         text = "Preface. Rules. More rules."
         sections = (Section(9, ("Rules",)), Section(16, ("Rules", "More rules")))
         parts = [Passage(0, 8, documents[6]), Passage(9, 27, documents[7])]
         document = Document("parted", text, "T", sections=sections)
-        index.add_documents([EncodedDocument(document, parts)])
+        whole = Document("spaceless", "東京都にある Straße")
+        index.add_documents(
+            [
+                EncodedDocument(whole, [Passage(0, 13, documents[8], 0.2)]),
+                EncodedDocument(document, parts),
+            ]
+        )
         index.commit()
         index.delete(["gone", "d5"])
         index.commit()
@@ -65,7 +71,7 @@ def main() -> None:
             "documents": [asdict(document) for document in loaded],
             "passages": {
                 document.document_id: [
-                    [part.start, part.end, part.embedding.tolist()]
+                    [part.start, part.end, part.embedding.tolist(), part.readable]
                     for part in loaded.passages(document.document_id)
                 ]
                 for document in loaded
@@ -87,6 +93,11 @@ SEARCHES: list[dict[str, Any]] = [
     {"parameters": {"mode": "exact"}, "where": None},
     {"parameters": {"mode": "approximate"}, "where": None},
     {"parameters": {"hybrid": "keywords"}, "where": None},
+    {
+        "parameters": {"hybrid": "keywords", "word_starts": True},
+        "where": None,
+        "text": "京都 STRASSEN",
+    },
     {"parameters": {"hybrid": "rrf"}, "where": {"n": {"$gt": 6}, "tags.b": {"$lt": 5}}},
 ]
 
@@ -95,7 +106,11 @@ def search_with(index: Index, query: np.ndarray, search: dict[str, Any]) -> list
     """Return what one of `SEARCHES` finds."""
     parameters = SearchParameters(**search["parameters"])
     return index.search(
-        [query], 4, parameters=parameters, where=search["where"], texts=["parts of d7"]
+        [query],
+        4,
+        parameters=parameters,
+        where=search["where"],
+        texts=[search.get("text", "parts of d7")],
     )[0]
 
 

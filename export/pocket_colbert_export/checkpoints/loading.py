@@ -41,6 +41,7 @@ class Checkpoint:
         config: The recipe.
         notes: What a reader of the model card should know.
         license: SPDX expression from the checkpoint's own card, or "unknown".
+        languages: Codes of the languages from its card, () when it names none.
         distilled: What `distill` wrote about the making of it, None for other checkpoints.
     """
 
@@ -53,6 +54,7 @@ class Checkpoint:
     config: ModelConfig
     notes: tuple[str, ...] = ()
     license: str = "unknown"
+    languages: tuple[str, ...] = ()
     distilled: Mapping[str, Any] | None = None
 
 
@@ -88,5 +90,6 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         config=config,
         notes=settings.notes + notes,
         license=raw.license,
+        languages=raw.languages,
         distilled=raw.distilled,
     )

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pocket_colbert.checks import are_languages
 from pocket_colbert_export.errors import CheckpointError
 
 DISTILLATION_FILE = "distillation.json"
@@ -93,6 +95,7 @@ class RawCheckpoint:
         folder: The checkpoint folder.
         name: Where it comes from, for people.
         license: SPDX expression from the front matter of its README, or "unknown".
+        languages: Codes of the languages from there, () when it names none.
         config: config.json at the root.
         modules_file: Path of modules.json.
         modules: Its entries, None where there is no such file.
@@ -110,6 +113,7 @@ class RawCheckpoint:
     folder: Path
     name: str
     license: str
+    languages: tuple[str, ...]
     config: JsonFile
     modules_file: Path
     modules: tuple[Module, ...] | None
@@ -153,6 +157,7 @@ def read_raw(source: str | Path) -> RawCheckpoint:
         folder=folder,
         name=folder.resolve().name if Path(source).is_dir() else str(source),
         license=_read_license(folder / "README.md"),
+        languages=_read_languages(folder / "README.md"),
         config=config,
         modules_file=modules_file,
         modules=modules,
@@ -282,12 +287,36 @@ def _read_distilled(path: Path) -> Mapping[str, Any] | None:
 
 def _read_license(card: Path) -> str:
     """Read the licence from the front matter of the checkpoint's README."""
-    if card.is_file():
-        lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
-        if lines and lines[0].strip() == "---":
-            for line in lines[1:]:
-                if line.strip() == "---":
-                    break
-                if line.startswith("license:"):
-                    return line.partition(":")[2].strip() or "unknown"
+    for line in _front_matter(card):
+        if line.startswith("license:"):
+            return line.partition(":")[2].strip() or "unknown"
     return "unknown"
+
+
+def _read_languages(card: Path) -> tuple[str, ...]:
+    """Read the languages from the front matter of the checkpoint's README; () if it has none.
+
+    The key has one code, a list in brackets, or a line a code.
+    """
+    codes: list[str] = []
+    inside = False
+    for line in _front_matter(card):
+        if line.startswith("language:"):
+            inside, value = True, line.partition(":")[2]
+            codes += value.strip().strip("[]").split(",")
+        elif inside and line.lstrip().startswith("- "):
+            codes.append(line.lstrip()[2:])
+        else:
+            inside = False
+    found = tuple(code.strip().strip("'\"") for code in codes if code.strip())
+    return found if are_languages(found) else ()
+
+
+def _front_matter(card: Path) -> list[str]:
+    """Return the lines of a README's front matter."""
+    if not card.is_file():
+        return []
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not lines or lines[0].strip() != "---":
+        return []
+    return list(takewhile(lambda line: line.strip() != "---", lines[1:]))

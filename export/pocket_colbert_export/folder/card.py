@@ -41,6 +41,7 @@ def model_card(
         *_widths(config),
         f"| documents | up to {config.document_length} tokens{_marker(config.document_prefix)} |",
         f"| queries | {_queries(config)}{_marker(config.query_prefix)} |",
+        f"| languages | {', '.join(source.languages) or 'not known'} |",
         f"| precision | {report.precision} |",
         f"| graph | `{report.model_file}`, {report.bytes / 1e6:.1f} MB |",
         "",

@@ -27,12 +27,14 @@ class Source:
         layout: Its layout.
         architecture: Class of its backbone in transformers.
         license: SPDX expression of its weights, or "unknown".
+        languages: Codes of the languages that it was made for, () when unknown.
     """
 
     name: str
     layout: str
     architecture: str
     license: str
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +278,7 @@ class ExportReport:
             "model_file": self.model_file,
             "source": self.source.name,
             "license": self.source.license,
+            "languages": list(self.source.languages),
             "quantization": {key: quantization[key] for key in kept if key in quantization},
             "exporter": dict(self.versions),
         }

@@ -25,7 +25,7 @@ from pocket_colbert.sections import headings_of
 from pocket_colbert.storage.filters import is_unicode, parse_filter
 from pocket_colbert.types import Document, Hit, Passage, PassageHit, Span
 
-_INDEX_ONLY = ("hybrid", "lookups", "query_tokens", "query_tolerance")
+_INDEX_ONLY = ("hybrid", "word_starts", "lookups", "query_tokens", "query_tolerance")
 """Search parameters for keywords and inverted files, which only an index has."""
 
 _CANDIDATES = 100
@@ -259,7 +259,7 @@ class RemoteBackend:
         defaults = {item.name: item.default for item in fields(SearchParameters)}
         for name in _INDEX_ONLY:
             value = getattr(parameters, name)
-            if value != defaults[name]:
+            if value != defaults[name] and (name, value) != ("hybrid", "off"):
                 raise UnsupportedError(
                     f"{name} works only for an index in this process, not for "
                     f"{self._engine.name}, got {value!r}. Leave it out, or search an index folder."

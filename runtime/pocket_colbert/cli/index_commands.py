@@ -44,12 +44,13 @@ from pocket_colbert.cli.common import (
     threads_option,
     title_field_option,
 )
-from pocket_colbert.errors import TruncationWarning
+from pocket_colbert.errors import LanguageWarning, TruncationWarning
 
 if TYPE_CHECKING:
     from pocket_colbert.index.index import Index
     from pocket_colbert.index.stats import IndexInfo
     from pocket_colbert.ingest.indexing import IndexReport
+    from pocket_colbert.model.encoder import Encoder
 
 _OPTIONS = {
     "codes", "keywords", "inverted_file", "pool_factor", "keep", "max_tokens", "drop_frequent",
@@ -168,7 +169,8 @@ def index(
     else:
         encoder = load_encoder(model, threads, provider, dim, batch_tokens)
     note_batches(encoder)
-    warnings.simplefilter("ignore", TruncationWarning)  # counted, and reported at the end
+    for category in (LanguageWarning, TruncationWarning):
+        warnings.simplefilter("ignore", category)  # counted, and reported at the end
     with progress_bar("Indexing", None, as_json) as advance, _ended_by_term() as ended:
         try:
             report = index_files(
@@ -185,7 +187,7 @@ def index(
         except KeyboardInterrupt:
             message = _after_interrupt(into, exists, overwrite)
             raise (Terminated if ended else Interrupted)(message) from None
-    _print_report(report, encoder.config.document_length, as_json)
+    _print_report(report, encoder, as_json)
     _print_left_out(report, verbose)
 
 
@@ -223,7 +225,7 @@ def _after_interrupt(into: Path, existed: bool, overwrite: bool) -> str:
     return f"Interrupted after {count} documents; {again} to continue."
 
 
-def _print_report(report: IndexReport, window: int, as_json: bool) -> None:
+def _print_report(report: IndexReport, encoder: Encoder, as_json: bool) -> None:
     counts = {name: getattr(report, name) for name in ("added", "changed", "unchanged", "deleted")}
     if as_json:
         left_out = [asdict(item) for item in report.left_out]
@@ -241,8 +243,14 @@ def _print_report(report: IndexReport, window: int, as_json: bool) -> None:
             click.echo("  " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     if report.truncated:
         click.echo(
-            f"Warning: {report.truncated} passages did not fit the model's window of {window} "
-            "tokens; text beyond it cannot be found.",
+            f"Warning: {report.truncated} passages did not fit the model's window of "
+            f"{encoder.config.document_length} tokens; text beyond it cannot be found.",
+            err=True,
+        )
+    if report.unread:
+        click.echo(
+            f"Warning: {report.unread} passages are in a language that the model was not made "
+            f"for{encoder.made_for}; keywords find them, meaning does not.",
             err=True,
         )
 
@@ -284,7 +292,10 @@ def info(folder: Path, sources: bool, as_json: bool) -> None:
         held = index.info()
         counts = _counts_by_source(index) if sources else {}
     if as_json:
-        print_json({**_info_json(held), **({"sources": counts} if sources else {})})
+        made_for = list(_languages(held.model))
+        print_json(
+            {**_info_json(held), "languages": made_for, **({"sources": counts} if sources else {})}
+        )
         return
     if sources:
         for source, count in counts.items():
@@ -308,11 +319,24 @@ def info(folder: Path, sources: bool, as_json: bool) -> None:
     click.echo(
         f"  {'in memory':13} {readable_size(held.memory):>10}  {'':7} the rest is memory-mapped"
     )
+    languages = _languages(held.model)
+    if languages:
+        click.echo(f"  the model was made for: {', '.join(languages)}")
+    if held.unread:
+        click.echo(f"  {held.unread} passages in other languages: keywords find them")
     if held.approximate_recall is not None:
         click.echo(
             f"  approximate search finds {held.approximate_recall:.1%} of what exact search does, "
             "measured on a sample"
         )
+
+
+def _languages(model: str) -> tuple[str, ...]:
+    """Return the languages that a model was made for, of a bundled one; () of others."""
+    from pocket_colbert.model.folder import bundled_model_of, load_model_files
+
+    name = bundled_model_of(model)
+    return () if name is None else load_model_files(name).card.languages
 
 
 def _counts_by_source(index: Index) -> dict[str, int]:

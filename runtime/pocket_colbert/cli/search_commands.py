@@ -39,6 +39,7 @@ _SNIPPET = 160
 if TYPE_CHECKING:
     from pocket_colbert.retriever import Retriever
     from pocket_colbert.search.explanation import Explanation
+    from pocket_colbert.search.language_rule import RankedBy
     from pocket_colbert.types import Hit, Query, Span
 
 
@@ -53,8 +54,9 @@ if TYPE_CHECKING:
     help="Score all documents, or only candidates.",
 )  # fmt: skip
 @click.option(
-    "--hybrid", type=click.Choice(HYBRID), default="off", show_default=True,
-    help="Rank by MaxSim and keywords (BM25), or by keywords alone.",
+    "--hybrid", type=click.Choice(HYBRID), default="auto", show_default=True,
+    help="Rank by MaxSim and keywords (BM25), or by keywords alone. auto takes keywords in for "
+    "languages that the model was not made for.",
 )  # fmt: skip
 @click.option(
     "--where", default=None, metavar="JSON",
@@ -111,7 +113,8 @@ def search(
         hits = retriever.retrieve(
             [asked], k, parameters=parameters, where=condition, min_relevance=min_relevance
         )[0]
-        _print_hits(retriever, asked, hits, explain, as_json)
+        ranked_by = retriever.ranked_by(asked, parameters)
+        _print_hits(retriever, asked, hits, explain, as_json, ranked_by)
         if not hits:
             _say_nothing_found(min_relevance)
 
@@ -246,13 +249,19 @@ def _lines(content: str) -> list[str]:
 
 
 def _print_hits(
-    retriever: Retriever, query: Query, hits: Sequence[Hit], explain: bool, as_json: bool
+    retriever: Retriever,
+    query: Query,
+    hits: Sequence[Hit],
+    explain: bool,
+    as_json: bool,
+    ranked_by: RankedBy = "meaning",
 ) -> None:
     reasons = _reasons(retriever, query, hits, explain)
     rows = [(hit, *reasons.get(hit.document_id, (None, None))) for hit in hits]
     if as_json:
         print_json([
-            hit.to_json() | {"snippet": span} | ({"explanation": asdict(why)} if why else {})
+            hit.to_json() | {"snippet": span, "ranked_by": ranked_by}
+            | ({"explanation": asdict(why)} if why else {})
             for hit, span, why in rows
         ])  # fmt: skip
         return

@@ -289,7 +289,7 @@ class Collection:
                 f"hybrid must be true, false or one of {', '.join(HYBRID)}, got {shown(hybrid)}."
             )
         if parameters is None:
-            mode: Hybrid = ("rrf" if hybrid else "off") if isinstance(hybrid, bool) else hybrid
+            mode: Hybrid = ("rrf" if hybrid else "auto") if isinstance(hybrid, bool) else hybrid
             parameters = SearchParameters(hybrid=mode)
         elif hybrid is not False:
             raise InvalidInputError("give hybrid or parameters, got both.")

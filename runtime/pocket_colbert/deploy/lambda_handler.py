@@ -36,7 +36,7 @@ class LambdaHandler:
         query   what to search for
         k       most hits to return, 10 by default, 100 at most
         where   a filter for the metadata, see `filters.parse_filter`
-        hybrid  "off", "rrf", "weighted" or "keywords", see `SearchParameters`
+        hybrid  "auto", "off", "rrf", "weighted" or "keywords", see `SearchParameters`
         texts   false leaves the texts out of the answer
 
     and the answer is `{"hits": [...]}`, each with the fields of a `Hit`.
@@ -118,7 +118,7 @@ class LambdaHandler:
         check_whole_number("k", k, most=_MAX_K)
         if not isinstance(texts, bool):
             raise InvalidInputError(f"texts must be true or false, got {texts!r:.40}.")
-        parameters = SearchParameters(hybrid=request.get("hybrid", "off"))
+        parameters = SearchParameters(hybrid=request.get("hybrid", "auto"))
         (found,) = self.retriever.retrieve(
             [query],
             k,

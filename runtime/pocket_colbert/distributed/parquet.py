@@ -252,7 +252,9 @@ def _damaged(location: Location, error: object) -> BackendError:
 
 def _schema(job: Job) -> Any:
     text, number = pa.string(), pa.int64()
-    passage = pa.struct({"start": number, "end": number, "tokens": pa.int32()})
+    passage = pa.struct(
+        {"start": number, "end": number, "tokens": pa.int32(), "readable": pa.float32()}
+    )
     return pa.schema(
         {
             "document_id": text, "title": text, "text": text, "metadata": text, "source": text,
@@ -274,7 +276,10 @@ def _table(encoded: Sequence[EncodedDocument], schema: Any) -> Any:
         for document in documents
     ]
     columns["passages"] = [
-        [{"start": p.start, "end": p.end, "tokens": len(p.embedding)} for p in passages]
+        [
+            {"start": p.start, "end": p.end, "tokens": len(p.embedding), "readable": p.readable}
+            for p in passages
+        ]
         for _, passages in encoded
     ]
     vectors = [np.concatenate([p.embedding for p in passages]) for _, passages in encoded]
@@ -327,14 +332,17 @@ def _documents(batch: Any, dim: int) -> list[EncodedDocument]:
 
 
 def _passages(
-    document: Document, parts: Sequence[Mapping[str, int]], embedding: NDArray[np.float32]
+    document: Document, parts: Sequence[Mapping[str, Any]], embedding: NDArray[np.float32]
 ) -> list[Passage]:
     passages, first = [], 0
     for item in parts:
         start, end, tokens = item["start"], item["end"], item["tokens"]
         if not (0 <= start <= end <= len(document.text or "") and tokens >= 0):
             raise ValueError(f"{document.document_id!r} has a passage outside its text")
-        passages.append(Passage(start, end, embedding[first : first + tokens]))
+        if not 0 <= item["readable"] <= 1:
+            raise ValueError(f"{document.document_id!r} has a passage readable to no share")
+        embedded = embedding[first : first + tokens]
+        passages.append(Passage(start, end, embedded, item["readable"]))
         first += tokens
     if first != len(embedding) or not passages:
         raise ValueError(

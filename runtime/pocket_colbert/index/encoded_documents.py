@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set, Sized
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.checks import check_ids, checked_document
+from pocket_colbert.checks import check_ids, checked_document, is_number
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.types import Document, EncodedDocument, Passage
 from pocket_colbert.vectors.array_checks import check_tokens
@@ -108,7 +109,11 @@ def _checked_passages(
                 f"passages of {document.document_id!r} must lie within its {size} characters, "
                 f"got {item.start} to {item.end}."
             )
+        if not is_number(item.readable) or not 0 <= item.readable <= 1:
+            raise InvalidInputError(
+                f"readable of a passage of {document.document_id!r} must be a number from 0 to 1, "
+                f"got {item.readable!r:.40}."
+            )
     return tuple(
-        Passage(item.start, item.end, check_tokens(item.embedding, dim, name).copy())
-        for item in passages
+        replace(item, embedding=check_tokens(item.embedding, dim, name).copy()) for item in passages
     )

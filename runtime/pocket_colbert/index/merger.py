@@ -65,7 +65,7 @@ def _documents(
     segments: Sequence[Segment], new_source: Callable[[str], str] | None
 ) -> Iterator[StoredDocument]:
     """Iterate over the documents that are not deleted."""
-    for document, spans in chain.from_iterable(segment.stored() for segment in segments):
+    for document, passages in chain.from_iterable(segment.stored() for segment in segments):
         if new_source is not None and document.source is not None:
             document = replace(document, source=new_source(document.source))
-        yield document, spans
+        yield document, passages

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.storage.document_schema import StoredPassage
 from pocket_colbert.storage.token_vectors import EncodedPassage
-from pocket_colbert.types import Document, Span
+from pocket_colbert.types import Document
 from pocket_colbert.vectors.array_checks import check_tokens
 from pocket_colbert.vectors.codec import Codec
 
@@ -47,12 +48,12 @@ class PreparedDocument:
 
     Attributes:
         document: The document.
-        spans: Where each passage is in its text.
+        stored: What is kept of each passage beside its token vectors.
         passages: The passages.
     """
 
     document: Document
-    spans: Sequence[Span]
+    stored: Sequence[StoredPassage]
     passages: Sequence[PreparedPassage]
 
 

@@ -234,6 +234,20 @@ class IndexReader(ABC):
                 counts[word] += count
         return counts, passages
 
+    @property
+    def num_passages(self) -> int:
+        """Number of committed passages, those of deleted documents included."""
+        return sum(len(segment.passages) for segment in self._snapshot.segments)
+
+    @in_use
+    def count_readable_below(self, share: float) -> int:
+        """Return how many committed passages the model can read less of than a share, 0 to 1.
+
+        Those of deleted documents count until `Index.compact`.
+        """
+        segments = self._snapshot.segments
+        return sum(segment.documents.count_readable_below(share) for segment in segments)
+
     def close(self) -> None:
         """Release files and threads, once the calls under way in other threads have ended.
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_present
+from pocket_colbert.storage.document_schema import READABLE
 from pocket_colbert.storage.filters import parse_filter
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.selection import Selection
@@ -133,8 +134,8 @@ class Snapshot:
 
 def _passages(segment: Segment, position: int, document: Document) -> list[Passage]:
     numbers = range(*segment.passages.bounds(position))
-    spans = segment.spans({position: document})[position]
+    stored = segment.stored_passages({position: document})[position]
     return [
-        Passage(start, end, segment.rows.decode(number))
-        for number, (start, end) in zip(numbers, spans, strict=True)
+        Passage(start, stop, segment.rows.decode(number), readable / READABLE)
+        for number, (start, stop, readable) in zip(numbers, stored, strict=True)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pocket_colbert.config import Codes, IndexConfig, Pruning
+from pocket_colbert.config import UNREAD, Codes, IndexConfig, Pruning
 from pocket_colbert.index.write_buffer import WriteBuffer
 from pocket_colbert.storage.mapped_arrays import MAPPED_BYTES
 from pocket_colbert.storage.segment import Segment
@@ -27,6 +27,7 @@ class IndexInfo:
         documents: Number of documents.
         deleted: Number of deleted documents that still take room, until `Index.compact`.
         passages: Number of passages, those of deleted documents included.
+        unread: Number of those in languages that the model was not made for: keywords find them.
         tokens: Number of token vectors, likewise.
         segments: Number of segments.
         dim: Width of a token vector.
@@ -54,6 +55,7 @@ class IndexInfo:
     bytes: Mapping[str, int]
     memory: int
     approximate_recall: float | None = None
+    unread: int = 0
 
 
 def describe(config: IndexConfig, segments: Sequence[Segment], pending: WriteBuffer) -> IndexInfo:
@@ -61,12 +63,13 @@ def describe(config: IndexConfig, segments: Sequence[Segment], pending: WriteBuf
     sizes = dict.fromkeys(("vectors", "offsets", "inverted file", "ids", "text"), 0)
     memory, tokens = pending.nbytes, pending.num_tokens
     documents = len(pending) - len(pending.deleted)
-    deleted, passages = len(pending.deleted), pending.num_passages
+    deleted, passages, unread = len(pending.deleted), pending.num_passages, pending.num_unread
     for segment in segments:
         tokens += segment.rows.num_tokens
         documents += len(segment)
         deleted += segment.num_documents - len(segment)
         passages += len(segment.passages)
+        unread += segment.documents.count_readable_below(UNREAD)
         held = segment.rows.nbytes
         if segment.entry is None:
             sizes["vectors"] += held["codes"] + held["scales"]
@@ -102,4 +105,5 @@ def describe(config: IndexConfig, segments: Sequence[Segment], pending: WriteBuf
         bytes=sizes,
         memory=memory,
         approximate_recall=min(measured, default=None),
+        unread=unread,
     )

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.config import IndexConfig
+from pocket_colbert.config import UNREAD, IndexConfig
 from pocket_colbert.index.prepared_documents import FIT_TOKENS, PreparedDocuments
 from pocket_colbert.index.snapshot import Address
-from pocket_colbert.storage.document_schema import StoredDocument
+from pocket_colbert.storage.document_schema import READABLE, StoredDocument, StoredPassage
 from pocket_colbert.storage.token_vectors import EncodedPassage, TokenVectors
-from pocket_colbert.types import Document, EncodedDocument, Span
+from pocket_colbert.types import Document, EncodedDocument
 from pocket_colbert.vectors.codec import BITS, Codec
 
 
@@ -22,7 +22,7 @@ class _Added:
     """A document that was added; its vectors become codes when there are enough to fit a codec."""
 
     document: Document
-    spans: tuple[Span, ...]
+    passages: tuple[StoredPassage, ...]
     vectors: list[NDArray[np.float32]]
     codes: list[EncodedPassage]
 
@@ -82,8 +82,10 @@ class WriteBuffer:
             existing: The rows of the index's segments, whose codec is kept if it can be.
         """
         for document, passages in documents:
-            spans = tuple((item.start, item.end) for item in passages)
-            self._put(_Added(document, spans, [item.embedding for item in passages], []))
+            stored = tuple(
+                StoredPassage.of((item.start, item.end), item.readable) for item in passages
+            )
+            self._put(_Added(document, stored, [item.embedding for item in passages], []))
         if self._raw_tokens >= FIT_TOKENS:
             self._encode(existing)
 
@@ -93,14 +95,14 @@ class WriteBuffer:
         if self._codec is None:
             self._codec = codec
         same = codec is None or self._codec is None or codec.same_as(self._codec)
-        for document, spans, passages in (
-            (item.document, item.spans, item.passages) for item in prepared.documents
+        for document, stored, passages in (
+            (item.document, item.stored, item.passages) for item in prepared.documents
         ):
             codes = [item.codes for item in passages if item.codes is not None]
             vectors = [item.vectors for item in passages if item.vectors is not None]
             if not same and codec is not None:  # a commit, and a new codec, came between
                 vectors, codes = [codec.decode(*item) for item in codes], []
-            self._put(_Added(document, tuple(spans), vectors, codes))
+            self._put(_Added(document, tuple(stored), vectors, codes))
         if self._raw_tokens >= FIT_TOKENS:
             self._encode(existing)
 
@@ -138,13 +140,22 @@ class WriteBuffer:
         return TokenVectors.join(codec, encoded)
 
     def stored(self) -> Iterator[StoredDocument]:
-        """Iterate over the documents with the spans of their passages."""
-        return ((item.document, item.spans) for item in self._added.values())
+        """Iterate over the documents with their passages."""
+        return ((item.document, item.passages) for item in self._added.values())
 
     @property
     def num_passages(self) -> int:
         """Number of passages that were added."""
-        return sum(len(item.spans) for item in self._added.values())
+        return sum(len(item.passages) for item in self._added.values())
+
+    @property
+    def num_unread(self) -> int:
+        """Number of passages that were added in languages that the model was not made for."""
+        return sum(
+            passage.readable < UNREAD * READABLE
+            for item in self._added.values()
+            for passage in item.passages
+        )
 
     @property
     def nbytes(self) -> int:

@@ -140,6 +140,7 @@ class IndexReport:
         notes: What was assumed about files that were read, such as their encoding, a line each.
         truncated: Number of passages that did not fit the model's window; what lies beyond it
             cannot be found.
+        unread: Number of passages in languages that the model was not made for: keywords find them.
         info: What the index holds now, and its size.
     """
 
@@ -153,6 +154,7 @@ class IndexReport:
     info: IndexInfo
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    unread: int = 0
 
 
 def index_files(
@@ -223,7 +225,7 @@ def index_files(
     )
     if encoder is None:
         encoder = Encoder.for_index(Manifest.load(folder).config) if update else Encoder.load()
-    truncated_before = encoder.truncated
+    truncated_before, unread_before = encoder.truncated, encoder.unread
     reading = Reading(fields or Fields(), rules or FileRules(), strict=strict)
     if update:
         opened = _existing(folder, encoder, options)
@@ -246,6 +248,7 @@ def index_files(
         folder=folder, updated=update, **asdict(synced),
         truncated=encoder.truncated - truncated_before, info=info,
         left_out=tuple(reading.left_out), notes=tuple(reading.notes),
+        unread=encoder.unread - unread_before,
     )  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def search_parameters(
         raise InvalidInputError(
             f"hybrid and parameters must not both be given; put hybrid={hybrid!r} in parameters."
         )
-    chosen = parameters or SearchParameters(hybrid=hybrid or "off")
+    chosen = parameters or SearchParameters(hybrid=hybrid or "auto")
     if passages == 0:
         return chosen
     if chosen.hybrid == "keywords":

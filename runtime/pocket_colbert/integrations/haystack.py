@@ -65,7 +65,7 @@ class PocketColbertRetriever:
         top_k: int = 10,
         filters: dict[str, Any] | None = None,
         filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
-        hybrid: Hybrid = "off",
+        hybrid: Hybrid = "auto",
         passages: int = 0,
         min_relevance: float | None = None,
     ) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_query, check_texts, checked_titles
-from pocket_colbert.config import IndexConfig, Pruning, RelevanceCurve, Splitting
-from pocket_colbert.errors import InvalidInputError, TruncationWarning
+from pocket_colbert.config import UNREAD, IndexConfig, Pruning, RelevanceCurve, Splitting
+from pocket_colbert.errors import InvalidInputError, LanguageWarning, TruncationWarning
 from pocket_colbert.model.folder import (
     DEFAULT_MODEL,
     ModelFiles,
@@ -76,6 +76,8 @@ class Encoder:
         truncated: How many texts were longer than the window so far; of the first ones a
             TruncationWarning tells. Each call says it of its own texts: `EncodedTexts.lost`,
             `Query.truncated`, `Hits.truncated`.
+        unread: How many passages so far were in languages that the model was not made for; of the
+            first ones a LanguageWarning tells.
     """
 
     def __init__(self, files: ModelFiles, session: Session, batching: Batching, dim: int) -> None:
@@ -98,10 +100,11 @@ class Encoder:
         self.provider: str = session.provider
         self.relevance_curve: RelevanceCurve | None = files.relevance.get(dim)
         self.truncated: int = 0
+        self.unread: int = 0
         self._counting = threading.Lock()
         self._turns = (os.getpid(), threading.Semaphore(batching.threads))
         self._batching = batching
-        self._tokenizer = Tokenizer(files.tokenizer, files.config)
+        self._tokenizer = Tokenizer(files.tokenizer, files.config, files.card.languages)
         self._session = session
         self._files = files
 
@@ -251,14 +254,16 @@ class Encoder:
             check_query(text)
         known = [self._tokenizer.query_with_tokens(text) for text in texts]
         tokenized = {text: parts[0] for text, parts in zip(texts, known, strict=True)}
-        encoded, _ = self._encode(
+        encoded, _, _ = self._encode(
             texts, len, lambda text: [tokenized[text]], None, self._tokenizer.query_limit, None,
             _itself,
         )  # fmt: skip
         queries = []
         for text, (ids, tokens, weights), (embedding,) in zip(texts, known, encoded, strict=True):
             embedding.flags.writeable = False
-            queries.append(Query(text, embedding, tuple(tokens), ids.overflow, weights))
+            queries.append(
+                Query(text, embedding, tuple(tokens), ids.overflow, weights, ids.readable)
+            )
         return queries
 
     def encode_query(
@@ -280,7 +285,7 @@ class Encoder:
         """
         check_texts(texts)
         tokenize = self._tokenizer.tokenize_query
-        encoded, lost = self._encode(
+        encoded, lost, readable = self._encode(
             texts,
             len,
             lambda text: [tokenize(text)],
@@ -289,7 +294,7 @@ class Encoder:
             None,
             _itself,
         )
-        return EncodedTexts((parts[0] for parts in encoded), lost)
+        return EncodedTexts((parts[0] for parts in encoded), lost, readable)
 
     def encode_document(
         self,
@@ -327,10 +332,10 @@ class Encoder:
         elif (pool_factor, num_protected_tokens) != (1.0, 1):
             raise InvalidInputError("give pruning or pool_factor, got both.")
         tokenize, window = self._tokenizer.tokenize_document, self.config.document_length
-        encoded, lost = self._encode(
+        encoded, lost, readable = self._encode(
             texts, len, lambda text: [tokenize(text)], progress, window, pruning, _itself
         )
-        return EncodedTexts((parts[0] for parts in encoded), lost)
+        return EncodedTexts((parts[0] for parts in encoded), lost, readable)
 
     def encode_passages(
         self,
@@ -378,7 +383,11 @@ class Encoder:
             progress,
             _itself,
         )
-        return [[Passage(*span, embedding) for span, embedding in parts] for parts in encoded]
+        self.note_language([share for parts in encoded for _, share, _ in parts])
+        return [
+            [Passage(*span, embedding, share) for span, share, embedding in parts]
+            for parts in encoded
+        ]
 
     def reduce_passages(
         self,
@@ -390,7 +399,7 @@ class Encoder:
         splitting: Splitting | None = None,
         pruning: Pruning | None = None,
         progress: Progress | None = None,
-    ) -> list[list[tuple[Span, _Kept]]]:
+    ) -> list[list[tuple[Span, float, _Kept]]]:
         """Encode texts as `encode_passages` does, and keep only what a function makes of each.
 
         Token vectors take a hundred times the memory of their text.
@@ -406,7 +415,8 @@ class Encoder:
             progress: Called as texts are done.
 
         Returns:
-            For each text, where each passage starts and ends, and what `reduce` returned for it.
+            For each text, where each passage starts and ends, how much of it the model can read
+            from 0 to 1, and what `reduce` returned for it.
 
         Raises:
             InvalidInputError: See `encode_passages`.
@@ -432,19 +442,20 @@ class Encoder:
         pruning: Pruning,
         progress: Progress | None,
         reduce: Callable[[NDArray[np.float32]], _Kept],
-    ) -> list[list[tuple[Span, _Kept]]]:
+    ) -> list[list[tuple[Span, float, _Kept]]]:
+        """Return the span of each passage, how much of it the model can read, and what is kept."""
         titles = checked_titles(titles, len(texts))
-        spans: list[list[Span]] = [[] for _ in texts]
+        judged: list[list[tuple[Span, float]]] = [[] for _ in texts]
 
         def tokenize(number: int) -> list[TokenizedText]:
             parts = self._tokenizer.tokenize_passages(
                 texts[number], titles[number], splitting, sections[number] if sections else ()
             )
-            spans[number] = [(start, end) for start, end, _ in parts]
+            judged[number] = [((start, end), part.readable) for start, end, part in parts]
             shown = _has_words(texts[number], titles[number])
             return [self._with_words(tokenized, shown) for _, _, tokenized in parts]
 
-        encoded, _ = self._encode(
+        encoded, _, _ = self._encode(
             range(len(texts)),
             lambda number: len(texts[number]) + len(titles[number] or ""),
             tokenize,
@@ -453,7 +464,10 @@ class Encoder:
             pruning,
             reduce,
         )
-        return [list(zip(*both, strict=True)) for both in zip(spans, encoded, strict=True)]
+        return [
+            [(span, share, kept) for (span, share), kept in zip(*both, strict=True)]
+            for both in zip(judged, encoded, strict=True)
+        ]
 
     def context(
         self, title: str | None, headings: Sequence[str], *, splitting: Splitting | None = None
@@ -609,7 +623,7 @@ class Encoder:
         window: int,
         pruning: Pruning | None,
         reduce: Callable[[NDArray[np.float32]], _Kept],
-    ) -> tuple[list[list[_Kept]], list[int]]:
+    ) -> tuple[list[list[_Kept]], list[int], list[float]]:
         """Encode texts, or what stands for them: documents with a pruning, queries without.
 
         Args:
@@ -622,17 +636,18 @@ class Encoder:
             reduce: What to keep of the embedding of a part.
 
         Returns:
-            What is kept of the parts, a list a text, and how many tokens of each text were lost.
+            What is kept of the parts, a list a text, how many tokens of each text were lost, and
+            how much of the first part of each the model can read.
         """
         kept_of: list[dict[int, _Kept]] = [{} for _ in texts]
         wanted = [0] * len(texts)
-        lost = [0] * len(texts)
+        lost, readable = [0] * len(texts), [1.0] * len(texts)
         overflow: list[int] = []
         done = 0
 
         def parts(text: int) -> Sequence[TokenizedText]:
             tokenized = tokenize(texts[text])
-            wanted[text] = len(tokenized)
+            wanted[text], readable[text] = len(tokenized), tokenized[0].readable
             return tokenized
 
         def collect(batch: Sequence[Part], embeddings: Sequence[NDArray[np.float32]]) -> None:
@@ -655,7 +670,32 @@ class Encoder:
         )
         in_batches([size(text) for text in texts], steps, self._batching, collect)
         self._note_truncation(overflow, window)
-        return [[parts[n] for n in range(len(parts))] for parts in kept_of], lost
+        return [[parts[n] for n in range(len(parts))] for parts in kept_of], lost, readable
+
+    def note_language(self, readable: Sequence[float]) -> None:
+        """Count passages that the model cannot read, and tell of the first ones.
+
+        Args:
+            readable: How much of each passage the model can read.
+        """
+        unread = sum(share < UNREAD for share in readable)
+        with self._counting:
+            first = unread > 0 and not self.unread
+            self.unread += unread
+        if first:
+            warnings.warn(
+                f"{unread} of {len(readable)} passages are in a language that the model was not "
+                f"made for{self.made_for}; keywords find them, meaning does not. Later ones are "
+                "counted without a warning.",
+                LanguageWarning,
+                stacklevel=_callers_stacklevel(),
+            )
+
+    @property
+    def made_for(self) -> str:
+        """The languages that the model was made for, in brackets for people; "" when unknown."""
+        languages = ", ".join(self.card.languages)
+        return f" (it reads {languages})" if languages else ""
 
     def _note_truncation(self, overflow: list[int], window: int) -> None:
         cut = sum(1 for lost in overflow if lost)

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pocket_colbert.checks import require
+from pocket_colbert.checks import are_languages, require
 from pocket_colbert.config import RelevanceCurve
 from pocket_colbert.errors import InvalidInputError, ModelFormatError, ModelNotFoundError
 from pocket_colbert.model.external_data import external_files
@@ -31,7 +31,7 @@ _HUB_PATTERNS = (
     RECIPE_FILE, _OLD_RECIPE_FILE, TOKENIZER_FILE, RELEVANCE_FILE, "README.md",
     "*.onnx", "*.onnx_data*", "*.onnx.data*",  # the names that exporters give to weights
 )  # fmt: skip
-_CARD_KEYS = ("precision", "model_file", "source", "license", "quantization")
+_CARD_KEYS = ("precision", "model_file", "source", "license", "languages", "quantization")
 
 
 @dataclass(frozen=True)
@@ -242,6 +242,7 @@ def _ours(folder: Path, recipe: Mapping[str, Any], own: Mapping[str, Any]) -> Mo
         model_file=model_file,
         source=str(own.get("source", "")),
         license=str(own.get("license", "unknown")),
+        languages=_languages(own.get("languages", [])),
         fingerprint=_fingerprint(recipe, hashes[model_file], hashes[TOKENIZER_FILE], weights),
         quantization=own.get("quantization") or {},
     )
@@ -269,6 +270,15 @@ def _relevance(path: Path, config: ModelConfig) -> dict[int, RelevanceCurve]:
         return {widths[key]: RelevanceCurve.from_json(curve) for key, curve in values.items()}
     except InvalidInputError as error:
         raise ModelFormatError(f"{path}: {error} Export the model again.") from error
+
+
+def _languages(value: object) -> tuple[str, ...]:
+    """Check the languages of a model."""
+    if not isinstance(value, list) or not are_languages(tuple(value)):
+        raise InvalidInputError(
+            f"{OWN_SECTION}.languages must be a list of language codes, got {value!r:.80}."
+        )
+    return tuple(value)
 
 
 def _check_files(folder: Path, files: object) -> Mapping[str, str]:

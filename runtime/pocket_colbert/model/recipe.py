@@ -207,6 +207,8 @@ class ModelCard:
         model_file: Name of the ONNX file in the folder.
         source: Where the weights came from.
         license: SPDX expression of the weights, or "unknown".
+        languages: Codes of the languages that the model was made for, such as "en"; () when that
+            is not known.
         fingerprint: sha256 over graph, tokenizer and recipe: models that give a text the same
             vectors have the same one, whatever their cards say.
         quantization: What was chosen and measured, empty for fp32.
@@ -216,5 +218,6 @@ class ModelCard:
     model_file: str
     source: str = ""
     license: str = "unknown"
+    languages: tuple[str, ...] = ()
     fingerprint: str = ""
     quantization: Mapping[str, Any] = field(default_factory=dict)

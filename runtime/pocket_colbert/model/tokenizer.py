@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from pocket_colbert.config import Splitting
 from pocket_colbert.errors import InvalidInputError, ModelFormatError
+from pocket_colbert.model.readability import Readability
 from pocket_colbert.model.recipe import ModelConfig
+from pocket_colbert.normalization import for_model
 from pocket_colbert.sections import context_of, headings_of, parts_of
 from pocket_colbert.text_splitting import split, with_title
 from pocket_colbert.types import Section, Span, Token
@@ -38,12 +40,14 @@ class TokenizedText:
         attention_mask: (length,) int64, 0 for expansion tokens that are not attended to.
         keep: (length,) bool, which token vectors belong to the result.
         overflow: Tokens that did not fit the window and were cut off.
+        readable: How much of it the model can read, from 0 to 1; see `Readability`.
     """
 
     input_ids: NDArray[np.int64]
     attention_mask: NDArray[np.int64]
     keep: NDArray[np.bool_]
     overflow: int
+    readable: float = 1.0
 
     @property
     def num_tokens(self) -> int:
@@ -68,12 +72,13 @@ class Tokenizer:
     several threads share one tokenizer, and the number of lost tokens is part of the result.
     """
 
-    def __init__(self, path: Path, config: ModelConfig) -> None:
+    def __init__(self, path: Path, config: ModelConfig, languages: Sequence[str] = ()) -> None:
         """Read the tokenizer file.
 
         Args:
             path: `tokenizer.json`.
             config: The recipe.
+            languages: Codes of the languages that the model was made for, () when unknown.
 
         Raises:
             ModelFormatError: The file cannot be read, or lacks what the recipe relies on.
@@ -103,6 +108,8 @@ class Tokenizer:
         words = map(self._backend.token_to_id, ("the", "\u0120the", "\u2581the"))
         self._commonest = next((number for number in words if number is not None), 0)
         self._skiplist = frozenset(config.skiplist_ids)
+        markers = [number for number in ids if number is not None]
+        self._readability = Readability(self._backend, languages, markers)
 
     @property
     def query_limit(self) -> int:
@@ -113,14 +120,14 @@ class Tokenizer:
 
     def tokenize_query(self, text: str) -> TokenizedText:
         """Tokenise one query: marker, window, expansion."""
-        return self._query(self._encoding("query", text))
+        return self._query(text, self._encoding("query", text))
 
     def query_with_tokens(
         self, text: str
     ) -> tuple[TokenizedText, list[Token], NDArray[np.float32]]:
         """Tokenise one query, describe the tokens that it has vectors of, and weigh them."""
         encoding = self._encoding("query", text)
-        tokenized = self._query(encoding)
+        tokenized = self._query(text, encoding)
         tokens = self._tokens("query", text, encoding, tokenized)
         ids = tokenized.input_ids[tokenized.keep].tolist()
         weights = self._rarities(ids)
@@ -132,12 +139,12 @@ class Tokenizer:
 
     def tokenize_document(self, text: str) -> TokenizedText:
         """Tokenise one document: marker, window, skiplist."""
-        return self._document(self._encoding("document", text))
+        return self._document(text, self._encoding("document", text))
 
     def document_tokens(self, text: str) -> list[Token]:
         """Describe the tokens that a document has vectors of, as `tokenize_document` keeps them."""
         encoding = self._encoding("document", text)
-        return self._tokens("document", text, encoding, self._document(encoding))
+        return self._tokens("document", text, encoding, self._document(text, encoding))
 
     def tokenize_passages(
         self,
@@ -308,9 +315,10 @@ class Tokenizer:
     def _encoding(self, task: Task, text: str) -> Any:
         return self._backend_encode(text, self._marker(task)[0])
 
-    def _query(self, encoding: Any) -> TokenizedText:
+    def _query(self, text: str, encoding: Any) -> TokenizedText:
         config = self._config
         ids, overflow = self._window("query", encoding.ids, self.query_limit)
+        readable = self._readability.of(text, ids)
         attention = np.ones(len(ids), dtype=np.int64)
         keep = self._keep(ids, "query")
         padding = config.query_length - len(ids)
@@ -324,12 +332,16 @@ class Tokenizer:
             if "query" in config.skiplist_tasks and mask_token_id in self._skiplist:
                 expansion[:] = False
             keep = np.concatenate([keep, expansion])
-        return TokenizedText(ids, attention, keep, overflow)
+        return TokenizedText(ids, attention, keep, overflow, readable)
 
-    def _document(self, encoding: Any) -> TokenizedText:
+    def _document(self, text: str, encoding: Any) -> TokenizedText:
         ids, overflow = self._window("document", encoding.ids, self._config.document_length)
         return TokenizedText(
-            ids, np.ones(len(ids), dtype=np.int64), self._keep(ids, "document"), overflow
+            ids,
+            np.ones(len(ids), dtype=np.int64),
+            self._keep(ids, "document"),
+            overflow,
+            self._readability.of(text, ids),
         )
 
     def _tokens(
@@ -367,14 +379,11 @@ class Tokenizer:
         """Turn offsets (num_tokens, 2) in what the library got into such in the text itself."""
         spans = np.array(offsets, dtype=np.int64).reshape(-1, 2) - len(prefix)
         spans = np.maximum(spans, 0)
-        if self._config.do_lower_case and len(text.lower()) != len(text):
-            origin = np.repeat(np.arange(len(text)), [len(letter.lower()) for letter in text])
-            origin = np.append(origin, len(text))
-            # By its last character, so that an end is never inside of what became two.
-            ends = origin[np.maximum(spans[:, 1] - 1, 0)] + 1
-            starts = origin[spans[:, 0]]
-            spans = np.stack([starts, np.where(spans[:, 1] > spans[:, 0], ends, starts)], axis=1)
-        return spans
+        plain, origins = for_model(text)
+        if self._config.do_lower_case and len(plain.lower()) != len(plain):
+            lowered = np.repeat(np.arange(len(plain)), [len(letter.lower()) for letter in plain])
+            spans = _in_original(spans, np.append(lowered, len(plain)))
+        return spans if origins is None else _in_original(spans, origins)
 
     def _text_offsets(self, text: str) -> NDArray[np.int64]:
         """Find where the tokens of a text of any length are, without markers: (num_tokens, 2)."""
@@ -392,9 +401,10 @@ class Tokenizer:
         return np.concatenate(offsets)
 
     def _backend_encode(self, text: str, prefix: str, add_special_tokens: bool = True) -> Any:
-        if self._config.do_lower_case:
-            text = text.lower()
         try:
+            text = for_model(text)[0]
+            if self._config.do_lower_case:
+                text = text.lower()
             return self._backend.encode(prefix + text, add_special_tokens=add_special_tokens)
         except (TypeError, UnicodeError) as error:  # a lone surrogate has no UTF-8 form
             raise InvalidInputError(f"text must be valid Unicode, got {text[:40]!r}.") from error
@@ -418,3 +428,19 @@ class Tokenizer:
         if task == "document" and self._config.keep_only_token_ids:
             keep &= np.isin(ids, np.array(self._config.keep_only_token_ids, dtype=np.int64))
         return keep
+
+
+def _in_original(spans: NDArray[np.int64], origins: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Turn spans in a changed text into spans in the original.
+
+    Args:
+        spans: (n, 2) int64.
+        origins: (length of the changed text + 1,) int64, which character of the original each is
+            from.
+
+    Returns:
+        (n, 2) int64. An end is never inside of a character that became two.
+    """
+    starts = origins[spans[:, 0]]
+    ends = origins[np.maximum(spans[:, 1] - 1, 0)] + 1
+    return np.stack([starts, np.where(spans[:, 1] > spans[:, 0], ends, starts)], axis=1)

@@ -8,29 +8,58 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.normalization import for_keywords, is_vietnamese, runs_of
+from pocket_colbert.storage.keyword_store import Term
 from pocket_colbert.storage.segment import Segment
 
 _LEAST = 1e-6
 """What SQLite's BM25 gives for the rarity of a word that is in half of all passages or more."""
 
+_LEAST_START, _MOST_START = 4, 6
+"""Longer words stand for those that start alike, in the first 4 to 6 characters."""
 
-def words(text: str, trigrams: bool) -> list[str]:
-    """List the different words of a query; SQLite handles endings and accents.
+
+def terms(text: str, *, trigrams: bool = False, starts: bool = False) -> list[Term]:
+    """List what is looked for of a query, each once; SQLite handles English endings and accents.
 
     Combining marks, as of decomposed accents and Indic vowels, belong to the word they are in.
 
     Args:
         text: The query.
         trigrams: Whether any three characters of a word are one of their own.
+        starts: Whether longer words also stand for those that start alike. In languages with
+            endings that is most of what a stemmer brings, whatever the language (McNamee &
+            Mayfield 2004, Information Retrieval 7).
     """
-    terms = "".join(char if _in_word(char) else " " for char in text).split()
+    starts = starts and not is_vietnamese(text)  # where most words are of one syllable
+    text = for_keywords(text, runs=False, query=True)
+    words = "".join(char if _in_word(char) else " " for char in text).split()
     if trigrams:
-        terms = [term[n : n + 3] for term in terms for n in range(len(term) - 2)]
-    return list({term.lower(): term for term in terms}.values())
+        found = [Term(word[n : n + 3]) for word in words for n in range(len(word) - 2)]
+    else:
+        found = [term for word in words for term in _terms_of(word, starts)]
+    return list({(term.word.lower(), term.is_start): term for term in found}.values())
 
 
-def bm25(segments: Sequence[Segment], query: str) -> list[NDArray[np.float32]]:
-    """Score all documents by BM25, as SQLite's FTS5 computes it for a query of single words.
+def _terms_of(word: str, starts: bool) -> list[Term]:
+    """Return the terms of a word of a query that has been through `for_keywords`."""
+    found = []
+    for part, size in runs_of(word):
+        if size > len(part):
+            found.append(Term(part, True))
+        elif size:
+            found += [Term(part[n : n + size]) for n in range(len(part) - size + 1)]
+        else:
+            found.append(Term(part))
+            if starts and len(part) > _LEAST_START and not part.isdigit():
+                found.append(Term(part[: min((len(part) + 3) // 2, _MOST_START)], True))
+    return found
+
+
+def bm25(
+    segments: Sequence[Segment], query: str, *, starts: bool = False
+) -> list[NDArray[np.float32]]:
+    """Score all passages by BM25, as SQLite's FTS5 computes it for a query of single words.
 
     FTS5 takes a word's rarity from its own segment, where a small one would be beside the point;
     here it is taken from all segments, so that scores do not depend on how documents came in. Only
@@ -41,27 +70,28 @@ def bm25(segments: Sequence[Segment], query: str) -> list[NDArray[np.float32]]:
     Args:
         segments: The segments; deleted documents still count for the rarity of words.
         query: The query.
+        starts: See `terms`.
 
     Returns:
-        (num_documents,) float32 each: the score of the best passage, 0 without any of the words.
+        (num_passages,) float32 each: 0 without any of the words.
     """
     totals = [len(segment.passages) for segment in segments]
     weighed = []
     trigrams = bool(segments) and segments[0].documents.keywords.has_trigrams()
-    for word in words(query, trigrams):
-        counts = [segment.documents.keywords.count(word) for segment in segments]
+    for term in terms(query, trigrams=trigrams, starts=starts):
+        counts = [segment.documents.keywords.count(term) for segment in segments]
         if sum(counts):
-            weighed.append((word, counts, _rarity(sum(counts), sum(totals))))
+            weighed.append((term, counts, _rarity(sum(counts), sum(totals))))
     if any(rarity > _LEAST for _, _, rarity in weighed):
         weighed = [item for item in weighed if item[2] > _LEAST]
     by_segment = []
     for number, segment in enumerate(segments):
         scores = np.zeros(totals[number], dtype=np.float64)
-        for word, counts, rarity in weighed:
+        for term, counts, rarity in weighed:
             if counts[number]:
-                passages, gains = segment.documents.keywords.scores(word)
+                passages, gains = segment.documents.keywords.scores(term)
                 scores[passages] += gains * (rarity / _rarity(counts[number], totals[number]))
-        by_segment.append(segment.passages.best_of_all(scores.astype(np.float32)))
+        by_segment.append(scores.astype(np.float32))
     return by_segment
 
 

@@ -60,8 +60,11 @@ class Searcher:
             executor: Scores parts side by side when given.
         """
         codes = list(self._codes(query)) if len(query) else []
-        if self.parameters.hybrid != "off":
-            scored = self._with_keywords(codes, text or "", executor)
+        by_words: list[NDArray[np.float32]] | None = None
+        if self.parameters.hybrid not in ("auto", "off"):
+            starts = self.parameters.word_starts
+            by_words = bm25(self.segments, text or "", starts=starts)
+            scored = self._with_keywords(codes, by_words, executor)
         else:
             # An approximate search may have missed a document's best passage.
             scored = [
@@ -75,7 +78,8 @@ class Searcher:
         ]
         scores = np.concatenate([np.empty(0, np.float32), *(scores for _, scores in scored)])
         order = top_k(scores, self.k)
-        return self._hits([addresses[n] for n in order], scores[order], codes, query)
+        leading = by_words if self.parameters.hybrid == "keywords" else None
+        return self._hits([addresses[n] for n in order], scores[order], codes, query, leading)
 
     def _codes(self, query: NDArray[np.float32]) -> Iterator[QueryCodes]:
         """Encode a query for each segment, vectors that are near enough as one."""
@@ -133,11 +137,16 @@ class Searcher:
         return self._searches[number].maxsim(codes[number], documents)
 
     def _with_keywords(
-        self, codes: Sequence[QueryCodes], text: str, executor: Executor | None
+        self,
+        codes: Sequence[QueryCodes],
+        of_passages: Sequence[NDArray[np.float32]],
+        executor: Executor | None,
     ) -> list[Scored]:
         by_words = [
-            allowed.scores(scores, otherwise=0)
-            for allowed, scores in zip(self.allowed, bm25(self.segments, text), strict=True)
+            allowed.scores(segment.passages.best_of_all(scores), otherwise=0)
+            for segment, allowed, scores in zip(
+                self.segments, self.allowed, of_passages, strict=True
+            )
         ]
         with_words = [
             (np.arange(len(scores)), np.where(scores > 0, scores, np.float32(-np.inf)))
@@ -167,13 +176,28 @@ class Searcher:
         ends = np.cumsum([len(documents) for documents in chosen])
         return list(zip(chosen, np.split(fused, ends[:-1]), strict=True)) if len(ends) else []
 
+    def _best_passages(
+        self,
+        number: int,
+        position: int,
+        scores: NDArray[np.float32],
+        by_words: Sequence[NDArray[np.float32]] | None,
+    ) -> NDArray[np.int64]:
+        """Return which passages of a document come with it, best first."""
+        if by_words is None or len(scores) < 2:
+            return top_k(scores, self.parameters.passages)
+        words = by_words[number][slice(*self.segments[number].passages.bounds(position))]
+        return np.lexsort((-scores, -words))[: self.parameters.passages]
+
     def _hits(
         self,
         addresses: Sequence[tuple[int, int]],
         scores: NDArray[np.float32],
         codes: Sequence[QueryCodes],
         query: NDArray[np.float32],
+        by_words: Sequence[NDArray[np.float32]] | None,
     ) -> list[Hit]:
+        """Return hits, with their best passages by MaxSim or, where they lead, by keywords."""
         each_token = codes if not self.parameters.query_tolerance else list(self._each_token(query))
         known = dict(zip(addresses, scores.tolist(), strict=True))
         hits = {}
@@ -182,13 +206,16 @@ class Searcher:
             positions = sorted(position for n, position in addresses if n == number)
             documents = segment.documents.get(positions)
             spans = segment.spans(documents)
-            if segment.passages.one_each and self.parameters.hybrid == "off":
+            if segment.passages.one_each and self.parameters.hybrid in ("auto", "off"):
                 scored = [np.array([known[number, p]], np.float32) for p in positions]
             elif codes:
                 scored = self._searches[number].passage_scores(codes[number], np.array(positions))
             else:
                 scored = [np.empty(0, np.float32) for _ in positions]
-            best_of = [top_k(each, self.parameters.passages) for each in scored]
+            best_of = [
+                self._best_passages(number, position, each, by_words)
+                for position, each in zip(positions, scored, strict=True)
+            ]
             near = self._similarities(number, each_token, positions, best_of)
             for position, each, best in zip(positions, scored, best_of, strict=True):
                 document = documents[position]
@@ -290,7 +317,7 @@ def query_texts_of(
     Raises:
         InvalidInputError: They are needed and missing, or the index has no keywords.
     """
-    if parameters.hybrid == "off":
+    if parameters.hybrid in ("auto", "off"):
         return [""] * count
     if keywords == "none":
         raise InvalidInputError(

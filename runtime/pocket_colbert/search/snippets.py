@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_whole_number
+from pocket_colbert.config import UNREAD
 from pocket_colbert.search.explanation import MatchedPassage, similarities_of
+from pocket_colbert.search.word_matches import word_weights
 from pocket_colbert.text_splitting import LINE, borders
 from pocket_colbert.types import Query, Span
 
@@ -64,11 +66,14 @@ def snippet_weights(query: Query, passage: MatchedPassage) -> NDArray[np.float32
         passage: What it matched.
 
     Returns:
-        (query tokens with a span, num_tokens) float32, >= 0.
+        (query tokens with a span, num_tokens) float32, >= 0. Of a query that the model cannot read,
+        a row for each of its words instead, and where they are.
 
     Raises:
         InvalidInputError: See `explain_match`.
     """
+    if query.readable < UNREAD:  # similarities would say nothing
+        return word_weights(query.text, passage.text, passage.tokens)
     similarities = similarities_of(query, passage)
     similarities = similarities[[token.span is not None for token in query.tokens]]
     return np.asarray(np.maximum(similarities - similarities.mean(axis=1, keepdims=True), 0))

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from pocket_colbert.config import Hybrid, Mode
+from pocket_colbert.search.language_rule import RankedBy
 
 MAX_QUERY = 10_000
 MAX_TEXT = 250_000
@@ -52,7 +53,7 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     query: Query
     k: Count = 10
     where: dict[str, Any] | None = None
-    hybrid: Hybrid = "off"
+    hybrid: Hybrid = "auto"
     mode: Mode = "auto"
     explain: bool = False
     text: bool = False
@@ -116,10 +117,15 @@ class SearchHit(Struct, omit_defaults=True):
 
 
 class SearchResponse(Struct):
-    """Hits, best first. `truncated` says whether the end of the query was cut off."""
+    """Hits, best first. `truncated` says whether the end of the query was cut off.
+
+    `ranked_by` says what they are ordered by: "meaning", "keywords" or "both"; with `hybrid`
+    "auto" it is "keywords" where the model was not made for the query's language.
+    """
 
     hits: list[SearchHit]
     truncated: bool
+    ranked_by: RankedBy
 
 
 class InputDocument(Struct, forbid_unknown_fields=True):
@@ -352,15 +358,17 @@ class Indexing(Struct):
 class InfoResponse(Struct):
     """What is served.
 
-    `keywords` is "none" where searches can be by meaning only (`hybrid` is "off"), and `fields`
-    false where `/api/fields` cannot list what there is to filter by. `complete` is false while a
-    push to a backend is under way, or after one broke off: documents may be missing, old or new.
-    `bytes` and `generation` are null for a backend on another engine, and `indexing` is null where
-    what is served was made before.
+    `languages` are codes of those that the model was made for, none when that is not known.
+    `keywords` is "none" where searches can be by meaning only, and `fields` false where
+    `/api/fields` cannot list what there is to filter by. `complete` is false while a push to a
+    backend is under way, or after one broke off: documents may be missing, old or new. `bytes` and
+    `generation` are null for a backend on another engine, and `indexing` is null where what is
+    served was made before.
     """
 
     version: str
     model: str
+    languages: list[str]
     documents: int
     passages: int
     tokens: int

@@ -79,6 +79,7 @@ class Service:
         return m.InfoResponse(
             version=__version__,
             model=self.encoder.card.fingerprint,
+            languages=list(self.encoder.card.languages),
             documents=contents.documents,
             passages=contents.passages,
             tokens=contents.tokens,
@@ -116,7 +117,8 @@ class Service:
         found: list[m.SearchHit] = []
         for start in range(0, len(hits), _HITS):
             found += self._described(request, query, hits[start : start + _HITS], deadline)
-        return m.SearchResponse(found, query.truncated)
+        ranked_by = self._retriever.ranked_by(query, parameters)
+        return m.SearchResponse(found, query.truncated, ranked_by)
 
     def _described(
         self, request: m.SearchRequest, query: Query, hits: Sequence[Hit], deadline: Deadline

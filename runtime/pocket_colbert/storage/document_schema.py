@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.metadata import flat
+from pocket_colbert.normalization import for_keywords
 from pocket_colbert.sections import context_of, headings_of
 from pocket_colbert.storage.database import Database, batches
 from pocket_colbert.types import Document, Span, Value
@@ -22,21 +24,42 @@ SCHEMA_VERSION = 1
 _TABLES = {
     "documents": "CREATE TABLE documents (position INTEGER PRIMARY KEY, document_id TEXT NOT NULL "
     "UNIQUE, title TEXT, source TEXT, metadata TEXT, text TEXT)",
-    "passages": "CREATE TABLE passages (passage INTEGER PRIMARY KEY, start INTEGER, stop INTEGER)",
+    "passages": "CREATE TABLE passages (passage INTEGER PRIMARY KEY, start INTEGER, stop INTEGER, "
+    "readable INTEGER)",
     "sections": "CREATE TABLE sections (position INTEGER, start INTEGER, headings TEXT, "
     "PRIMARY KEY (position, start)) WITHOUT ROWID",
     "fields": "CREATE TABLE fields (name TEXT, value, position INTEGER, "
     "PRIMARY KEY (name, value, position)) WITHOUT ROWID",
 }
-_TOKENIZERS = {
-    "english": "porter unicode61 remove_diacritics 2",
-    "words": "unicode61 remove_diacritics 2",
-    "trigrams": "trigram",
-}
+_LETTERS = "unicode61 remove_diacritics 2 categories ''L* M* N* Co''"
+_TOKENIZERS = {"english": f"porter {_LETTERS}", "words": _LETTERS, "trigrams": "trigram"}
 _KEYWORDS = "CREATE VIRTUAL TABLE keywords USING fts5(text, content='', tokenize='{}')"
 
-StoredDocument = tuple[Document, Sequence[Span]]
-"""A document and the spans of its passages in its text."""
+READABLE = 255
+"""How a passage is marked that the model can read all of; 0 stands for nothing."""
+
+
+class StoredPassage(NamedTuple):
+    """What is kept of a passage beside its token vectors.
+
+    Attributes:
+        start: Where it starts in the document's text, in characters.
+        stop: Where it ends.
+        readable: How much of it the model can read, from 0 to `READABLE`.
+    """
+
+    start: int
+    stop: int
+    readable: int = READABLE
+
+    @classmethod
+    def of(cls, span: Span, share: float) -> StoredPassage:
+        """Return a passage of which the model can read a share, 0 to 1."""
+        return cls(*span, round(share * READABLE))
+
+
+StoredDocument = tuple[Document, Sequence[StoredPassage]]
+"""A document and its passages."""
 
 
 def keywords_table(keywords: str) -> str:
@@ -98,16 +121,17 @@ def fill(
             fields.extend(sorted({(*item, position) for item in flat(metadata)}, key=repr))
             for start, headings in document.sections:
                 sections.append((position, start, json.dumps(headings, ensure_ascii=False)))
-            for start, end in parts:
-                if (start, end) != (0, len(document.text or "")):
-                    spans.append((passage, start, end))
+            for start, end, readable in parts:
+                if (start, end, readable) != (0, len(document.text or ""), READABLE):
+                    spans.append((passage, start, end, readable))
                 if keywords != "none":
                     text = (document.text or "")[start:end]
                     headings = headings_of(document.sections, start, end)
-                    words.append((passage, f"{context_of(document.title, headings)} {text}"))
+                    text = f"{context_of(document.title, headings)} {text}"
+                    words.append((passage, for_keywords(text, runs=keywords != "trigrams")))
                 passage += 1
         connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", rows)
-        connection.executemany("INSERT INTO passages VALUES (?, ?, ?)", spans)
+        connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?)", spans)
         connection.executemany("INSERT INTO sections VALUES (?, ?, ?)", sections)
         connection.executemany("INSERT INTO fields VALUES (?, ?, ?)", fields)
         if words:

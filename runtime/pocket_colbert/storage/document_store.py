@@ -18,10 +18,16 @@ from pocket_colbert.metadata import checked_json
 from pocket_colbert.sections import sections_from_json
 from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.database import BATCH, Database, batches, marks, writing
-from pocket_colbert.storage.document_schema import StoredDocument, check_schema, fill
+from pocket_colbert.storage.document_schema import (
+    READABLE,
+    StoredDocument,
+    StoredPassage,
+    check_schema,
+    fill,
+)
 from pocket_colbert.storage.filters import ID, Condition, after_prefix, is_unicode
 from pocket_colbert.storage.keyword_store import KeywordStore
-from pocket_colbert.types import Document, Section, Span, Value
+from pocket_colbert.types import Document, Section, Value
 
 _COMPARISONS = {
     "$eq": "= ?", "$gt": "> ?", "$gte": ">= ?", "$lt": "< ?", "$lte": "<= ?", "$exists": "NOTNULL",
@@ -40,6 +46,7 @@ class DocumentStore:
         self._database = database
         self.num_documents = num_documents
         self.keywords = KeywordStore(database, num_passages)
+        self._less_readable: dict[float, int] = {}
         self._has_sections = bool(database.select("SELECT 1 FROM sections LIMIT 1"))
 
     @classmethod
@@ -142,8 +149,8 @@ class DocumentStore:
             positions.update((document_id, position) for position, document_id in rows)
         return positions
 
-    def spans(self, ranges: Iterable[tuple[int, int]]) -> dict[int, Span]:
-        """Return the spans of passages, those that are whole texts left out.
+    def passages(self, ranges: Iterable[tuple[int, int]]) -> dict[int, StoredPassage]:
+        """Return passages, those left out that are whole texts which the model can read.
 
         Args:
             ranges: The first passage of each range, and the one after its last.
@@ -152,13 +159,24 @@ class DocumentStore:
         for batch in batches(ranges):
             condition = " OR ".join(["passage >= ? AND passage < ?"] * len(batch))
             rows += self._database.select(
-                f"SELECT passage, start, stop FROM passages WHERE {condition}",
+                f"SELECT passage, start, stop, readable FROM passages WHERE {condition}",
                 [bound for bounds in batch for bound in bounds],
             )
-        for _, begin, end in rows:
+        for _, begin, end, readable in rows:
             if not isinstance(begin, int) or not isinstance(end, int) or not 0 <= begin <= end:
                 raise self._database.damaged(f"a passage from {begin!r:.20} to {end!r:.20}")
-        return {passage: (begin, end) for passage, begin, end in rows}
+            if not isinstance(readable, int) or not 0 <= readable <= READABLE:
+                raise self._database.damaged(f"a passage readable to {readable!r:.20}")
+        return {passage: StoredPassage(*values) for passage, *values in rows}
+
+    def count_readable_below(self, share: float) -> int:
+        """Return how many passages the model can read less of than a share."""
+        count = self._less_readable.get(share)
+        if count is None:
+            statement = "SELECT COUNT(*) FROM passages WHERE readable < ?"
+            count = self._database.select(statement, (share * READABLE,))[0][0]
+            self._less_readable[share] = count
+        return count
 
     def sources(self) -> list[str]:
         """Return where documents were read from, each once."""

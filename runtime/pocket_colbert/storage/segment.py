@@ -15,7 +15,7 @@ from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexFormatError
 from pocket_colbert.storage import inverted_file
 from pocket_colbert.storage.contained import Contained
-from pocket_colbert.storage.document_schema import StoredDocument
+from pocket_colbert.storage.document_schema import StoredDocument, StoredPassage
 from pocket_colbert.storage.document_store import DocumentStore
 from pocket_colbert.storage.files import (
     FileEntry,
@@ -261,16 +261,23 @@ class Segment:
             return self
         return replace(self, alive=_open_alive(folder, entry), entry=entry)
 
-    def spans(self, documents: Mapping[int, Document]) -> dict[int, list[Span]]:
-        """Return the spans of the passages of some documents, given by their positions."""
+    def stored_passages(self, documents: Mapping[int, Document]) -> dict[int, list[StoredPassage]]:
+        """Return the passages of some documents, given by their positions."""
         bounds = self.passages.bounds_of(documents)
-        spans = self.documents.spans(bounds.values())
+        stored = self.documents.passages(bounds.values())
         return {
             position: [
-                spans.get(passage, (0, len(document.text or "")))
+                stored.get(passage) or StoredPassage(0, len(document.text or ""))
                 for passage in range(*bounds[position])
             ]
             for position, document in documents.items()
+        }
+
+    def spans(self, documents: Mapping[int, Document]) -> dict[int, list[Span]]:
+        """Return the spans of the passages of some documents, given by their positions."""
+        return {
+            position: [(passage.start, passage.stop) for passage in passages]
+            for position, passages in self.stored_passages(documents).items()
         }
 
     def living_ids(self) -> Iterator[list[str]]:
@@ -283,9 +290,9 @@ class Segment:
         return (document for _, document in self.living_documents())
 
     def stored(self) -> Iterator[StoredDocument]:
-        """Iterate over the documents that are not deleted, with the spans of their passages."""
+        """Iterate over the documents that are not deleted, with their passages."""
         return (
-            (document, self.spans({position: document})[position])
+            (document, self.stored_passages({position: document})[position])
             for position, document in self.living_documents()
         )
 

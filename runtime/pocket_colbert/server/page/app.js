@@ -56,7 +56,7 @@ async function showInfo() {
   $("served").textContent = `${info.documents} documents${info.complete ? "" : ", incomplete"}`;
   $("open-add").hidden = !info.writable;
   $("hybrid").hidden = info.keywords === "none";
-  if ($("hybrid").hidden) $("hybrid").value = "off";
+  if ($("hybrid").hidden) $("hybrid").value = "auto";
   return info;
 }
 
@@ -130,10 +130,12 @@ async function search() {
   try {
     const hybrid = $("hybrid").value;
     const request = { query, k: 10, explain: true, snippet_length: 240, hybrid, where };
-    const { hits } = await call("POST", "/api/search", request, underWay.signal);
+    const { hits, ranked_by: by } = await call("POST", "/api/search", request, underWay.signal);
     if (number !== state.asked) return; // the answer to an older question
     show(query, hits);
-    $("status").textContent = counted(hits);
+    const why = hybrid === "auto" && by === "keywords"
+      ? ", by keywords: the model was not made for this language" : "";
+    $("status").textContent = counted(hits) + (hits.length ? why : "");
   } catch (error) {
     if (number !== state.asked || error.name === "AbortError") return;
     show(query, []);
