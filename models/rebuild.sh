@@ -22,7 +22,7 @@ if [ ! -d "$guide" ]; then
 fi
 
 distil() { # NAME STUDENT OPTION...
-    [ -d "build/$1" ] || pocket-colbert-export distill --teacher "$teacher" --guide "$guide" \
+    [ -d "build/$1" ] || pocket-colbert-export shrink --teacher "$teacher" --guide "$guide" \
         --student "$2" "${texts[@]}" --work build/distillation -o "build/$1" "${@:3}"
 }
 

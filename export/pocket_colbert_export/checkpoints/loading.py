@@ -41,7 +41,7 @@ class Checkpoint:
         config: The recipe.
         notes: What a reader of the model card should know.
         license: SPDX expression from the checkpoint's own card, or "unknown".
-        distilled: What `distill` wrote about the making of it, None for other checkpoints.
+        distilled: What `distill` or `shrink` wrote about its making, None for others.
     """
 
     folder: Path

@@ -95,6 +95,29 @@ def score_loss(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     )
 
 
+def list_loss(student: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Return the mean Kullback-Leibler divergence of rankings of which only parts are known.
+
+    Args:
+        student: (queries, documents) scores.
+        target: (queries, documents) scores.
+        known: (queries, documents) bool, which of the target's scores there are.
+    """
+    student, target = (
+        (SHARPNESS * _standardised_known(item, known)).masked_fill(~known, -1e4)
+        for item in (student, target)
+    )
+    wanted = functional.log_softmax(target, dim=1)
+    missed = wanted - functional.log_softmax(student, dim=1)
+    return (wanted.exp() * missed * known).sum(dim=1).mean()
+
+
+def _standardised_known(scores: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    count = known.sum(dim=1, keepdim=True).clamp_min(1)
+    centred = (scores - (scores * known).sum(dim=1, keepdim=True) / count) * known
+    return centred / (centred.pow(2).sum(dim=1, keepdim=True) / count).sqrt().clamp_min(1e-6)
+
+
 def contrastive_loss(student: torch.Tensor) -> torch.Tensor:
     """Return the cross entropy of (n, n) scores whose diagonal are the pairs."""
     labels = torch.arange(len(student), device=student.device)
