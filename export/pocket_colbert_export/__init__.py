@@ -52,7 +52,7 @@ _HOMES = {
 }
 """The module that defines each public name; the others are in `errors`."""
 
-_REQUIRED = ("torch", "transformers", "onnx", "optimum.exporters.onnx")
+_REQUIRED = ("torch", "transformers", "onnx", "safetensors")
 """Torch first: without it transformers says so in its own words."""
 
 

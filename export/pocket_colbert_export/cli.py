@@ -206,10 +206,11 @@ def distill(
     heading, or its first sentence. Files of --queries are .json (a list), .jsonl (query) or .txt.
     All may be gzipped; each file gives the same number, as far as it goes.
 
-    Teachers are the model itself, BM25, and each --teacher: a folder with model.onnx and
-    tokenizer.json, of a one-vector encoder or a cross-encoder. Their scores are called
-    start.tokens, keywords.score, FOLDER.tokens and FOLDER.vector, or FOLDER.score. Scores that
-    no --weight names are weighed so that held-out queries find their own passages best.
+    Teachers are the model itself, BM25, and each --teacher: a ColBERT, a one-vector encoder or a
+    cross-encoder, as a checkpoint, a model folder, or a folder with model.onnx and tokenizer.json.
+    Their scores are called start.tokens, keywords.score, FOLDER.tokens and FOLDER.vector, or
+    FOLDER.score. Scores that no --weight names are weighed so that held-out queries find their
+    own passages best.
 
     Scoring and training can be interrupted at any time, and --minutes stops training: the same
     call with the same --work continues. bfloat16 is used where the hardware has it.

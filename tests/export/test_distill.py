@@ -404,6 +404,11 @@ def test_a_student_comes_nearer_to_its_teachers(
         weights={"start.tokens": 0.0, "keywords.score": 1.0}, own_weight=0.0,
     )  # fmt: skip
     assert run(texts, settings, tmp_path / "out", tmp_path / "work")[0]
+    near = dataclasses.replace(settings, steps=3, token_weight=0.1)
+    assert run(texts, near, tmp_path / "near", tmp_path / "work2")[0]
+    progress = next((tmp_path / "work2" / "runs").glob("*/progress.jsonl"))
+    first = json.loads(progress.read_text().splitlines()[0])
+    assert 0 < first["token"] < 0.1  # int8 and the rounding to 4 bits are all that differs yet
     progress = next((tmp_path / "work" / "runs").glob("*/progress.jsonl"))
     rows = [json.loads(line) for line in progress.read_text().splitlines()]
     assert rows[-1]["score"] < 0.7 * rows[0]["score"]

@@ -68,8 +68,8 @@ def distill(
         work: Folder for scores and for the state of training. Calling again with the same
             arguments continues where the last call stopped.
         settings: How to train.
-        teachers: ONNX folders of cross-encoders and one-vector encoders, see
-            `teachers.load_teacher`. The start and BM25 are teachers always.
+        teachers: Folders of ColBERTs, cross-encoders and one-vector encoders: checkpoints, ONNX
+            folders or model folders. The start and BM25 are teachers always.
         queries: Files of queries without passages, see `queries.read_queries`.
         threads: Threads for teachers.
         device: torch's name of the device; by default the GPU where there is one.

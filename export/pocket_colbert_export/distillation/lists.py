@@ -18,9 +18,10 @@ from pocket_colbert_export.distillation.pairs import sample_pairs
 from pocket_colbert_export.distillation.queries import read_queries
 from pocket_colbert_export.distillation.score_store import score_lists
 from pocket_colbert_export.distillation.targets import Targets, encode_texts
+from pocket_colbert_export.distillation.teacher_folder import teacher_folder
 from pocket_colbert_export.distillation.teachers import (
-    ColBERTTeacher,
     KeywordTeacher,
+    StartTeacher,
     Teacher,
     load_teacher,
 )
@@ -44,6 +45,7 @@ class Lists:
         query_vectors: (queries, dim) float32 unit rows, the mean of the start's token vectors.
         signals: Names of the teachers' scores.
         scores: (queries, count, signals) float32.
+        vectors: The start's token vectors of passages and queries.
     """
 
     queries: Sequence[str]
@@ -53,6 +55,7 @@ class Lists:
     query_vectors: NDArray[np.float32]
     signals: Sequence[str]
     scores: NDArray[np.float32]
+    vectors: Targets | None = None
 
 
 def make_lists(
@@ -78,7 +81,7 @@ def make_lists(
         queries: Files of queries without passages, see `queries.read_queries`. Of those that are
             drawn, the ones are taken whose words some passage has most of.
         start: The model that is taught; it is the first teacher.
-        teachers: Folders of the others, see `teachers.load_teacher`.
+        teachers: Folders of the others, see `teacher_folder.teacher_folder`.
         num_passages: Passages to draw.
         num_queries: Queries without passages to take.
         count: Candidates a query.
@@ -121,15 +124,22 @@ def make_lists(
         ids, keywords, query_vectors, _means(vectors.passage, len(passages)), own, count, seed
     )
     scorers: list[Teacher] = [
-        ColBERTTeacher("start", encoder.card.fingerprint, vectors, passages),
+        StartTeacher(encoder.card.fingerprint, vectors, passages),
         KeywordTeacher(keywords, ids, passages),
-        *(load_teacher(path, max_tokens=max_tokens, threads=threads) for path in teachers),
+        *(
+            load_teacher(
+                teacher_folder(path, work / "teachers", step),
+                max_tokens=max_tokens,
+                threads=threads,
+            )
+            for path in teachers
+        ),
     ]
     parts = [score_lists(item, names, passages, lists, work / "scores", step) for item in scorers]
     return Lists(
         names, passages, own, lists, query_vectors,
         [f"{item.name}.{signal}" for item in scorers for signal in item.signals],
-        np.concatenate(parts, axis=2),
+        np.concatenate(parts, axis=2), vectors,
     )  # fmt: skip
 
 

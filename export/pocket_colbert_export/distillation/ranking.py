@@ -22,6 +22,7 @@ from pocket_colbert_export.distillation.batches import neighbour_batches
 from pocket_colbert_export.distillation.lists import Lists
 from pocket_colbert_export.distillation.loop import TrainingLoop, pooled, rounded
 from pocket_colbert_export.distillation.queries import altered
+from pocket_colbert_export.errors import DistillationError
 from pocket_colbert_export.graph.torch_graph import ColBERTForONNX
 
 HELD_OUT = 160
@@ -47,7 +48,7 @@ class Distillation:
         weights: Weight of each teacher's score by name, such as {"start.tokens": 1.0}; those that
             are not named are chosen on the held-out lists.
         own_weight: Standard deviations by which a query's own passage is raised in its list.
-        token_weight: Weight of staying near the start's token vectors.
+        token_weight: Weight of the passages' token vectors staying where they are at the start.
         expansion: Numbers of expansion tokens behind a query, drawn from for each batch; the
             first is what the student is shipped with. None leaves expansion as the start has it.
         typing_errors: Share of the queries that get a typing error; a third as many are written
@@ -175,7 +176,12 @@ class RankingTrainer(TrainingLoop):
             narrow = losses.maxsim_matrix(queries, noisy, width)
             score = (score + losses.list_loss(narrow, target, known)) / 2
         tokens = float(sum(len(item) for item in (*queries, *passages)))
-        return score, {"score": float(score.detach()), "tokens": tokens}
+        figures = {"score": float(score.detach()), "tokens": tokens}
+        if not settings.token_weight:
+            return score, figures
+        token = self._token_loss(chosen, passages)
+        figures["token"] = float(token.detach())
+        return score + settings.token_weight * token, figures
 
     def measure(self) -> dict[str, float]:
         """Return figures of the held-out lists, all of their candidates ranked.
@@ -253,6 +259,17 @@ class RankingTrainer(TrainingLoop):
                 if column is not None:
                     target[row, column], known[row, column] = score, True
         return torch.from_numpy(target).to(self.device), torch.from_numpy(known).to(self.device)
+
+    def _token_loss(self, chosen: Sequence[int], passages: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the share of the variance of the start's token vectors that is missed."""
+        if self._lists.vectors is None:
+            raise DistillationError(
+                "a token loss needs the start's vectors; set token_weight to 0."
+            )
+        rows = np.concatenate([self._lists.vectors.passage(n) for n in chosen]).astype(np.float32)
+        targets = torch.from_numpy(rows).to(self.device)
+        spread = float((targets - targets.mean(dim=0)).pow(2).sum(dim=1).mean())
+        return losses.token_loss(torch.cat(list(passages)), targets, max(spread, 1e-6))
 
     def _encode(
         self, queries: Sequence[str], passages: Sequence[int], expansion: int | None

@@ -33,6 +33,7 @@ from pocket_colbert_export.distillation.pairs import sample_pairs
 from pocket_colbert_export.distillation.queries import Pair
 from pocket_colbert_export.distillation.student import load_student, save_student
 from pocket_colbert_export.distillation.targets import encode_targets
+from pocket_colbert_export.distillation.teacher_folder import weights_key
 from pocket_colbert_export.distillation.token_training import Shrinking, TokenTrainer, TrainingText
 from pocket_colbert_export.errors import DistillationError, OutputError, TrainingTextError
 from pocket_colbert_export.exporter import Step, export_model
@@ -98,7 +99,7 @@ def shrink(
     tokenizer = _tokenizer(checkpoint, config, teacher_files, work)
     text = _prepare(teacher_files, guide_files, pairs, config, tokenizer, work / "targets", step)
     models = [hash_file(files.graph).sha256 for files in (teacher_files, guide_files)]
-    origin = _weights_key(checkpoint.folder)
+    origin = weights_key(checkpoint.folder)
     key = _key([origin, *models, _pairs_key(pairs)], dataclasses.asdict(settings))
     run = work / "runs" / key
     run.mkdir(parents=True, exist_ok=True)
@@ -127,12 +128,6 @@ def _key(parts: Sequence[str], values: Any) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()[:12]
 
 
-def _weights_key(folder: Path) -> str:
-    """Tell checkpoints apart by their weights, wherever they lie."""
-    files = [*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]
-    return _key(sorted(hash_file(path).sha256 for path in files), None)
-
-
 def _pairs_key(pairs: Sequence[Pair]) -> str:
     return _key([], [[pair.query, pair.passage] for pair in pairs])
 
@@ -141,7 +136,7 @@ def _model_folder(source: str | Path, exports: Path, step: Step) -> ModelFiles:
     """Return a teacher's model folder: the one given, or its int8 export, which is fast."""
     if (Path(source) / RECIPE_FILE).is_file():
         return load_model_files(Path(source))
-    name = _weights_key(Path(source)) if Path(source).is_dir() else _key([str(source)], None)
+    name = weights_key(Path(source)) if Path(source).is_dir() else _key([str(source)], None)
     folder = exports / name
     if not (folder / RECIPE_FILE).is_file():
         step(f"exporting {source} to encode with it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ import onnxruntime
 import tokenizers
 from numpy.typing import NDArray
 
+from pocket_colbert import Encoder
+from pocket_colbert.model.folder import RECIPE_FILE, load_model_files
 from pocket_colbert.storage.files import hash_file
 from pocket_colbert_export.distillation.candidates import KeywordIndex
 from pocket_colbert_export.distillation.targets import Targets
@@ -52,20 +55,40 @@ class Teacher(ABC):
 
 
 class ColBERTTeacher(Teacher):
-    """MaxSim of a ColBERT, whose token vectors are made already."""
+    """MaxSim of a ColBERT."""
 
     signals = ("tokens",)
 
-    def __init__(self, name: str, key: str, vectors: Targets, passages: Sequence[str]) -> None:
+    def __init__(self, name: str, encoder: Encoder) -> None:
+        """Use a loaded encoder."""
+        self.name, self._encoder = name, encoder
+        self.key = f"{encoder.card.fingerprint} {encoder.config.document_length}"
+        self._queries: list[Rows] = []
+
+    def ask(self, queries: Sequence[str]) -> None:
+        """Encode the queries."""
+        self._queries = self._encoder.encode_query(list(queries))
+
+    def score(self, passage: str, wanted: NDArray[np.int64]) -> Rows:
+        """Score one passage by MaxSim."""
+        rows = self._encoder.encode_document([passage])[0]
+        return np.array([[_maxsim(self._queries[n], rows)] for n in wanted], dtype=np.float32)
+
+
+class StartTeacher(Teacher):
+    """MaxSim of the model that is taught, whose token vectors are made already."""
+
+    name, signals = "start", ("tokens",)
+
+    def __init__(self, key: str, vectors: Targets, passages: Sequence[str]) -> None:
         """Use vectors of the queries by number, and of these passages.
 
         Args:
-            name: What it is called.
-            key: Tells the model and what it was given from others.
+            key: Tells the model from others.
             vectors: Its token vectors.
             passages: The passages, in the order of their vectors.
         """
-        self.name, self.key, self._vectors = name, key, vectors
+        self.key, self._vectors = key, vectors
         self._numbers = {passage: number for number, passage in enumerate(passages)}
 
     def ask(self, queries: Sequence[str]) -> None:
@@ -211,19 +234,26 @@ class Graph:
 
 
 def load_teacher(source: str | Path, *, max_tokens: int, threads: int) -> Teacher:
-    """Load a teacher that is in an ONNX folder; its output says what it is.
+    """Load a teacher from a model folder or an ONNX folder, whose output says what it is.
 
     Args:
-        source: A folder with `model.onnx` and `tokenizer.json`. One that returns hidden states is
-            a one-vector encoder, pooled as `1_Pooling/config.json` says, by the mean without it;
-            one that returns a logit is a cross-encoder.
+        source: A model folder of a ColBERT, or a folder with `model.onnx` and `tokenizer.json`.
+            One that returns hidden states is a one-vector encoder, pooled as
+            `1_Pooling/config.json` says, by the mean without it; one that returns a logit is a
+            cross-encoder.
         max_tokens: Tokens that a passage, or a query with its passage, is cut to.
         threads: Threads to run it on.
 
     Raises:
-        DistillationError: It is neither.
+        DistillationError: It is none of them.
     """
     folder = Path(source)
+    if (folder / RECIPE_FILE).is_file():
+        files = load_model_files(folder)
+        longest = min(files.config.document_length, max_tokens)
+        config = dataclasses.replace(files.config, document_length=longest)
+        encoder = Encoder.load(dataclasses.replace(files, config=config), threads=threads)
+        return ColBERTTeacher(folder.name, encoder)
     graph = Graph(folder, max_tokens=max_tokens, threads=threads)
     if graph.width == 2:
         return CrossEncoderTeacher(folder.name, graph)
