@@ -209,8 +209,8 @@ def distill(
     Teachers are the model itself, BM25, and each --teacher: a ColBERT, a one-vector encoder or a
     cross-encoder, as a checkpoint, a model folder, or a folder with model.onnx and tokenizer.json.
     Their scores are called start.tokens, keywords.score, FOLDER.tokens and FOLDER.vector, or
-    FOLDER.score. Scores that no --weight names are weighed so that held-out queries find their
-    own passages best.
+    FOLDER.score. Scores that no --weight names are weighed so that queries find their own
+    passages best; BM25 has .3.
 
     Scoring and training can be interrupted at any time, and --minutes stops training: the same
     call with the same --work continues. bfloat16 is used where the hardware has it.

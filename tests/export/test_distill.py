@@ -155,17 +155,17 @@ def lists_of(scores: Any, own: Any) -> Lists:
     )  # fmt: skip
 
 
-def test_weights_are_chosen_on_held_out_queries(rng: np.random.Generator) -> None:
+def test_weights_are_chosen_by_own_passages(rng: np.random.Generator) -> None:
     good = rng.normal(size=(60, 8))
     good[:, 0] += 2
     scores = np.stack([good, -good], axis=2)
     lists = lists_of(scores, np.zeros(60, dtype=np.int64))
-    weights, reached = choose_weights(lists, {}, 30)
+    weights, reached = choose_weights(lists, {})
     assert weights["good.tokens"] > weights["bad.tokens"] and reached > 0.7
-    fixed, _ = choose_weights(lists, {"bad.tokens": 1.0}, 30)
+    fixed, _ = choose_weights(lists, {"bad.tokens": 1.0})
     assert fixed["bad.tokens"] == 1.0
     with pytest.raises(InvalidInputError, match=r"there are good\.tokens, bad\.tokens"):
-        choose_weights(lists, {"other": 1.0}, 30)
+        choose_weights(lists, {"other": 1.0})
 
 
 def test_a_sum_of_teachers_weighs_standardised_scores(rng: np.random.Generator) -> None:
@@ -327,6 +327,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Distillation:
     """Settings for a run of seconds."""
     for module, name, value in (
         (ranking, "HELD_OUT", 16), (loop, "SAVE_EVERY", 6), (loop, "REPORT_EVERY", 3),
+        (loop, "MEASURE_EVERY", 6),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     return Distillation(

@@ -267,6 +267,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Shrinking:
         (token_training, "FIT_PAIRS", 40),
         (loop, "SAVE_EVERY", 10),
         (loop, "REPORT_EVERY", 20),
+        (loop, "MEASURE_EVERY", 20),
     ):
         monkeypatch.setattr(module, name, value)
     return Shrinking(

@@ -105,7 +105,7 @@ def distill(
             f"at least {2 * ranking.HELD_OUT} queries are needed, got {len(lists.queries)}. Give "
             "more text, or queries of your own."
         )
-    weights, reached = choose_weights(lists, settings.weights, ranking.HELD_OUT)
+    weights, reached = choose_weights(lists, settings.weights)
     named = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
     step(f"teachers: {named}; own passages at a mean reciprocal rank of {reached:.3f}")
     config = student_config(files, settings)

@@ -23,6 +23,7 @@ from pocket_colbert_export.graph.torch_graph import ColBERTForONNX
 
 SAVE_EVERY = 50
 REPORT_EVERY = 10
+MEASURE_EVERY = 100
 _WARM_UP = 0.05
 
 
@@ -183,7 +184,7 @@ class TrainingLoop(ABC):
         row: dict[str, float] = {key: float(np.mean([r[key] for r in recent])) for key in recent[0]}
         tokens = row.pop("tokens") * (self.step - first) / seconds
         left = seconds / (self.step - first) * (self._steps - self.step)
-        if self.step % SAVE_EVERY == 0 or self.step == self._steps:
+        if self.step % MEASURE_EVERY == 0 or self.step == self._steps:
             row |= {f"held-out {key}": value for key, value in self.measure().items()}
             self._keep_best(row)
         with self._progress.open("a", encoding="utf-8") as stream:

@@ -25,8 +25,11 @@ from pocket_colbert_export.distillation.queries import altered
 from pocket_colbert_export.errors import DistillationError
 from pocket_colbert_export.graph.torch_graph import ColBERTForONNX
 
-HELD_OUT = 160
-"""Queries that are never trained on; they choose weights, and which step was the best."""
+HELD_OUT = 96
+"""Queries that are never trained on; they choose which step was the best."""
+KEYWORD_WEIGHT = 0.3
+"""BM25's weight where none is given. Half of every list was chosen by BM25, so that lists say less
+of it than it is worth."""
 _POOLED_FROM = 0.5
 _LEAST_KNOWN = 4
 """Candidates of every query that a batch holds at least."""
@@ -317,17 +320,15 @@ def teacher_sum(
     return _standardised(total)
 
 
-def choose_weights(
-    lists: Lists, fixed: Mapping[str, float], held_out: int
-) -> tuple[dict[str, float], float]:
-    """Choose the weights that rank the own passages of held-out queries best.
+def choose_weights(lists: Lists, fixed: Mapping[str, float]) -> tuple[dict[str, float], float]:
+    """Choose the weights that rank the queries' own passages best.
 
-    Coordinate ascent over a few weights, from 1 for all; a change must gain to be taken.
+    Coordinate ascent over a few weights, from 1 for all; a change must gain to be taken. No
+    teacher has learned from these pairs, so all of them may be looked at.
 
     Args:
-        lists: The scored lists; the last `held_out` queries are looked at.
+        lists: The scored lists.
         fixed: Weights that stay as they are.
-        held_out: How many.
 
     Returns:
         The weight of each signal, and the mean reciprocal rank that they reach.
@@ -341,11 +342,11 @@ def choose_weights(
                 f"there is no score {name!r} to weigh; there are {', '.join(lists.signals)}."
             )
     rows = np.flatnonzero(lists.own >= 0)
-    rows = rows[rows >= len(lists.queries) - held_out]
     parts = {
         name: _standardised(lists.scores[rows, :, column])
         for column, name in enumerate(lists.signals)
     }
+    fixed = {"keywords.score": KEYWORD_WEIGHT, **fixed}
     weights = {name: float(fixed.get(name, 1.0)) for name in lists.signals}
 
     def reached(tried: Mapping[str, float]) -> float:
