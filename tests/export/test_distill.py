@@ -20,6 +20,7 @@ if not HAS_TORCH:
 
 import onnx
 import torch
+import transformers
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from safetensors import safe_open
@@ -49,8 +50,10 @@ from pocket_colbert_export.distillation.queries import (
 )
 from pocket_colbert_export.distillation.ranking import choose_weights, teacher_sum
 from pocket_colbert_export.distillation.score_store import score_lists
+from pocket_colbert_export.distillation.teacher_folder import teacher_folder
 from pocket_colbert_export.distillation.teachers import Teacher, load_teacher
 from pocket_colbert_export.graph.torch_graph import ColBERTForONNX
+from tests.support.checkpoints import make_backbone
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
@@ -308,6 +311,52 @@ def test_teachers_are_told_by_what_their_graph_returns(tmp_path: Path) -> None:
     np.testing.assert_allclose(cross.score(passage, wanted)[:, 0], logits, rtol=1e-4)
     with pytest.raises(DistillationError, match=r"model\.onnx and tokenizer\.json"):
         load_teacher(tmp_path, max_tokens=20, threads=1)
+
+
+def test_checkpoints_become_teachers_once(tmp_path: Path) -> None:
+    dense, cross = tmp_path / "dense", tmp_path / "cross"
+    for folder in (dense, cross):
+        make_backbone("bert", folder)
+    (dense / "1_Pooling").mkdir()
+    (dense / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    config = transformers.BertConfig.from_pretrained(cross, num_labels=1)
+    torch.manual_seed(0)
+    judge = transformers.BertForSequenceClassification(config).eval()
+    torch.nn.init.normal_(judge.classifier.weight)
+    judge.save_pretrained(cross)
+    said: list[str] = []
+    made = [teacher_folder(path, tmp_path / "work", said.append) for path in (dense, cross)]
+    again = [teacher_folder(path, tmp_path / "work", said.append) for path in (dense, cross)]
+    assert made == again and len(said) == 2
+    assert teacher_folder(made[0], tmp_path / "work", said.append) == made[0]
+    teachers = [load_teacher(path, max_tokens=300, threads=1) for path in made]
+    assert [item.signals for item in teachers] == [("tokens", "vector"), ("score",)]
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(dense)
+    backbone = transformers.BertModel.from_pretrained(dense).eval()
+    query, passages = "tea", ["copper river", "a tower of glass", "salmon and tea", "snow"]
+    for teacher in teachers:
+        teacher.ask([query])
+    with torch.no_grad():
+        first, *others = (
+            backbone(**tokenizer(text, return_tensors="pt")).last_hidden_state[0, 0]
+            for text in (query, *passages)
+        )
+        cosines = [float(torch.cosine_similarity(first, other, dim=0)) for other in others]
+        logits = [
+            float(judge(**tokenizer(query, passage, return_tensors="pt")).logits)
+            for passage in passages
+        ]
+    only = np.array([0])
+    found = [[float(item.score(text, only)[0, -1]) for text in passages] for item in teachers]
+    assert np.corrcoef(found[0], cosines)[0, 1] > 0.99
+    assert np.corrcoef(found[1], logits)[0, 1] > 0.99
+    classes = transformers.BertConfig.from_pretrained(cross, num_labels=3)
+    transformers.BertForSequenceClassification(classes).save_pretrained(cross)
+    with pytest.raises(DistillationError, match="3 classes"):
+        teacher_folder(cross, tmp_path / "work", said.append)
+    with pytest.raises(DistillationError, match=r"config\.json"):
+        teacher_folder(tmp_path, tmp_path / "work", said.append)
 
 
 @pytest.fixture

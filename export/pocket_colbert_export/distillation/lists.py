@@ -113,7 +113,8 @@ def make_lists(
     for query in _loose_queries(queries, num_queries, keywords, tokenizer, seed):
         asked.setdefault(query, -1)
     order = np.random.default_rng([seed, 1]).permutation(len(asked))
-    names = [list(asked)[n] for n in order]
+    drawn = list(asked)
+    names = [drawn[n] for n in order]
     own = np.array([asked[name] for name in names])
     ids = [word_ids(tokenizer.tokenize_query(name)) for name in names]
 
@@ -144,7 +145,7 @@ def make_lists(
 
 
 def word_ids(item: TokenizedText) -> NDArray[np.int64]:
-    """Return the token ids of a text that stand for words, markers and expansion left out."""
+    """Return the token ids of a text without expansion; markers, in all texts, weigh nothing."""
     ids: NDArray[np.int64] = item.input_ids[item.attention_mask.astype(bool) & item.keep]
     return ids
 

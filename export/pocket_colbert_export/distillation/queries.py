@@ -21,7 +21,7 @@ _SHORTEST_QUERY = 3
 """Words that a sentence needs to serve as one."""
 
 _DOCSTRING = re.compile(r'"""(.+?)"""|\'\'\'(.+?)\'\'\'', re.DOTALL)
-_HEADING = re.compile(r"^\s{0,3}(#{1,6})\s+(.+?)\s*#*$", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n{2,}")
 
 

@@ -26,6 +26,7 @@ from pocket_colbert_export.quiet import quiet
 
 _RECIPE = Int8Recipe(smoothing=0.7, reduce_range=False)
 _CALIBRATED_ON = 24
+_CALIBRATED_TOKENS = 128
 _POOLING = "1_Pooling/config.json"
 
 
@@ -109,7 +110,8 @@ def _export(source: Path, folder: Path, judges: bool) -> None:
         trace(_OneOutput(model, judges), graph, names)
         backend = tokenizer.backend_tokenizer
         backend.no_padding()
-        backend.enable_truncation(128)
+        positions = int(getattr(model.config, "max_position_embeddings", _CALIBRATED_TOKENS))
+        backend.enable_truncation(min(positions - 2, _CALIBRATED_TOKENS))
         feeds = []
         for query, passage in probe_pairs()[:_CALIBRATED_ON]:
             encoding = backend.encode(query, passage) if judges else backend.encode(passage)
