@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
+
 _K1, _B = 1.2, 0.75
 
 
@@ -67,6 +69,17 @@ class KeywordIndex:
         terms = np.unique(query)
         terms = terms[terms < len(self._rarity)]
         return terms[self._starts[terms + 1] > self._starts[terms]]
+
+
+def word_ids(item: TokenizedText) -> NDArray[np.int64]:
+    """Return the token ids of a text without expansion; markers, in all texts, weigh nothing."""
+    ids: NDArray[np.int64] = item.input_ids[item.attention_mask.astype(bool) & item.keep]
+    return ids
+
+
+def keyword_index(tokenizer: Tokenizer, passages: Sequence[str]) -> KeywordIndex:
+    """Index passages by the tokens that a model has vectors of."""
+    return KeywordIndex([word_ids(tokenizer.tokenize_document(text)) for text in passages])
 
 
 def candidate_lists(

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert import Encoder
 from pocket_colbert.model.folder import ModelFiles
-from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
-from pocket_colbert_export.distillation.candidates import KeywordIndex, candidate_lists
+from pocket_colbert.model.tokenizer import Tokenizer
+from pocket_colbert.storage.files import hash_file
+from pocket_colbert_export.distillation.candidates import (
+    KeywordIndex,
+    candidate_lists,
+    keyword_index,
+    word_ids,
+)
 from pocket_colbert_export.distillation.pairs import sample_pairs
 from pocket_colbert_export.distillation.queries import read_queries
 from pocket_colbert_export.distillation.score_store import score_lists
@@ -95,38 +104,34 @@ def make_lists(
         TrainingTextError: The text is unusable, or too little.
         DistillationError: A teacher is not understood.
     """
-    pairs = sample_pairs(texts, num_passages, seed)
-    passages = list(dict.fromkeys(pair.passage for pair in pairs))
-    if len(passages) < count:
-        raise TrainingTextError(
-            f"at least {count} different passages are needed for lists of {count}, got "
-            f"{len(passages)}. Give more text, or shorter lists (--candidates)."
-        )
     config = dataclasses.replace(
         start.config, document_length=min(start.config.document_length, max_tokens)
     )
-    files = dataclasses.replace(start, config=config)
-    tokenizer = Tokenizer(files.tokenizer, config)
-    keywords = KeywordIndex([word_ids(tokenizer.tokenize_document(text)) for text in passages])
-    numbers = {passage: number for number, passage in enumerate(passages)}
-    asked = {pair.query: numbers[pair.passage] for pair in pairs}
-    for query in _loose_queries(queries, num_queries, keywords, tokenizer, seed):
-        asked.setdefault(query, -1)
-    order = np.random.default_rng([seed, 1]).permutation(len(asked))
-    drawn = list(asked)
-    names = [drawn[n] for n in order]
-    own = np.array([asked[name] for name in names])
-    ids = [word_ids(tokenizer.tokenize_query(name)) for name in names]
-
-    encoder = Encoder.load(files, threads=threads)
+    encoder = Encoder.load(dataclasses.replace(start, config=config), threads=threads)
+    tokenizer = Tokenizer(start.tokenizer, config)
+    inputs = [hash_file(path).sha256 for path in (*texts, *queries)]
+    values = [inputs, num_passages, num_queries, count, max_tokens, seed, start.card.fingerprint]
+    cache = work / f"lists-{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]}.npz"
+    if cache.is_file():
+        drawn = _load(cache)
+    else:
+        step("choosing candidates")
+        found, asked = _draw(texts, queries, tokenizer, num_passages, num_queries, count, seed)
+        vectors = encode_texts(encoder, list(asked), found, work / "start", step)
+        own = np.array(list(asked.values()))
+        lists = candidate_lists(
+            [word_ids(tokenizer.tokenize_query(name)) for name in asked],
+            keyword_index(tokenizer, found),
+            _means(vectors.query, len(asked)), _means(vectors.passage, len(found)),
+            own, count, seed,
+        )  # fmt: skip
+        drawn = _Drawn(list(asked), found, own, lists)
+        _save(cache, drawn)
+    names, passages, own, lists = drawn
     vectors = encode_texts(encoder, names, passages, work / "start", step)
-    query_vectors = _means(vectors.query, len(names))
-    lists = candidate_lists(
-        ids, keywords, query_vectors, _means(vectors.passage, len(passages)), own, count, seed
-    )
     scorers: list[Teacher] = [
         StartTeacher(encoder.card.fingerprint, vectors, passages),
-        KeywordTeacher(keywords, ids, passages),
+        KeywordTeacher(tokenizer, passages),
         *(
             load_teacher(
                 teacher_folder(path, work / "teachers", step),
@@ -138,16 +143,60 @@ def make_lists(
     ]
     parts = [score_lists(item, names, passages, lists, work / "scores", step) for item in scorers]
     return Lists(
-        names, passages, own, lists, query_vectors,
+        names, passages, own, lists, _means(vectors.query, len(names)),
         [f"{item.name}.{signal}" for item in scorers for signal in item.signals],
         np.concatenate(parts, axis=2), vectors,
     )  # fmt: skip
 
 
-def word_ids(item: TokenizedText) -> NDArray[np.int64]:
-    """Return the token ids of a text without expansion; markers, in all texts, weigh nothing."""
-    ids: NDArray[np.int64] = item.input_ids[item.attention_mask.astype(bool) & item.keep]
-    return ids
+class _Drawn(NamedTuple):
+    queries: Sequence[str]
+    passages: Sequence[str]
+    own: NDArray[np.int64]
+    candidates: NDArray[np.int64]
+
+
+def _save(path: Path, drawn: _Drawn) -> None:
+    texts = json.dumps([list(drawn.queries), list(drawn.passages)]).encode()
+    partial = path.with_suffix(".writing")
+    with partial.open("wb") as stream:
+        np.savez_compressed(
+            stream, texts=np.frombuffer(texts, np.uint8), own=drawn.own, lists=drawn.candidates
+        )
+    partial.replace(path)
+
+
+def _load(path: Path) -> _Drawn:
+    with np.load(path, allow_pickle=False) as stored:
+        queries, passages = json.loads(stored["texts"].tobytes())
+        return _Drawn(queries, passages, stored["own"], stored["lists"])
+
+
+def _draw(
+    texts: Sequence[Path],
+    queries: Sequence[Path],
+    tokenizer: Tokenizer,
+    num_passages: int,
+    num_queries: int,
+    count: int,
+    seed: int,
+) -> tuple[list[str], dict[str, int]]:
+    """Return the passages, and the queries, shuffled, with the position of their passage."""
+    pairs = sample_pairs(texts, num_passages, seed)
+    passages = list(dict.fromkeys(pair.passage for pair in pairs))
+    if len(passages) < count:
+        raise TrainingTextError(
+            f"at least {count} different passages are needed for lists of {count}, got "
+            f"{len(passages)}. Give more text, or shorter lists (--candidates)."
+        )
+    numbers = {passage: number for number, passage in enumerate(passages)}
+    asked = {pair.query: numbers[pair.passage] for pair in pairs}
+    index = keyword_index(tokenizer, passages)
+    for query in _loose_queries(queries, num_queries, index, tokenizer, seed):
+        asked.setdefault(query, -1)
+    names = list(asked)
+    order = np.random.default_rng([seed, 1]).permutation(len(names))
+    return passages, {names[n]: asked[names[n]] for n in order}
 
 
 def _loose_queries(

@@ -31,7 +31,7 @@ KEYWORD_WEIGHT = 0.3
 """BM25's weight where none is given. Half of every list was chosen by BM25, so that lists say less
 of it than it is worth."""
 _POOLED_FROM = 0.5
-_LEAST_KNOWN = 4
+_LEAST_KNOWN = 2
 """Candidates of every query that a batch holds at least."""
 
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from pocket_colbert import Encoder
 from pocket_colbert.model.folder import RECIPE_FILE, load_model_files
+from pocket_colbert.model.tokenizer import Tokenizer
 from pocket_colbert.storage.files import hash_file
-from pocket_colbert_export.distillation.candidates import KeywordIndex
+from pocket_colbert_export.distillation.candidates import keyword_index, word_ids
 from pocket_colbert_export.distillation.targets import Targets
 from pocket_colbert_export.errors import DistillationError
 
@@ -159,16 +160,16 @@ class KeywordTeacher(Teacher):
 
     name, signals = "keywords", ("score",)
 
-    def __init__(
-        self, index: KeywordIndex, queries: Sequence[NDArray[np.int64]], passages: Sequence[str]
-    ) -> None:
-        """Use an index of the passages and the queries' token ids."""
+    def __init__(self, tokenizer: Tokenizer, passages: Sequence[str]) -> None:
+        """Score these passages by the tokens of a model."""
         self.key = "keywords"
-        self._index, self._queries = index, queries
+        self._tokenizer, self._passages = tokenizer, passages
         self._numbers = {passage: number for number, passage in enumerate(passages)}
 
     def ask(self, queries: Sequence[str]) -> None:
-        """Do nothing: queries came as token ids."""
+        """Index the passages, and tokenise the queries."""
+        self._index = keyword_index(self._tokenizer, self._passages)
+        self._queries = [word_ids(self._tokenizer.tokenize_query(text)) for text in queries]
 
     def score(self, passage: str, wanted: NDArray[np.int64]) -> Rows:
         """Score one passage by BM25."""
