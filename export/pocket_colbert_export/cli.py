@@ -158,7 +158,7 @@ _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "--learning-rate", type=float, metavar="RATE", default=1e-4, help="Highest learning rate."
 )
-@_weight("--own-weight", 0.5, "Raise of a query's own passage.")
+@_weight("--own-weight", 0.5, "Raise of own passages.")
 @_weight("--token-weight", 0.0, "Loss of token vectors.")
 @click.option(
     "--expansion", callback=_numbers, metavar="N,N,...",
