@@ -12,7 +12,9 @@ from pocket_colbert.errors import OptionalDependencyError
 
 if TYPE_CHECKING:
     from pocket_colbert_export.distillation.distill import distill
-    from pocket_colbert_export.distillation.training import Distillation
+    from pocket_colbert_export.distillation.ranking import Distillation
+    from pocket_colbert_export.distillation.shrink import shrink
+    from pocket_colbert_export.distillation.token_training import Shrinking
     from pocket_colbert_export.errors import (
         CalibrationError,
         CheckpointError,
@@ -34,19 +36,23 @@ __all__ = [
     "GraphError",
     "OutputError",
     "ParityError",
+    "Shrinking",
     "TrainingTextError",
     "distill",
     "export_model",
+    "shrink",
 ]
 
 _HOMES = {
-    "Distillation": "distillation.training",
+    "Distillation": "distillation.ranking",
+    "Shrinking": "distillation.token_training",
     "distill": "distillation.distill",
     "export_model": "exporter",
+    "shrink": "distillation.shrink",
 }
 """The module that defines each public name; the others are in `errors`."""
 
-_REQUIRED = ("torch", "transformers", "onnx", "optimum.exporters.onnx")
+_REQUIRED = ("torch", "transformers", "onnx", "safetensors")
 """Torch first: without it transformers says so in its own words."""
 
 

@@ -138,6 +138,128 @@ def _weight(name: str, default: float, help_text: str) -> Callable[[Command], Co
     return click.option(name, type=float, metavar="WEIGHT", default=default, help=help_text)
 
 
+def _weights(
+    ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    """Read "start.tokens=1", each of its own."""
+    weights = {}
+    for value in values:
+        name, sign, number = value.rpartition("=")
+        try:
+            weights[name] = float(number)
+        except ValueError as error:
+            raise click.BadParameter(f"expected NAME=WEIGHT, got {value!r}.") from error
+        if not sign or not name:
+            raise click.BadParameter(f"expected NAME=WEIGHT, got {value!r}.")
+    return weights
+
+
+_file = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@main.command(context_settings={"show_default": True})
+@click.option("--start", default="small", metavar="MODEL", help="Model to teach.")
+@click.option(
+    "--text", "texts", required=True, multiple=True, metavar="FILE", type=_file,
+    help=".jsonl of texts; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--queries", multiple=True, metavar="FILE", type=_file,
+    help="Queries without passages; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--teacher", "teachers", multiple=True, metavar="FOLDER",
+    type=click.Path(path_type=Path, exists=True, file_okay=False), help="Teacher; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--weight", "weights", multiple=True, metavar="NAME=W", callback=_weights,
+    help="Weight of a score.  [default: chosen]",
+)  # fmt: skip
+@click.option("-o", "--output", required=True, type=_path, help="Checkpoint to write.")
+@click.option("--work", type=_path, help="State of training.  [default: OUTPUT.work]")
+@click.option("--passages", type=int, metavar="N", default=10_000, help="Passages to learn from.")
+@click.option("--loose-queries", type=int, metavar="N", default=5_000, help="Of --queries.")
+@click.option("--candidates", type=int, metavar="N", default=24, help="Passages a query.")
+@click.option("--passage-tokens", type=int, metavar="N", default=180, help="Cut of passages.")
+@click.option("--steps", type=int, metavar="N", default=800, help="Optimizer steps.")
+@click.option("--batch-queries", type=int, metavar="N", default=16, help="Queries a step.")
+@click.option("--batch-passages", type=int, metavar="N", default=64, help="Passages a step.")
+@click.option(
+    "--learning-rate", type=float, metavar="RATE", default=1e-4, help="Highest learning rate."
+)
+@_weight("--own-weight", 0.5, "Raise of own passages.")
+@_weight("--token-weight", 0.0, "Loss of token vectors.")
+@click.option(
+    "--expansion", callback=_numbers, metavar="N,N,...",
+    help="Expansion tokens.  [default: the model's]",
+)  # fmt: skip
+@click.option(
+    "--typing-errors", type=float, metavar="SHARE", default=0.15, help="Share of mistyped queries."
+)
+@click.option(
+    "--prefixes", callback=_numbers, default="64,48,32", metavar="N,N,...",
+    help="Widths that serve too.",
+)  # fmt: skip
+@click.option(
+    "--quantize-from", type=float, metavar="SHARE", default=0.85, help="Share of steps before int8."
+)
+@click.option(
+    "--keep-start", type=float, metavar="SHARE", default=0.0, help="Share of the start to keep."
+)
+@click.option("--seed", type=int, metavar="N", default=0, help="Seed of all random choices.")
+@click.option("--threads", type=int, metavar="N", default=2, help="Threads of teachers.")
+@click.option("--device", metavar="NAME", help="torch device.  [default: a GPU if any]")
+@click.option("--mixed-precision/--no-mixed-precision", default=None, help="Multiply in bfloat16.")
+@click.option("--minutes", type=float, metavar="N", help="Stop after N minutes; call again.")
+def distill(
+    start: str,
+    texts: tuple[Path, ...],
+    queries: tuple[Path, ...],
+    teachers: tuple[Path, ...],
+    output: Path,
+    work: Path | None,
+    threads: int,
+    device: str | None,
+    mixed_precision: bool | None,
+    minutes: float | None,
+    **settings: Any,
+) -> None:
+    """Teach a model to rank your texts as several teachers together do.
+
+    No judgements are needed. Every query is ranked against passages that are near it by words or
+    by vectors, and some at random; the teachers score them once, and the model is pulled towards
+    the sum of what they say. It writes a checkpoint for the export command.
+
+    MODEL is the name of a bundled model or a model folder. Text is .jsonl of query and passage,
+    of title and text, or of text alone, for which queries are made: its docstring, its first
+    heading, or its first sentence. Files of --queries are .json (a list), .jsonl (query) or .txt.
+    All may be gzipped; each file gives the same number, as far as it goes.
+
+    Teachers are the model itself, BM25, and each --teacher: a ColBERT, a one-vector encoder or a
+    cross-encoder, as a checkpoint, a model folder, or a folder with model.onnx and tokenizer.json.
+    Their scores are called start.tokens, keywords.score, FOLDER.tokens and FOLDER.vector, or
+    FOLDER.score. Scores that no --weight names are weighed so that queries find their own
+    passages best; BM25 has .3.
+
+    Scoring and training can be interrupted at any time, and --minutes stops training: the same
+    call with the same --work continues. bfloat16 is used where the hardware has it.
+
+    --expansion 0 teaches queries to do without the expansion tokens that pad short ones.
+    """
+    from pocket_colbert_export import Distillation, distill
+
+    try:
+        done = distill(
+            start, texts, output, work or output.with_name(output.name + ".work"),
+            Distillation(**settings), teachers=teachers, queries=queries, threads=threads,
+            device=device, mixed_precision=mixed_precision, minutes=minutes, step=_say,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise click.ClickException("interrupted; the same call continues.") from None
+    if done:
+        click.echo(f"{output}: export it with pocket-colbert-export {output} -o MODEL")
+
+
 @main.command(context_settings={"show_default": True})
 @click.option("--teacher", required=True, metavar="MODEL", help="Model to learn from.")
 @click.option("--student", required=True, metavar="MODEL", help="Checkpoint to start from.")
@@ -183,7 +305,7 @@ def _weight(name: str, default: float, help_text: str) -> Callable[[Command], Co
 @click.option("--device", metavar="NAME", help="torch device.  [default: a GPU if any]")
 @click.option("--mixed-precision/--no-mixed-precision", default=None, help="Multiply in bfloat16.")
 @click.option("--minutes", type=float, metavar="N", help="Stop after N minutes; call again.")
-def distill(
+def shrink(
     teacher: str,
     student: str,
     guide: str | None,
@@ -195,7 +317,7 @@ def distill(
     minutes: float | None,
     **settings: Any,
 ) -> None:
-    """Teach a small student what a ColBERT knows.
+    """Make a smaller model that computes what a ColBERT does.
 
     It learns from text alone: the teacher's vector of every token, and the ranking of an ensemble
     of teacher, guide and keywords. It writes a checkpoint for the export command.
@@ -213,12 +335,12 @@ def distill(
     --prefixes are widths below --dim that serve on their own: the first components of a vector,
     normalised again.
     """
-    from pocket_colbert_export import Distillation, distill
+    from pocket_colbert_export import Shrinking, shrink
 
     try:
-        done = distill(
+        done = shrink(
             teacher, student, guide or student, texts, output,
-            work or output.with_name(output.name + ".work"), Distillation(**settings),
+            work or output.with_name(output.name + ".work"), Shrinking(**settings),
             device=device, mixed_precision=mixed_precision, minutes=minutes, step=_say,
         )  # fmt: skip
     except KeyboardInterrupt:

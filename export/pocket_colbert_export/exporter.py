@@ -19,7 +19,7 @@ from pocket_colbert_export.checkpoints.loading import Checkpoint, load_checkpoin
 from pocket_colbert_export.errors import CalibrationError, GraphError, OutputError
 from pocket_colbert_export.folder.card import model_card, notice
 from pocket_colbert_export.folder.write_folder import new_folder, write_files
-from pocket_colbert_export.graph.torch_graph import ColBERTForONNX, export_graph
+from pocket_colbert_export.graph.torch_graph import ColBERTForONNX, export_graph, has_optimum
 from pocket_colbert_export.projection import DEFAULT_DIM, fit_projection
 from pocket_colbert_export.proof import parity
 from pocket_colbert_export.proof.probe_texts import parity_texts, probe_pairs, read_calibration
@@ -36,7 +36,8 @@ GRAPH_FILES: Mapping[str, str] = {
     "fp16": "model_fp16.onnx",
     "fp32": "model.onnx",
 }
-_PACKAGES = ("pocket-colbert", "torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
+_OPTIMUM = "optimum-onnx"
+_PACKAGES = ("pocket-colbert", "torch", "transformers", _OPTIMUM, "onnx", "onnxruntime")
 """Packages whose version is part of the report."""
 
 
@@ -236,7 +237,7 @@ def _write_graph(
         fp16=fp16,
         bytes=sum(map(os.path.getsize, folder.glob("*.onnx*"))),
         notes=checkpoint.notes,
-        versions=dict(zip(_PACKAGES, map(version, _PACKAGES), strict=True))
+        versions={name: version(name) for name in _PACKAGES if name != _OPTIMUM or has_optimum()}
         | {"machine": platform.machine()},
         source=Source(
             name=checkpoint.config.model_name,

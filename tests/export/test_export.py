@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,28 @@ def test_backbones(kind: str, markers: str, tmp_path: Path) -> None:
     assert len(encoder.encode_document(["a" * 600])[0]) == 300
     graph = onnx.load(str(files.graph))
     assert [i.name for i in graph.graph.input] == ["input_ids", "attention_mask"]
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "distilbert", "modernbert"])
+def test_torch_alone_exports_the_same(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "checkpoint"
+    make_backbone(kind, source)
+    as_pylate(source)
+    texts = ["paris", "the capital of a country, and " * 5]
+    vectors, versions = [], []
+    for name in ("optimum", "torch"):
+        if name == "torch":
+            monkeypatch.setitem(sys.modules, "optimum.exporters.onnx", None)
+        export_model(source, tmp_path / name, precision="fp32")
+        report = json.loads((tmp_path / name / "export_report.json").read_text())
+        versions.append(set(report["versions"]))
+        encoder = Encoder.load(tmp_path / name)
+        vectors.append([*encoder.encode_query(texts), *encoder.encode_document(texts)])
+    assert versions[0] - versions[1] == {"optimum-onnx"} and versions[1] < versions[0]
+    for found, wanted in zip(*vectors, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_torch_agrees_outside_the_exporter(pylate: Path, tmp_path: Path) -> None:

@@ -35,14 +35,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-@pytest.mark.parametrize("command", [[], ["export"], ["distill"]])
+@pytest.mark.parametrize("command", [[], ["export"], ["distill"], ["shrink"]])
 def test_help_needs_no_extra(command: list[str]) -> None:
     done = run(*command, "--help")
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"Usage:" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["export", "distill"])
+@pytest.mark.parametrize("name", ["export", "distill", "shrink"])
 def test_every_option_is_one_line_of_help(name: str) -> None:
     text = CliRunner().invoke(main, [name, "--help"], env={"COLUMNS": "80"}).output
     options = text.partition("Options:\n")[2].splitlines()
@@ -51,14 +51,15 @@ def test_every_option_is_one_line_of_help(name: str) -> None:
     assert len(names) == len(options_of) + 1  # --help
     # An option whose names fill the column has its help below it.
     rest = [line.strip() for line in options if not line.startswith("  -")]
-    assert rest == (["Multiply in bfloat16."] if name == "distill" else [])
+    assert rest == (["Multiply in bfloat16."] if name != "export" else [])
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ["model", "-o", "out"],
-        ["distill", "--teacher", "a", "--student", "b", "--text", __file__, "-o", "out"],
+        ["distill", "--text", __file__, "-o", "out"],
+        ["shrink", "--teacher", "a", "--student", "b", "--text", __file__, "-o", "out"],
     ],
 )
 def test_a_missing_extra_is_one_line(arguments: list[str]) -> None:

@@ -466,5 +466,5 @@ def test_site_has_every_public_name_and_command(site: Path) -> None:
         assert {f"pocket_colbert.{name}", f"pocket_colbert.{home}.{name}"} & seen.anchors, name
     for name in main.commands:
         assert f"pocket-colbert-{name}" in seen.anchors
-    for name in ("export", "distill"):
+    for name in ("export", "distill", "shrink"):
         assert f"pocket-colbert-export-{name}" in seen.anchors

@@ -42,7 +42,7 @@ class Checkpoint:
         notes: What a reader of the model card should know.
         license: SPDX expression from the checkpoint's own card, or "unknown".
         languages: Codes of the languages from its card, () when it names none.
-        distilled: What `distill` wrote about the making of it, None for other checkpoints.
+        distilled: What `distill` or `shrink` wrote about its making, None for others.
     """
 
     folder: Path

@@ -16,7 +16,7 @@ from pocket_colbert.checks import are_languages
 from pocket_colbert_export.errors import CheckpointError
 
 DISTILLATION_FILE = "distillation.json"
-"""What `distill` writes beside the weights."""
+"""What `distill` and `shrink` write beside the weights."""
 
 _MODULE_KINDS = (
     "Transformer", "Dense", "MultiVectorMask", "HierarchicalTokenPooling", "Normalize", "Pooling",
@@ -49,9 +49,8 @@ _TYPES: Mapping[str, tuple[type, str]] = {
 """What keys hold that mean the same in every file; null stands for an absent key."""
 
 _DISTILLATION_TYPES: Mapping[str, type] = {
-    "teacher": str,
     "student": str,
-    "guide": str,
+    "teachers": list,
     "texts": list,
     "settings": dict,
 }
@@ -107,7 +106,7 @@ class RawCheckpoint:
         transformer_config: The backbone's config.json.
         transformer_settings: sentence_bert_config.json or another of its names.
         tokenizer_config: tokenizer_config.json.
-        distilled: Who taught a student of `distill` what, None for other checkpoints.
+        distilled: Who taught a student of `distill` or `shrink` what, None for other checkpoints.
     """
 
     folder: Path

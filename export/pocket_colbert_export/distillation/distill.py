@@ -1,68 +1,77 @@
-"""Teach a small ColBERT what a larger one, and an ensemble of scorers around it, know.
-
-Two signals, both without labels. A student that shares its teacher's vocabulary is regressed on
-the teacher's vector of every token, rotated so that the leading components hold the most: that
-makes its prefixes (Matryoshka, Kusupati et al. 2022, arXiv 2205.13147) worth as much as they can
-be. And its ranking of the passages of a batch is pulled towards that of an ensemble of the
-teacher's MaxSim, a guide's MaxSim and one-vector scores, and BM25, which ranks better than any of
-them. Batches are made of neighbours, so that there is something to rank.
-"""
+"""Teach a small ColBERT to rank as several teachers together do, on texts of one's own."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pocket_colbert import Encoder
-from pocket_colbert.checks import check_whole_number
-from pocket_colbert.model.folder import RECIPE_FILE, ModelFiles, load_model_files
+from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.model.folder import ModelFiles, load_model_files
 from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.model.tokenizer import Tokenizer
 from pocket_colbert.storage.files import hash_file
 from pocket_colbert_export.checkpoints.loading import Checkpoint
-from pocket_colbert_export.distillation import losses, training
-from pocket_colbert_export.distillation.pairs import Pair, sample_pairs
-from pocket_colbert_export.distillation.student import load_student, save_student
-from pocket_colbert_export.distillation.targets import encode_targets
-from pocket_colbert_export.distillation.training import Distillation, Trainer, TrainingText
-from pocket_colbert_export.errors import DistillationError, OutputError, TrainingTextError
-from pocket_colbert_export.exporter import Step, export_model
+from pocket_colbert_export.checkpoints.model_folder import read_model_folder
+from pocket_colbert_export.distillation import ranking
+from pocket_colbert_export.distillation.batches import padded
+from pocket_colbert_export.distillation.lists import make_lists
+from pocket_colbert_export.distillation.ranking import (
+    Distillation,
+    RankingTrainer,
+    choose_weights,
+    teacher_sum,
+)
+from pocket_colbert_export.distillation.score_store import lists_key
+from pocket_colbert_export.distillation.student import save_student
+from pocket_colbert_export.errors import (
+    CheckpointError,
+    DistillationError,
+    OutputError,
+    TrainingTextError,
+)
+from pocket_colbert_export.exporter import Step
+from pocket_colbert_export.graph.torch_graph import ColBERTForONNX
 from pocket_colbert_export.proof.probe_texts import parity_texts
+
+_START_COSINE = 0.98
+"""How near the float weights must be to the graph; int8 itself is at .999."""
 
 
 def distill(
-    teacher: str | Path,
-    student: str | Path,
-    guide: str | Path,
+    start: str | Path,
     texts: Sequence[Path],
     output: str | Path,
     work: str | Path,
     settings: Distillation,
     *,
+    teachers: Sequence[Path] = (),
+    queries: Sequence[Path] = (),
+    threads: int = 2,
     device: str | None = None,
     mixed_precision: bool | None = None,
     minutes: float | None = None,
     step: Step = lambda message: None,
 ) -> bool:
-    """Train a student and write it as a checkpoint for `export_model`.
+    """Train a model and write it as a checkpoint for `export_model`.
 
     Args:
-        teacher: A checkpoint, hub id or model folder.
-        student: What to start from: a checkpoint folder or hub id with the teacher's vocabulary.
-        guide: The second model of the ensemble, of any of these kinds.
-        texts: Files of pairs, see `pairs.read_pairs`.
+        start: The model to teach: a bundled model's name or a model folder, int8 or fp32.
+        texts: Files of texts, with queries or without, see `pairs.read_pairs`.
         output: The checkpoint folder to write; must not exist.
-        work: Folder for the teacher's vectors and for the state of training. Calling again with
-            the same arguments continues where the last call stopped.
+        work: Folder for scores and for the state of training. Calling again with the same
+            arguments continues where the last call stopped.
         settings: How to train.
+        teachers: Folders of ColBERTs, cross-encoders and one-vector encoders: checkpoints, ONNX
+            folders or model folders. The start and BM25 are teachers always.
+        queries: Files of queries without passages, see `queries.read_queries`.
+        threads: Threads for teachers.
         device: torch's name of the device; by default the GPU where there is one.
         mixed_precision: Multiply in bfloat16; by default where the hardware does.
         minutes: Stop training after this many minutes; the next call continues.
@@ -73,44 +82,57 @@ def distill(
 
     Raises:
         InvalidInputError: A setting is out of range.
-        CheckpointError: A model is not understood.
-        TrainingTextError: The text is unusable.
-        DistillationError: Teacher and student have different vocabularies.
+        CheckpointError: The start cannot be trained on.
+        TrainingTextError: The text is unusable, or too little.
+        DistillationError: A teacher is not understood.
         OutputError: `output` exists.
     """
     target, work = Path(output), Path(work)
     if target.exists():
         raise OutputError(f"{target} exists; give a new folder.")
     work.mkdir(parents=True, exist_ok=True)
-    pairs = sample_pairs(texts, settings.pairs, settings.seed)
-    if len(pairs) < 2 * training.HELD_OUT:
+    files = load_model_files(start)
+    checkpoint = read_model_folder(files)
+    _check_start(checkpoint, files)
+    lists = make_lists(
+        texts, queries, files, teachers,
+        num_passages=settings.passages, num_queries=settings.loose_queries,
+        count=settings.candidates, max_tokens=settings.passage_tokens, seed=settings.seed,
+        threads=threads, work=work, step=step,
+    )  # fmt: skip
+    if len(lists.queries) < 2 * ranking.HELD_OUT:
         raise TrainingTextError(
-            f"at least {2 * training.HELD_OUT} pairs are needed, got {len(pairs)}."
+            f"at least {2 * ranking.HELD_OUT} queries are needed, got {len(lists.queries)}. Give "
+            "more text, or queries of your own."
         )
-    teacher_files = _model_folder(teacher, work / "models", step)
-    guide_files = _model_folder(guide, work / "models", step)
-    widest = teacher_files.config.embedding_dim
-    dim = settings.dim or widest
-    check_whole_number("dim", dim, most=widest)
-    checkpoint = load_student(student, settings.layers, settings.embedding_dim)
-    config = _config(teacher_files.config, settings, dim, checkpoint)
-    tokenizer = _tokenizer(checkpoint, config, teacher_files, work)
-    text = _prepare(teacher_files, guide_files, pairs, config, tokenizer, work / "targets", step)
-    models = [hash_file(files.graph).sha256 for files in (teacher_files, guide_files)]
-    origin = _weights_key(checkpoint.folder)
-    key = _key([origin, *models, _pairs_key(pairs)], dataclasses.asdict(settings))
-    run = work / "runs" / key
+    weights, reached = choose_weights(lists, settings.weights)
+    named = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+    step(f"teachers: {named}; own passages at a mean reciprocal rank of {reached:.3f}")
+    config = student_config(files, settings)
+    training = dataclasses.replace(
+        config, document_length=min(config.document_length, settings.passage_tokens)
+    )
+    values = [
+        hash_file(files.graph).sha256,
+        lists_key(lists.queries, lists.passages, lists.candidates),
+        list(lists.signals),
+        dataclasses.asdict(settings),
+    ]
+    run = work / "runs" / hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
     run.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(checkpoint, text, settings, dim, run, device, mixed_precision)
+    trainer = RankingTrainer(
+        checkpoint, lists, teacher_sum(lists, weights, settings.own_weight), training,
+        Tokenizer(files.tokenizer, training), settings, run, device, mixed_precision,
+    )  # fmt: skip
     if not trainer.train(minutes, step):
         step(f"stopped at step {trainer.step} of {settings.steps}; call again to continue")
         return False
     trainer.finish()
-    report = {
-        "teacher": teacher_files.config.model_name,
-        "student": checkpoint.config.model_name,
-        "guide": guide_files.config.model_name,
-        "texts": [path.name for path in texts],
+    report: dict[str, Any] = {
+        "student": files.folder.name,
+        "teachers": _named(weights, files.folder.name),
+        "weights": weights,
+        "texts": [path.name for path in (*texts, *queries)],
         "settings": dataclasses.asdict(settings),
         "held_out": trainer.measure(),
         "prefixes": list(settings.prefixes),
@@ -122,117 +144,53 @@ def distill(
     return True
 
 
-def _key(parts: Sequence[str], values: Any) -> str:
-    joined = json.dumps([list(parts), values], sort_keys=True)
-    return hashlib.sha256(joined.encode()).hexdigest()[:12]
-
-
-def _weights_key(folder: Path) -> str:
-    """Tell checkpoints apart by their weights, wherever they lie."""
-    files = [*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]
-    return _key(sorted(hash_file(path).sha256 for path in files), None)
-
-
-def _pairs_key(pairs: Sequence[Pair]) -> str:
-    return _key([], [[pair.query, pair.passage] for pair in pairs])
-
-
-def _model_folder(source: str | Path, exports: Path, step: Step) -> ModelFiles:
-    """Return a teacher's model folder: the one given, or its int8 export, which is fast."""
-    if (Path(source) / RECIPE_FILE).is_file():
-        return load_model_files(Path(source))
-    name = _weights_key(Path(source)) if Path(source).is_dir() else _key([str(source)], None)
-    folder = exports / name
-    if not (folder / RECIPE_FILE).is_file():
-        step(f"exporting {source} to encode with it")
-        export_model(source, folder)
-    return load_model_files(folder)
-
-
-def _config(
-    teacher: ModelConfig, settings: Distillation, dim: int, student: Checkpoint
-) -> ModelConfig:
-    """Return the student's recipe: the teacher's, with queries that may grow."""
-    positions = student.positions
-    longest = min(max(teacher.query_length, settings.query_max_length), positions)
-    if teacher.document_length > positions:
-        raise DistillationError(
-            f"the teacher's documents have {teacher.document_length} tokens, the student has "
-            f"{positions} positions."
-        )
-    recipe = dataclasses.replace(
-        teacher,
-        embedding_dim=dim,
-        matryoshka_dims=settings.prefixes,
-        model_name=student.config.model_name,
-    )
-    if not teacher.do_query_expansion:
-        return dataclasses.replace(recipe, query_length=longest)
-    return dataclasses.replace(recipe, query_expansion_strategy="min", query_max_length=longest)
-
-
-def _tokenizer(
-    student: Checkpoint, config: ModelConfig, teacher: ModelFiles, work: Path
-) -> Tokenizer:
-    """Return the student's tokenizer, which must give the teacher's tokens."""
-    backend = student.tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    path = work / "student-tokenizer.json"
-    path.write_text(backend.to_str(), encoding="utf-8")
-    own, theirs = Tokenizer(path, config), Tokenizer(teacher.tokenizer, config)
+def _check_start(checkpoint: Checkpoint, files: ModelFiles) -> None:
+    """Compare what was read with the graph it was read from."""
+    module = ColBERTForONNX(checkpoint).eval()
+    tokenizer, encoder = Tokenizer(files.tokenizer, files.config), Encoder.load(files, threads=1)
     for text in parity_texts():
-        if "[" in text:  # as text, markers are one token for one tokenizer and several for another
+        item = tokenizer.tokenize_document(text)
+        if not item.keep.any():
             continue
-        for tokenize in ("tokenize_query", "tokenize_document"):
-            ids = [getattr(item, tokenize)(text).input_ids for item in (own, theirs)]
-            if not np.array_equal(*ids):
-                raise DistillationError(
-                    "teacher and student must have the same tokens, as every vector is learned "
-                    f"from that of the same token; they differ for {text[:40]!r}."
-                )
-    return theirs
+        ids, mask = padded([item], torch.device("cpu"))
+        with torch.no_grad():
+            rows = module(ids, mask)[0].numpy()[item.keep]
+        near = float((rows * encoder.encode_document([text])[0]).sum(axis=1).mean())
+        if not near > _START_COSINE:
+            raise CheckpointError(
+                f"the weights read from {files.folder} give other vectors than its graph (cosine "
+                f"{near:.3f}): it has parts that are not understood. Start from another model."
+            )
 
 
-def _prepare(
-    teacher: ModelFiles,
-    guide: ModelFiles,
-    pairs: Sequence[Pair],
-    config: ModelConfig,
-    tokenizer: Tokenizer,
-    folder: Path,
-    step: Step,
-) -> TrainingText:
-    """Encode with teacher and guide, tokenise, and fit the rotation."""
-    asked = dataclasses.replace(
-        config,
-        embedding_dim=teacher.config.embedding_dim,
-        matryoshka_dims=teacher.config.matryoshka_dims,
-        model_name=teacher.config.model_name,
-    )
-    stores = []
-    for files in (dataclasses.replace(teacher, config=asked), guide):
-        key = _key([hash_file(files.graph).sha256, _pairs_key(pairs)], files.config.to_json())
-        stores.append(encode_targets(Encoder.load(files), pairs, folder / key, step))
-    step("tokenising")
-    queries = [tokenizer.tokenize_query(pair.query) for pair in pairs]
-    passages = [tokenizer.tokenize_document(pair.passage) for pair in pairs]
-    numbers = range(len(pairs))
-    means = [
-        np.stack([_mean(side(number)) for number in numbers])
-        for side in (stores[1].query, stores[1].passage)
-    ]
-    sample = np.concatenate([stores[0].passage(number) for number in range(training.FIT_PAIRS)])
-    rows = torch.from_numpy(sample.astype(np.float64))
-    _, basis = torch.linalg.eigh(rows.T @ rows)
-    rotation = basis.flip(1)[:, : config.embedding_dim].float()
-    spread = float((rows - rows.mean(dim=0)).pow(2).sum(dim=1).mean())
-    keywords = losses.BM25([item.input_ids[item.keep] for item in passages])
-    return TrainingText(
-        queries, passages, stores[0], stores[1], rotation, spread, means[0], means[1], keywords
-    )
+def _named(weights: Mapping[str, float], start: str) -> list[str]:
+    """Return the names of the teachers that count."""
+    names = [signal.rpartition(".")[0] for signal, weight in weights.items() if weight]
+    shown = {"start": start, "keywords": "BM25"}
+    return list(dict.fromkeys(shown.get(name, name) for name in names))
 
 
-def _mean(rows: NDArray[np.float16]) -> NDArray[np.float32]:
-    total = rows.sum(axis=0, dtype=np.float32)
-    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-6), dtype=np.float32)
+def student_config(files: ModelFiles, settings: Distillation) -> ModelConfig:
+    """Return the student's recipe: the start's, with the expansion that it is taught.
+
+    Raises:
+        InvalidInputError: A prefix is not below the start's width.
+        DistillationError: It has no token to expand by.
+    """
+    config = files.config
+    if not all(0 < width < config.embedding_dim for width in settings.prefixes):
+        raise InvalidInputError(
+            f"prefixes must be from 1 to {config.embedding_dim - 1}, got {settings.prefixes}."
+        )
+    config = dataclasses.replace(config, matryoshka_dims=settings.prefixes)
+    if settings.expansion is None:
+        return config
+    if any(settings.expansion) and config.mask_token_id is None:
+        raise DistillationError(f"{files.folder} has no token to expand queries by.")
+    longest = config.query_max_length or config.query_length
+    if settings.expansion[0] == 0:
+        return dataclasses.replace(
+            config, do_query_expansion=False, query_length=longest, query_max_length=None,
+            query_expansion_strategy="fixed", mask_token_id=None,
+        )  # fmt: skip
+    raise InvalidInputError("expansion must start with 0, the number that is shipped.")

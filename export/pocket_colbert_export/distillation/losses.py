@@ -95,6 +95,37 @@ def score_loss(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     )
 
 
+def list_loss(student: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Return the mean Kullback-Leibler divergence of rankings of which only parts are known.
+
+    The student's scores are brought to the spread that the target's known ones have: two
+    passages that the teachers hold for equal are not to be told apart because no others are known.
+
+    Args:
+        student: (queries, documents) scores.
+        target: (queries, documents) scores, standardised over whole lists.
+        known: (queries, documents) bool, which of the target's scores there are.
+    """
+    wished, given = (_centred(item, known) for item in (target, student))
+    spreads = [_spread(item, known) for item in (wished, given)]
+    given = given / spreads[1].clamp_min(1e-6) * spreads[0]
+    wanted, found = (
+        functional.log_softmax((SHARPNESS * item).masked_fill(~known, -1e4), dim=1)
+        for item in (wished, given)
+    )
+    return (wanted.exp() * (wanted - found) * known).sum(dim=1).mean()
+
+
+def _centred(scores: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    count = known.sum(dim=1, keepdim=True).clamp_min(1)
+    return (scores - (scores * known).sum(dim=1, keepdim=True) / count) * known
+
+
+def _spread(centred: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    count = known.sum(dim=1, keepdim=True).clamp_min(1)
+    return (centred.pow(2).sum(dim=1, keepdim=True) / count).sqrt()
+
+
 def contrastive_loss(student: torch.Tensor) -> torch.Tensor:
     """Return the cross entropy of (n, n) scores whose diagonal are the pairs."""
     labels = torch.arange(len(student), device=student.device)

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pocket_colbert_export.distillation.queries import Pair, pair_from_text
 from pocket_colbert_export.errors import TrainingTextError
 from pocket_colbert_export.text_files import read_objects
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A query and a passage that answers it, or belongs to it as a title does."""
-
-    query: str
-    passage: str
 
 
 def read_pairs(path: Path) -> list[Pair]:
     """Read pairs from a `.jsonl` file, which may be gzipped.
 
     Args:
-        path: Lines of JSON objects with `query` (or `title`) and `passage` (or `text`).
+        path: Lines of JSON objects with `query` (or `title`) and `passage` (or `text`). For a
+            text without a query one is made, see `queries.pair_from_text`; a text that has
+            nothing to make one of is left out.
 
     Returns:
         The pairs of which neither side is empty.
@@ -36,6 +30,10 @@ def read_pairs(path: Path) -> list[Pair]:
     for where, row in read_objects(path, TrainingTextError):
         query = next((row[key] for key in ("query", "title") if key in row), None)
         passage = next((row[key] for key in ("passage", "text") if key in row), None)
+        if query is None and isinstance(passage, str):
+            made = pair_from_text(passage)
+            pairs.extend([made] if made else [])
+            continue
         if not isinstance(query, str) or not isinstance(passage, str):
             raise TrainingTextError(
                 f"{where}: expected texts under 'query' (or 'title') and 'passage' (or 'text'), "

@@ -151,25 +151,30 @@ def save_student(
     """
     module.backbone.save_pretrained(folder)
     student.tokenizer.save_pretrained(folder)
-    dense = folder / "1_Dense"
-    dense.mkdir()
-    layer = module.heads[-1].linear
-    save_file({"linear.weight": layer.weight.detach().contiguous()}, dense / "model.safetensors")
-    _write_json(
-        dense / "config.json",
-        {
-            "in_features": layer.in_features,
-            "out_features": layer.out_features,
-            "bias": False,
-            "activation_function": "torch.nn.modules.linear.Identity",
-        },
-    )
-    kinds = ("sentence_transformers.models.Transformer", "pylate.models.Dense.Dense")
+    places = ["", *(f"{number}_Dense" for number in range(1, len(module.heads) + 1))]
+    for place, head in zip(places[1:], module.heads, strict=True):
+        (folder / place).mkdir()
+        layer = head.linear
+        tensors = {f"linear.{name}": value for name, value in layer.named_parameters()}
+        save_file(
+            {name: value.detach().contiguous() for name, value in tensors.items()},
+            folder / place / "model.safetensors",
+        )
+        _write_json(
+            folder / place / "config.json",
+            {
+                "in_features": layer.in_features,
+                "out_features": layer.out_features,
+                "bias": layer.bias is not None,
+                "activation_function": "torch.nn.modules.linear.Identity",
+            },
+        )
+    transformer, dense = "sentence_transformers.models.Transformer", "pylate.models.Dense.Dense"
     _write_json(
         folder / "modules.json",
         [
-            {"idx": n, "name": str(n), "path": path, "type": kind}
-            for n, (path, kind) in enumerate(zip(("", "1_Dense"), kinds, strict=True))
+            {"idx": n, "name": str(n), "path": path, "type": dense if path else transformer}
+            for n, path in enumerate(places)
         ],
     )
     expansion = {

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert import Encoder
-from pocket_colbert_export.distillation.pairs import Pair
+from pocket_colbert_export.distillation.queries import Pair
 from pocket_colbert_export.exporter import Step
 
 SHARD = 500
@@ -19,21 +21,24 @@ Rows = NDArray[np.float16]
 
 
 class Targets:
-    """Token vectors of pairs by position, memory-mapped."""
+    """Token vectors of queries and passages by position, memory-mapped."""
 
-    def __init__(self, folder: Path, count: int) -> None:
-        """Open what `encode_targets` wrote for `count` pairs."""
+    Side = Callable[[int], Rows]
+    """Gives the rows of one side by position."""
+
+    def __init__(self, folder: Path, queries: int, passages: int) -> None:
+        """Open what `encode_targets` or `encode_texts` wrote for so many texts."""
         self._sides = {
             side: [_load(folder, side, shard) for shard in range(-(-count // SHARD))]
-            for side in ("queries", "passages")
+            for side, count in (("queries", queries), ("passages", passages))
         }
 
     def query(self, number: int) -> Rows:
-        """Return the (num_tokens, dim) float16 unit rows of a pair's query."""
+        """Return the (num_tokens, dim) float16 unit rows of a query."""
         return self._rows("queries", number)
 
     def passage(self, number: int) -> Rows:
-        """Return the (num_tokens, dim) float16 unit rows of a pair's passage."""
+        """Return the (num_tokens, dim) float16 unit rows of a passage."""
         return self._rows("passages", number)
 
     def _rows(self, side: str, number: int) -> Rows:
@@ -64,7 +69,35 @@ def encode_targets(encoder: Encoder, pairs: Sequence[Pair], folder: Path, step: 
             passages = encoder.encode_document([pair.passage for pair in part])
             _save(folder, "passages", shard, passages)
             step(f"{folder.name}: {shard * SHARD + len(part)} of {len(pairs)} pairs encoded")
-    return Targets(folder, len(pairs))
+    return Targets(folder, len(pairs), len(pairs))
+
+
+def encode_texts(
+    encoder: Encoder, queries: Sequence[str], passages: Sequence[str], work: Path, step: Step
+) -> Targets:
+    """Encode queries and passages that do not come in pairs.
+
+    Args:
+        encoder: The model.
+        queries: The queries.
+        passages: The passages.
+        work: Folder in which these texts, by this model, get a folder of their own.
+        step: Told what is being done.
+    """
+    values = [encoder.card.fingerprint, encoder.config.to_json(), list(queries), list(passages)]
+    folder = work / hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    for side, texts, encode in (
+        ("queries", queries, encoder.encode_query),
+        ("passages", passages, encoder.encode_document),
+    ):
+        for start in range(0, len(texts), SHARD):
+            if _paths(folder, side, start // SHARD)[1].is_file():
+                continue
+            part = list(texts[start : start + SHARD])
+            _save(folder, side, start // SHARD, encode(part))
+            step(f"start: {start + len(part)} of {len(texts)} {side} encoded")
+    return Targets(folder, len(queries), len(passages))
 
 
 def _paths(folder: Path, side: str, shard: int) -> tuple[Path, Path]:

@@ -74,7 +74,7 @@ def notice(name: str, report: ExportReport) -> str:
     whose = source.name
     if taught:
         whose = f"a model that started as {taught['student']} and was distilled from "
-        whose += f"{taught['teacher']} and {taught['guide']}"
+        whose += " and ".join(map(str, taught["teachers"]))
     changes = "converted to one ONNX graph with projection and normalisation"
     if report.precision == "int8":
         changes += ", weights quantised to int8"
@@ -92,13 +92,11 @@ def _distilled(taught: Mapping[str, Any] | None) -> list[str]:
     if not taught:
         return []
     settings = taught["settings"]
+    teachers = " and ".join(f"`{name}`" for name in taught["teachers"])
     return [
-        f"Distilled by `pocket-colbert-export distill`: it started from `{taught['student']}` and "
-        f"was taught by `{taught['teacher']}` (token vectors and ranking) and "
-        f"`{taught['guide']}` (ranking), for {settings.get('steps')} steps of "
-        f"{settings.get('batch_size')} pairs, without any judgements, on the texts "
-        + ", ".join(map(str, taught["texts"]))
-        + ".",
+        f"Distilled with pocket-colbert-export: it started from `{taught['student']}` and was "
+        f"taught by {teachers}, for {settings.get('steps')} steps, without any judgements, on the "
+        "texts " + ", ".join(map(str, taught["texts"])) + ".",
         "",
     ]
 

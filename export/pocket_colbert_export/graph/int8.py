@@ -107,6 +107,23 @@ def write_int8_graph(
     )
 
 
+def quantize_graph(
+    source: Path, target: Path, calibration: Sequence[Feeds], recipe: Int8Recipe
+) -> None:
+    """Quantise a graph by one recipe, without a measurement.
+
+    Args:
+        source: The float32 graph.
+        target: Where the int8 graph goes.
+        calibration: Inputs to observe activations on.
+        recipe: The recipe.
+
+    Raises:
+        GraphError: The graph cannot be quantised.
+    """
+    _quantize(source, target, recipe, _observe(source, calibration))
+
+
 class _Attempt(NamedTuple):
     recipe: Int8Recipe
     fidelity: Fidelity

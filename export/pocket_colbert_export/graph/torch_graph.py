@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from optimum.exporters.onnx import export as optimum_export
-from optimum.exporters.onnx.config import TextEncoderOnnxConfig
-from optimum.exporters.tasks import TasksManager
-from optimum.utils import NormalizedTextConfig
 
 from pocket_colbert_export.checkpoints.loading import Checkpoint
 from pocket_colbert_export.checkpoints.transformer import Head
@@ -69,8 +66,20 @@ class _DenseLayer(torch.nn.Module):
         return projected + self.residual(vectors) if self.use_residual else projected
 
 
+def has_optimum() -> bool:
+    """Say whether optimum-onnx is installed, and goes with the transformers that is."""
+    try:
+        import optimum.exporters.onnx  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def export_graph(module: ColBERTForONNX, path: Path) -> None:
-    """Write the float32 graph with optimum, with dynamic batch and length.
+    """Write the float32 graph, with dynamic batch and length.
+
+    With optimum where it is installed, which knows how many architectures are to be patched for
+    tracing, otherwise by torch alone. The parity test decides whether that was enough.
 
     Args:
         module: What to export.
@@ -82,7 +91,10 @@ def export_graph(module: ColBERTForONNX, path: Path) -> None:
     module.eval()
     try:
         with torch.no_grad():
-            optimum_export(module, _onnx_config(module.config), path, opset=OPSET)
+            if has_optimum():
+                _export_with_optimum(module, path)
+            else:
+                trace(module, path, ["input_ids", "attention_mask"])
     except MemoryError:
         raise
     except Exception as error:  # tracing fails in as many ways as there are architectures
@@ -91,13 +103,49 @@ def export_graph(module: ColBERTForONNX, path: Path) -> None:
         ) from error
 
 
-def _onnx_config(config: Any) -> Any:
+def trace(module: torch.nn.Module, path: Path, inputs: Sequence[str]) -> None:
+    """Write the float32 graph of a module by torch alone, with dynamic batch and length.
+
+    Args:
+        module: Takes (batch, length) int64 tensors of the names of `inputs`; returns one tensor,
+            called "output" in the graph.
+        path: The ONNX file to write.
+        inputs: From "input_ids", "attention_mask", "token_type_ids", in the order taken.
+    """
+    ids = torch.ones(2, 9, dtype=torch.int64)
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0  # texts of two lengths, so that no length and no mask is a constant
+    values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+    axes = {0: "batch", 1: "length"}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is said to be the former way
+        torch.onnx.export(
+            module,
+            tuple(values[name] for name in inputs),
+            str(path),
+            input_names=list(inputs),
+            output_names=["output"],
+            dynamic_axes=dict.fromkeys((*inputs, "output"), axes),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def _export_with_optimum(module: ColBERTForONNX, path: Path) -> None:
     """Take optimum's configuration of the backbone, with our inputs and output.
 
-    Optimum's knows how the architecture is to be patched for tracing; an architecture that it
-    does not know gets the plain one, and the parity test decides whether that was enough.
+    An architecture that it does not know gets the plain one.
     """
-    base: Any
+    from optimum.exporters.onnx import export
+    from optimum.exporters.onnx.config import TextEncoderOnnxConfig
+    from optimum.exporters.tasks import TasksManager
+    from optimum.utils import NormalizedTextConfig
+
+    class PlainConfig(TextEncoderOnnxConfig):
+        NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
+
+    config = module.config
+    base: Any = PlainConfig
     try:
         constructor = TasksManager.get_exporter_config_constructor(
             "onnx", model_type=config.model_type, task="feature-extraction",
@@ -105,7 +153,7 @@ def _onnx_config(config: Any) -> Any:
         )  # fmt: skip
         base = type(constructor(config))
     except (KeyError, ValueError):  # what optimum raises for an unknown architecture or task
-        base = _PlainConfig
+        pass
 
     class Config(base):
         @property
@@ -119,8 +167,4 @@ def _onnx_config(config: Any) -> Any:
         def outputs(self) -> dict[str, dict[int, str]]:
             return {"output": {0: "batch", 1: "length"}}
 
-    return Config(config, task="feature-extraction")
-
-
-class _PlainConfig(TextEncoderOnnxConfig):
-    NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
+    export(module, Config(config, task="feature-extraction"), path, opset=OPSET)

@@ -253,7 +253,7 @@ class ExportReport:
         notes: What a reader of the model card should know.
         versions: Versions of the packages that took part, and the machine.
         source: Where the model comes from.
-        distilled: What `distill` wrote about the making of it, None for other checkpoints.
+        distilled: What `distill` or `shrink` wrote about its making, None for others.
     """
 
     precision: Precision

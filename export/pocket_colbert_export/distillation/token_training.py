@@ -1,11 +1,9 @@
-"""How a student is trained: batches of neighbours, two losses, int8 and pooling towards the end."""
+"""How a student learns token vectors: batches of neighbours, two losses, pooling at the end."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,29 +15,25 @@ from numpy.typing import NDArray
 
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.model.tokenizer import TokenizedText
-from pocket_colbert.vectors.pooling import pool_labels
 from pocket_colbert_export.checkpoints.loading import Checkpoint
 from pocket_colbert_export.checkpoints.transformer import Head
-from pocket_colbert_export.distillation import fake_quant, losses
-from pocket_colbert_export.distillation.batches import chunks, neighbour_batches, padded
+from pocket_colbert_export.distillation import losses
+from pocket_colbert_export.distillation.batches import neighbour_batches, padded
+from pocket_colbert_export.distillation.loop import TrainingLoop, pooled
 from pocket_colbert_export.distillation.student import fit_head
 from pocket_colbert_export.distillation.targets import Targets
 from pocket_colbert_export.errors import DistillationError
-from pocket_colbert_export.exporter import Step
 from pocket_colbert_export.graph.torch_graph import ColBERTForONNX
 
 HELD_OUT = 256
 """Pairs that are never trained on; their losses are reported."""
 FIT_PAIRS = 500
 """Pairs that the first head, the rotation and the spread are fitted on."""
-_SAVE_EVERY = 200
-_REPORT_EVERY = 20
-_WARM_UP = 0.05
 _POOLED_FROM = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distillation:
+class Shrinking:
     """How a student is trained. Defaults are those that the bundled models were made with.
 
     Attributes:
@@ -121,69 +115,32 @@ class TrainingText:
         self.trained = len(self.queries) - HELD_OUT
 
 
-class Trainer:
-    """The student, its optimizer, and where training stands."""
+class TokenTrainer(TrainingLoop):
+    """Trains on pairs."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
         text: TrainingText,
-        settings: Distillation,
+        settings: Shrinking,
         dim: int,
         run: Path,
         device: str | None,
         mixed_precision: bool | None,
     ) -> None:
-        self._text, self._settings, self._run = text, settings, run
-        self._progress = run / "progress.jsonl"
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._mixed = _has_bfloat16(self._device) if mixed_precision is None else mixed_precision
+        self._text, self._settings = text, settings
         self._dims = [dim, *settings.prefixes]
         torch.manual_seed(settings.seed)
-        self.step = 0
-        self._quantized = False
         checkpoint = dataclasses.replace(checkpoint, heads=(self._fit_head(checkpoint),))
-        self.module = ColBERTForONNX(checkpoint).to(self._device)
-        self.module.eval()  # no dropout: the targets are exact
-        self._start: dict[str, torch.Tensor] = {}
-        if settings.keep_start:
-            state = self.module.state_dict()
-            self._start = {k: v.clone() for k, v in state.items() if v.is_floating_point()}
-        self._optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98)
-        )
-        self._restore()
-
-    def train(self, minutes: float | None, step: Step) -> bool:
-        """Take steps until all are taken (True) or time is over (False); state is saved."""
-        started, first = time.monotonic(), self.step
-        recent: list[dict[str, float]] = []
-        try:
-            for numbers in self._batches(self.step):
-                if minutes is not None and time.monotonic() - started > 60 * minutes:
-                    return False
-                recent.append(self._take_step(numbers))
-                self.step += 1
-                if self.step % _REPORT_EVERY == 0 or self.step == self._settings.steps:
-                    self._report(recent, time.monotonic() - started, first, step)
-                    recent.clear()
-                if self.step % _SAVE_EVERY == 0:
-                    self._save()
-            return True
-        finally:
-            self._save()
-
-    def finish(self) -> None:
-        """Take int8's rounding out of the module again, and average it with what it was."""
-        fake_quant.remove_fake_quantization(self.module)
-        state = self.module.state_dict()
-        for name, value in self._start.items():
-            state[name].lerp_(value, self._settings.keep_start)
-        self.module.to("cpu").eval()
-        self._device, self._mixed = torch.device("cpu"), False
+        super().__init__(
+            ColBERTForONNX(checkpoint), run, steps=settings.steps,
+            learning_rate=settings.learning_rate, quantize_from=settings.quantize_from,
+            keep_start=settings.keep_start, device=device, mixed_precision=mixed_precision,
+        )  # fmt: skip
+        self.restore()
 
     def measure(self) -> dict[str, float]:
-        """Return the losses on the pairs that were held out, and how often the first is right."""
+        """Return the losses of held-out pairs, and how often the first is right."""
         text, figures = self._text, []
         for start in range(text.trained, len(text.queries), 32):
             numbers = range(start, min(start + 32, len(text.queries)))
@@ -202,24 +159,8 @@ class Trainer:
             key: round(float(np.mean([item[key] for item in figures])), 5) for key in figures[0]
         }
 
-    def _report(
-        self, recent: Sequence[dict[str, float]], seconds: float, first: int, step: Step
-    ) -> None:
-        row: dict[str, float] = {key: float(np.mean([r[key] for r in recent])) for key in recent[0]}
-        tokens = row.pop("tokens") * (self.step - first) / seconds
-        left = seconds / (self.step - first) * (self._settings.steps - self.step)
-        if self.step % _SAVE_EVERY == 0 or self.step == self._settings.steps:
-            row |= {f"held-out {key}": value for key, value in self.measure().items()}
-        with self._progress.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": self.step, **row}) + "\n")
-        figures = ", ".join(f"{key} {value:.4f}" for key, value in row.items())
-        step(
-            f"step {self.step} of {self._settings.steps}: {figures}; "
-            f"{tokens:.0f} tokens/s, {left / 60:.0f} min left"
-        )
-
-    def _batches(self, first: int) -> Iterator[list[int]]:
-        """Yield the batches from step `first` on, the same ones whenever training was stopped."""
+    def batches(self, first: int) -> Iterator[list[int]]:
+        """Yield the pairs of every step from `first` on."""
         vectors = self._text.passage_means[: self._text.trained]
         taken = 0
         epoch = 0
@@ -231,18 +172,14 @@ class Trainer:
                 taken += 1
             epoch += 1
 
-    def _take_step(self, numbers: Sequence[int]) -> dict[str, float]:
-        settings, done = self._settings, self.step / self._settings.steps
-        if done >= settings.quantize_from and not self._quantized:
-            self._quantize()
-        for group in self._optimizer.param_groups:
-            warm = min((self.step + 1) / max(_WARM_UP * settings.steps, 1), 1)
-            group["lr"] = settings.learning_rate * warm * (1 - done) / (1 - _WARM_UP * warm)
+    def losses(self, batch: Sequence[int]) -> tuple[torch.Tensor, dict[str, float]]:
+        """Return the loss of a step, and figures of it."""
+        settings, done, numbers = self._settings, self.step / self._settings.steps, batch
         queries, passages = self._encode(numbers)
         token = self._token_loss(numbers, queries, passages)
         scored = passages
         if done >= _POOLED_FROM and self.step % 2:
-            scored = [_pooled(passage) for passage in passages]
+            scored = [pooled(passage) for passage in passages]
         target = self._ensemble(numbers)
         width = self._dims[self.step % len(self._dims)]
         full = losses.maxsim_matrix(queries, scored)
@@ -253,14 +190,7 @@ class Trainer:
         loss = settings.token_weight * (1 - 0.8 * done) * token + settings.score_weight * score
         if settings.contrastive_weight:
             loss = loss + settings.contrastive_weight * losses.contrastive_loss(full)
-        self._optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
-        self._optimizer.step()
-        if not math.isfinite(float(loss.detach())):
-            raise DistillationError(f"the loss is {float(loss)} at step {self.step}; lower the "
-                                    "learning rate.")  # fmt: skip
-        return {
+        return loss, {
             "token": float(token.detach()),
             "score": float(score.detach()),
             "tokens": float(sum(len(item) for item in (*queries, *passages))),
@@ -270,15 +200,7 @@ class Trainer:
         """Return the student's vectors of the kept tokens of each query and passage."""
         text = self._text
         items = [text.queries[n] for n in numbers] + [text.passages[n] for n in numbers]
-        vectors: list[torch.Tensor] = [torch.empty(0)] * len(items)
-        for chosen in chunks([len(item.input_ids) for item in items]):
-            ids, mask = padded([items[n] for n in chosen], self._device)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._mixed):
-                rows = self.module(ids, mask).float()
-            for number, row in zip(chosen, rows, strict=True):
-                item = items[number]
-                keep = torch.from_numpy(np.flatnonzero(item.keep)).to(self._device)
-                vectors[number] = row[keep]
+        vectors = self.encode(items)
         return vectors[: len(numbers)], vectors[len(numbers) :]
 
     def _token_loss(
@@ -289,7 +211,7 @@ class Trainer:
     ) -> torch.Tensor:
         teacher = self._text.teacher
         rows = [*(teacher.query(n) for n in numbers), *(teacher.passage(n) for n in numbers)]
-        targets = self._tensor(np.concatenate(rows)) @ self._text.rotation.to(self._device)
+        targets = self._tensor(np.concatenate(rows)) @ self._text.rotation.to(self.device)
         targets = torch.nn.functional.normalize(targets, dim=-1)
         return losses.token_loss(torch.cat([*queries, *passages]), targets, self._text.spread)
 
@@ -314,7 +236,7 @@ class Trainer:
         return losses.ensemble(scores, weights)
 
     def _tensor(self, values: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(values.astype(np.float32)).to(self._device)
+        return torch.from_numpy(values.astype(np.float32)).to(self.device)
 
     def _fit_head(self, checkpoint: Checkpoint) -> Head:
         """Fit a head on the first pairs, so that training starts near the teacher."""
@@ -336,56 +258,13 @@ class Trainer:
             raise DistillationError("the teacher's vectors are not of the student's tokens.")
         return fit_head(torch.cat(hidden), targets)
 
-    def _quantize(self) -> None:
-        numbers = range(64)
-        items = [
-            *(self._text.queries[n] for n in numbers),
-            *(self._text.passages[n] for n in numbers),
-        ]
-        fake_quant.fake_quantize(self.module, [padded([item], self._device) for item in items])
-        self._quantized = True
-
-    def _save(self) -> None:
-        state = {
-            "step": self.step,
-            "module": self.module.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-        }
-        work = self._run / "state.pt.writing"
-        torch.save(state, work)
-        work.replace(self._run / "state.pt")
-
-    def _restore(self) -> None:
-        path = self._run / "state.pt"
-        if not path.is_file():
-            return
-        state = torch.load(path, map_location=self._device, weights_only=True)
-        self.step = int(state["step"])
-        if any("parametrizations" in name for name in state["module"]):
-            self._quantize()
-        self.module.load_state_dict(state["module"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        if self._progress.is_file():  # steps that are taken again are reported again
-            lines = self._progress.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-            self._progress.write_text("".join(kept), encoding="utf-8")
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported())  # torch has no public name for it
+    def observed(self) -> list[tuple[TokenizedText, ...]]:
+        """Return texts to observe the range of activations on."""
+        text = self._text
+        return [(item,) for side in (text.queries, text.passages) for item in side[:64]]
 
 
 def _words(query: TokenizedText) -> NDArray[np.int64]:
     """Return the ids of a query without expansion tokens."""
     words: NDArray[np.int64] = query.input_ids[query.attention_mask.astype(bool)]
     return words
-
-
-def _pooled(passage: torch.Tensor) -> torch.Tensor:
-    """Halve a passage's vectors as pooling does it."""
-    labels = pool_labels(passage.detach().cpu().numpy(), 2.0)
-    sums = torch.zeros(int(labels.max()) + 1, passage.shape[1], device=passage.device)
-    sums = sums.index_add(0, torch.from_numpy(labels).to(passage.device), passage)
-    return torch.nn.functional.normalize(sums, dim=-1)
