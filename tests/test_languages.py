@@ -44,7 +44,13 @@ PART = {
     "pl": ("Gdzie mieszka stary rybak?", "Stary rybak mieszkał nad brzegiem zimnego jeziora."),
     "fi": ("Missä kirjasto sijaitsee?", "Kaupungin kirjasto sijaitsee joen rannalla."),
 }
-ENGLISH = ["Where does the dog sleep at night?", "who wrote Hamlet", "install the package", "x86 2"]
+ENGLISH = [
+    "Where does the dog sleep at night?",
+    "who wrote Hamlet",
+    "install the package",
+    "x86 2",
+    "😀 42",
+]
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ class Readability:
             self._table[number] = self._described(number)
             self._known[number] = True
         letters, read, pieces, words, function_words = self._table[input_ids].sum(axis=0).tolist()
-        if not letters:
+        if not letters or not any(map(str.isalpha, text)):  # numbers, emoji
             return 1.0
         share = float(read / letters)
         if self._drops_accents and marked_share(text) > _MARKED:
