@@ -262,6 +262,7 @@ class Retriever:
             progress=progress,
         )
         self.encoder.note_language([share for parts in encoded for _, share, _ in parts])
+        coder.finish()
         return PreparedDocuments(
             [
                 PreparedDocument(
