@@ -126,7 +126,8 @@ class Codec:
         if energy < 1e-6:
             return np.zeros_like(mean)
         kept = 1.0 - _DISTORTION[self.bits]
-        return mean * np.float32(np.sqrt(max(1.0 - kept * (1.0 - energy), energy) / energy))
+        longer = np.float32(np.sqrt(max(1.0 - kept * (1.0 - energy), energy) / energy))
+        return np.asarray(mean * longer, dtype=np.float32)
 
     def same_as(self, other: Codec) -> bool:
         """Say whether rows that either wrote can be mixed."""

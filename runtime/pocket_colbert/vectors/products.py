@@ -42,5 +42,7 @@ def product(rows: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[n
     if whole < n:
         last = np.zeros((size, width), np.float32)
         last[: n - whole] = rows[whole:]
-        out[whole:] = (last @ matrix)[: n - whole]
+        out[whole:] = np.matmul(last, matrix, out=np.empty((size, columns), np.float32))[
+            : n - whole
+        ]
     return out
