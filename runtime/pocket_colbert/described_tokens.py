@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -41,6 +41,10 @@ class DescribedTokens(Sequence[Token]):
     def __len__(self) -> int:
         """Return the number of tokens."""
         return len(self.ids)
+
+    def __iter__(self) -> Iterator[Token]:
+        """Make one token after the other."""
+        return (self[number] for number in range(len(self)))
 
     @overload
     def __getitem__(self, number: int) -> Token: ...
