@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
+from uvicorn.server import ServerState
 
 import pocket_colbert.server.messages as m
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.server.answer_cache import Answer, AnswerCache, Computation
 from pocket_colbert.server.app import Limits, create_app
+from pocket_colbert.server.connections import protocol_of
 from pocket_colbert.server.problems import Deadline
+from pocket_colbert.server.security import listening_socket
 from pocket_colbert.server.served import ServedIndex
 from pocket_colbert.server.service import Service
 from pocket_colbert.server.writing import WritingService
@@ -209,3 +215,30 @@ def test_the_cache_keeps_no_version_alive() -> None:
     del version, begun
     gc.collect()
     assert watched() is None
+
+
+def test_answers_are_sent_at_once() -> None:
+    """Otherwise the body waits 40 ms until the client has confirmed the head."""
+
+    async def accepted() -> int:
+        loop = asyncio.get_running_loop()
+        config = uvicorn.Config(lambda: None, ws="none")
+        config.load()
+        made: list[Any] = []
+
+        def protocol() -> Any:
+            made.append(protocol_of(5)(config=config, server_state=ServerState(), app_state={}))
+            return made[-1]
+
+        listening, _ = listening_socket("127.0.0.1", 0, token=None)
+        server = await loop.create_server(protocol, sock=listening)
+        async with server:
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            while not made or made[0].transport is None:
+                await asyncio.sleep(0.01)
+            own = made[0].transport.get_extra_info("socket")
+            option: int = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            writer.close()
+        return option
+
+    assert asyncio.run(accepted())
