@@ -262,6 +262,7 @@ class Retriever:
             progress=progress,
         )
         self.encoder.note_language([share for parts in encoded for _, share, _ in parts])
+        coder.finish()
         return PreparedDocuments(
             [
                 PreparedDocument(
@@ -438,7 +439,7 @@ class Retriever:
         texts = [(hit.text or "")[slice(*span)] for hit, span in zip(hits, spans, strict=True)]
         contexts = [self._context(hit) for hit in hits]
         tokens = [
-            self.encoder.document_tokens(text, title=context)
+            self.encoder.described_tokens(text, context)
             for text, context in zip(texts, contexts, strict=True)
         ]
         embeddings = {

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever, Splitting
+from pocket_colbert.described_tokens import DescribedTokens
 from pocket_colbert.model.session import Session
 from pocket_colbert.model.tokenizer import Tokenizer
+from pocket_colbert.search import explanation
 from pocket_colbert.search.explanation import explain_match
 from pocket_colbert.search.snippets import snippet
 from pocket_colbert.storage.database import Database
@@ -92,3 +94,60 @@ def test_a_page_of_the_command_line(folder: Path, work: Counter[str]) -> None:
     assert len(page) == 10 and all(hit["snippet"] and hit["explanation"] for hit in page)
     work["sql"] -= opening
     check_page(work)
+
+
+def test_tokens_and_products_of_a_page(
+    folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snippet makes no tokens, an explanation each once, and products are made once for both."""
+    counts: Counter[str] = Counter()
+    original_product, original_item = explanation.product, DescribedTokens.__getitem__
+
+    def counting_product(*arguments: Any) -> Any:
+        counts["product"] += 1
+        return original_product(*arguments)
+
+    def counting_item(self: DescribedTokens, number: Any) -> Any:
+        counts["token"] += 1
+        return original_item(self, number)
+
+    with Index.load(folder) as index:
+        retriever = Retriever(encoder, index)
+        query = encoder.query(QUESTION)
+        (hits,) = retriever.retrieve([query], 10)
+        monkeypatch.setattr(explanation, "product", counting_product)
+        monkeypatch.setattr(DescribedTokens, "__getitem__", counting_item)
+        passages = retriever.matched_passages(hits)
+        assert all(snippet(query, passage)[1] > 0 for passage in passages)
+        assert counts == {"product": 10}
+        for passage in passages:
+            explain_match(query, passage)
+        made = sum(len(passage.tokens) for passage in passages)  # for the words they are parts of
+        assert counts == {"product": 10, "token": made + 10 * len(query.tokens)}
+
+
+def test_the_next_page_tokenises_only_its_query(
+    folder: Path, encoder: Encoder, work: Counter[str]
+) -> None:
+    with Index.load(folder) as index:
+        retriever = Retriever(encoder, index)
+        for _ in range(2):
+            work.clear()
+            query = encoder.query(QUESTION)
+            retriever.snippets(query, retriever.retrieve([query], 10)[0])
+    assert work["query"] == 1 and work["passage"] == 0
+
+
+def test_the_vocabulary_is_counted_once(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library makes a dictionary of all words for each count, for 5 ms."""
+    counts: Counter[str] = Counter()
+    backend = encoder._tokenizer._backend
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            counts[name] += 1
+            return getattr(backend, name)
+
+    monkeypatch.setattr(encoder._tokenizer, "_backend", Counting())
+    encoder.query(QUESTION)
+    assert counts["encode"] == 1 and not {name for name in counts if "vocab" in name}

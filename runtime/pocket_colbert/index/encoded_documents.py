@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from pocket_colbert.checks import check_ids, checked_document, is_number
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.types import Document, EncodedDocument, Passage
-from pocket_colbert.vectors.array_checks import check_tokens
+from pocket_colbert.vectors.array_checks import are_unit_rows, check_shape, check_tokens
+from pocket_colbert.vectors.ragged import blocks
+
+_RUN_TOKENS = 4096
+"""Token vectors that are copied and checked at a time."""
 
 Embedded = NDArray[Any] | Sequence[Passage]
 """A document's token vectors: one (num_tokens, dim) array, or its passages."""
@@ -66,16 +70,25 @@ def checked(documents: Iterable[EncodedDocument], dim: int) -> list[EncodedDocum
         InvalidInputError: One is no `EncodedDocument`, or a part of it is of the wrong kind, lies
             outside the text, or is not of length 1.
     """
-    encoded = []
-    for item in documents:
+    items = list(documents)
+    kept: list[Document] = []
+    for item in items:
         if not isinstance(item, EncodedDocument) or not isinstance(item.document, Document):
             raise InvalidInputError(
                 f"documents must be a list of EncodedDocument(...), got {item!r:.60}."
             )
         check_ids([item.document.document_id], "document_ids")
-        document = checked_document(item.document)
-        encoded.append(EncodedDocument(document, _checked_passages(document, item.passages, dim)))
-    return encoded
+        kept.append(checked_document(item.document))
+        _check_passages(kept[-1], item.passages)
+    names = [item.document.document_id for item in items for _ in item.passages]
+    given = [part.embedding for item in items for part in item.passages]
+    copies = iter(_copies(names, given, dim))
+    return [
+        EncodedDocument(
+            document, tuple(replace(part, embedding=next(copies)) for part in item.passages)
+        )
+        for document, item in zip(kept, items, strict=True)
+    ]
 
 
 def _check_column(name: str, column: object, count: int) -> None:
@@ -95,13 +108,12 @@ def _passages(document: Document, embedded: Embedded) -> Sequence[Passage]:
     return list(embedded)
 
 
-def _checked_passages(
-    document: Document, passages: Sequence[Passage], dim: int
-) -> tuple[Passage, ...]:
-    name, size = f"embedding of {document.document_id!r}", len(document.text or "")
+def _check_passages(document: Document, passages: Sequence[Passage]) -> None:
+    size = len(document.text or "")
     if not passages or not all(isinstance(item, Passage) for item in passages):
         raise InvalidInputError(
-            f"{name} must be an array or a list of passages, at least one, got {passages!r}."
+            f"{_name(document.document_id)} must be an array or a list of passages, at least one, "
+            f"got {passages!r}."
         )
     for item in passages:
         if not 0 <= item.start <= item.end or (document.text is not None and item.end > size):
@@ -114,6 +126,37 @@ def _checked_passages(
                 f"readable of a passage of {document.document_id!r} must be a number from 0 to 1, "
                 f"got {item.readable!r:.40}."
             )
-    return tuple(
-        replace(item, embedding=check_tokens(item.embedding, dim, name).copy()) for item in passages
-    )
+
+
+def _copies(
+    document_ids: Sequence[str], embeddings: Sequence[NDArray[Any]], dim: int
+) -> list[NDArray[np.float32]]:
+    """Check and copy token vectors, many passages at a time.
+
+    Args:
+        document_ids: Whose each is.
+        embeddings: What was given for (num_tokens, dim) float each.
+        dim: Width of a token vector.
+
+    Returns:
+        (num_tokens, dim) float32 each, in arrays that passages share.
+    """
+    arrays = [
+        check_shape(embedding, dim, _name(document_id))
+        for document_id, embedding in zip(document_ids, embeddings, strict=True)
+    ]
+    offsets = np.cumsum([0, *map(len, arrays)])
+    copies: list[NDArray[np.float32]] = []
+    for first, last in blocks(offsets, _RUN_TOKENS):
+        run = np.concatenate(arrays[first:last]).astype(np.float32, copy=False)
+        if not are_unit_rows(run):
+            for document_id, array in zip(
+                document_ids[first:last], arrays[first:last], strict=True
+            ):
+                check_tokens(array, dim, _name(document_id))
+        copies += np.split(run, offsets[first + 1 : last] - offsets[first])
+    return copies
+
+
+def _name(document_id: str) -> str:
+    return f"embedding of {document_id!r}"

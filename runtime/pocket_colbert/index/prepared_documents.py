@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from pocket_colbert.storage.document_schema import StoredPassage
 from pocket_colbert.storage.token_vectors import EncodedPassage
 from pocket_colbert.types import Document
-from pocket_colbert.vectors.array_checks import check_tokens
+from pocket_colbert.vectors.array_checks import are_unit_rows, check_shape, check_tokens
 from pocket_colbert.vectors.codec import Codec
 
 FIT_TOKENS = 16_384
 """Token vectors that are enough to fit a codec to: more do not move their mean."""
+
+_RUN_TOKENS = 4096
+"""Token vectors that become codes at a time, once there is a codec."""
 
 
 @dataclass
@@ -35,11 +38,6 @@ class PreparedPassage:
     num_tokens: int
     vectors: NDArray[np.float32] | None
     codes: EncodedPassage | None = None
-
-    def encode(self, codec: Codec) -> None:
-        """Make codes of the token vectors."""
-        assert self.vectors is not None
-        self.codes, self.vectors = (*codec.encode(self.vectors), self.num_tokens), None
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ has none and there are no token vectors."""
 
 
 class PassageCoder:
-    """Makes codes of one passage after the other, for one index.
+    """Makes codes of passages, for one index; `finish` makes those of the last ones.
 
     Attributes:
         codec: What codes are written with, None until there is one.
@@ -99,20 +97,33 @@ class PassageCoder:
         self._dim = dim
         self._choose = choose
         self._waiting: list[PreparedPassage] = []
+        self._num_waiting = 0
 
     def __call__(self, embedding: NDArray[np.float32]) -> PreparedPassage:
         """Return a passage of token vectors, (num_tokens, dim) float32 of length 1."""
-        vectors = check_tokens(embedding, self._dim, "embedding")
-        passage = PreparedPassage(len(vectors), vectors)
-        if self.codec is not None:
-            passage.encode(self.codec)
-            return passage
+        passage = PreparedPassage(
+            len(embedding),
+            check_shape(embedding, self._dim, "embedding").astype(np.float32, copy=False),
+        )
         self._waiting.append(passage)
-        if sum(item.num_tokens for item in self._waiting) >= FIT_TOKENS:
-            self.codec = self._choose([item.vectors for item in self._waiting if
-                                       item.vectors is not None])  # fmt: skip
-            assert self.codec is not None
-            for item in self._waiting:
-                item.encode(self.codec)
-            self._waiting = []
+        self._num_waiting += passage.num_tokens
+        if self._num_waiting >= (FIT_TOKENS if self.codec is None else _RUN_TOKENS):
+            self._encode()
         return passage
+
+    def finish(self) -> None:
+        """Make codes of what is left, if there is a codec."""
+        if self.codec is not None:
+            self._encode()
+
+    def _encode(self) -> None:
+        vectors = [item.vectors for item in self._waiting if item.vectors is not None]
+        if vectors and not are_unit_rows(np.concatenate(vectors)):
+            for item in vectors:
+                check_tokens(item, self._dim, "embedding")
+        if self.codec is None:
+            self.codec = self._choose(vectors)
+        assert self.codec is not None
+        for passage, codes in zip(self._waiting, self.codec.encode_each(vectors), strict=True):
+            passage.codes, passage.vectors = (*codes, passage.num_tokens), None
+        self._waiting, self._num_waiting = [], 0

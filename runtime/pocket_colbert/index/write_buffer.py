@@ -54,6 +54,7 @@ class WriteBuffer:
         self.num_tokens = 0
         self._config = config
         self._added: dict[str, _Added] = {}
+        self._waiting: dict[str, _Added] = {}
         self._raw_tokens = 0
         self._codec: Codec | None = None
 
@@ -124,12 +125,15 @@ class WriteBuffer:
 
     def _put(self, added: _Added) -> None:
         self._added[added.document.document_id] = added
+        if added.vectors:
+            self._waiting[added.document.document_id] = added
         self.num_tokens += added.num_tokens
         self._raw_tokens += sum(map(len, added.vectors))
 
     def remove(self, document_id: str) -> None:
         """Take back a document that was added."""
         removed = self._added.pop(document_id)
+        self._waiting.pop(document_id, None)
         self.num_tokens -= removed.num_tokens
         self._raw_tokens -= sum(map(len, removed.vectors))
 
@@ -166,9 +170,12 @@ class WriteBuffer:
         if self._codec is None:
             self._codec = self._choose(existing)
         codec = self._codec
-        for item in self._added.values():
-            encoded = [(*codec.encode(vectors), len(vectors)) for vectors in item.vectors]
-            item.codes, item.vectors = item.codes + encoded, []
+        vectors = [part for item in self._waiting.values() for part in item.vectors]
+        encoded = iter(codec.encode_each(vectors))
+        for item in self._waiting.values():
+            item.codes += [(*next(encoded), len(part)) for part in item.vectors]
+            item.vectors = []
+        self._waiting = {}
         self._raw_tokens = 0
         return codec
 
@@ -180,7 +187,7 @@ class WriteBuffer:
             new = self._raw_tokens + sum(map(len, more))
             if largest.num_tokens >= FIT_TOKENS or new < 4 * largest.num_tokens:
                 return largest.codec
-        waiting = [vectors for item in self._added.values() for vectors in item.vectors]
+        waiting = [vectors for item in self._waiting.values() for vectors in item.vectors]
         waiting += more
         tokens = np.concatenate([np.empty((0, self._config.dim), np.float32), *waiting])
         return Codec.fit(tokens, BITS[self._config.codes])

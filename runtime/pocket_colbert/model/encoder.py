@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pocket_colbert.checks import check_query, check_texts, checked_titles
 from pocket_colbert.config import UNREAD, IndexConfig, Pruning, RelevanceCurve, Splitting
+from pocket_colbert.described_tokens import DescribedTokens
 from pocket_colbert.errors import InvalidInputError, LanguageWarning, TruncationWarning
 from pocket_colbert.model.folder import (
     DEFAULT_MODEL,
@@ -529,7 +530,7 @@ class Encoder:
             InvalidInputError: text is not a string.
         """
         check_texts([text])
-        return self._tokenizer.query_with_tokens(text)[1]
+        return list(self._tokenizer.query_with_tokens(text)[1])
 
     def document_tokens(self, text: str, *, title: str | None = None) -> list[Token]:
         """Describe the tokens that a document or passage has vectors of, before any pruning.
@@ -548,11 +549,25 @@ class Encoder:
         Raises:
             InvalidInputError: text or title is not a string.
         """
+        return list(self.described_tokens(text, title))
+
+    def described_tokens(self, text: str, title: str | None = None) -> DescribedTokens:
+        """Do what `document_tokens` does, but make each token only when it is asked for.
+
+        Args:
+            text: See `document_tokens`.
+            title: See `document_tokens`.
+
+        Returns:
+            A sequence of the same tokens, with the spans of all as an array.
+
+        Raises:
+            InvalidInputError: See `document_tokens`.
+        """
         check_texts([text, title or ""])
         joined = f"{title or ''} {text}"
         shift = len(joined.lstrip()) - len(text)
-        tokens = self._tokenizer.document_tokens(with_title(text, title))
-        return [replace(token, span=_shifted(token.span, -shift)) for token in tokens]
+        return self._tokenizer.document_tokens(with_title(text, title)).shifted(shift)
 
     @cached_property
     def _markers(self) -> int:
@@ -752,10 +767,3 @@ def _callers_stacklevel() -> int:
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("pocket_colbert."):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def _shifted(span: Span | None, shift: int) -> Span | None:
-    """Move a span; None for one that ends before the text."""
-    if span is None or span[1] + shift <= 0:
-        return None
-    return max(span[0] + shift, 0), span[1] + shift

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +13,14 @@ import tokenizers
 from numpy.typing import NDArray
 
 from pocket_colbert.config import Splitting
+from pocket_colbert.described_tokens import DescribedTokens, places_of
 from pocket_colbert.errors import InvalidInputError, ModelFormatError
 from pocket_colbert.model.readability import Readability
 from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.normalization import for_model
 from pocket_colbert.sections import context_of, headings_of, parts_of
 from pocket_colbert.text_splitting import split, with_title
-from pocket_colbert.types import Section, Span, Token
-from pocket_colbert.vectors.pruning import skiplist_mask
+from pocket_colbert.types import Section, Span
 from pocket_colbert.vectors.query_tokens import rarities
 
 Task = Literal["query", "document"]
@@ -29,6 +28,11 @@ Task = Literal["query", "document"]
 _SEGMENT = 100_000
 """Characters of a long text that are tokenised at a time: the library takes about 200 bytes for
 each."""
+
+
+_REMEMBERED = 512
+_REMEMBERED_TEXT = 5_000
+"""How many passages stay described, and of how many characters at most: some 5 MB in all."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,13 @@ class Tokenizer:
             ModelFormatError: The file cannot be read, or lacks what the recipe relies on.
         """
         self._backend = _without_length_limits(path)
+        self._described = lru_cache(_REMEMBERED)(self._describe)
         self._config = config
         ids = [config.query_prefix_id, config.document_prefix_id, config.mask_token_id]
         highest = max([*(i for i in ids if i is not None), *config.skiplist_ids, 0])
-        known = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        vocabulary = self._backend.get_vocab(with_added_tokens=True)  # made anew by each call
+        known = max(vocabulary.values(), default=-1)
+        self._vocabulary_size = len(vocabulary)
         if highest > known:
             raise ModelFormatError(
                 f"the recipe beside {path} names token id {highest}, "
@@ -110,6 +117,8 @@ class Tokenizer:
         self._skiplist = frozenset(config.skiplist_ids)
         markers = [number for number in ids if number is not None]
         self._readability = Readability(self._backend, languages, markers)
+        self._skipped = np.zeros(known + 1, dtype=bool)
+        self._skipped[list(self._skiplist)] = True
 
     @property
     def query_limit(self) -> int:
@@ -124,25 +133,28 @@ class Tokenizer:
 
     def query_with_tokens(
         self, text: str
-    ) -> tuple[TokenizedText, list[Token], NDArray[np.float32]]:
+    ) -> tuple[TokenizedText, DescribedTokens, NDArray[np.float32]]:
         """Tokenise one query, describe the tokens that it has vectors of, and weigh them."""
         encoding = self._encoding("query", text)
         tokenized = self._query(text, encoding)
         tokens = self._tokens("query", text, encoding, tokenized)
         ids = tokenized.input_ids[tokenized.keep].tolist()
         weights = self._rarities(ids)
-        words = [token.span is not None for token in tokens]
-        return tokenized, tokens, np.where(words, weights, np.float32(0))
+        return tokenized, tokens, np.where(tokens.spans[:, 0] >= 0, weights, np.float32(0))
 
     def _rarities(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        return rarities(token_ids, self._commonest, self._backend.get_vocab_size())
+        return rarities(token_ids, self._commonest, self._vocabulary_size)
 
     def tokenize_document(self, text: str) -> TokenizedText:
         """Tokenise one document: marker, window, skiplist."""
         return self._document(text, self._encoding("document", text))
 
-    def document_tokens(self, text: str) -> list[Token]:
+    def document_tokens(self, text: str) -> DescribedTokens:
         """Describe the tokens that a document has vectors of, as `tokenize_document` keeps them."""
+        # The same passages answer many queries.
+        return (self._described if len(text) <= _REMEMBERED_TEXT else self._describe)(text)
+
+    def _describe(self, text: str) -> DescribedTokens:
         encoding = self._encoding("document", text)
         return self._tokens("document", text, encoding, self._document(text, encoding))
 
@@ -346,32 +358,22 @@ class Tokenizer:
 
     def _tokens(
         self, task: Task, text: str, encoding: Any, tokenized: TokenizedText
-    ) -> list[Token]:
+    ) -> DescribedTokens:
         before, prefix_id = self._marker(task)
-        offsets = self._spans(text, encoding.offsets, before).tolist()
+        offsets = self._spans(text, encoding.offsets, before)
         if prefix_id is not None:
-            offsets.insert(1, [0, 0])
-        end = len(offsets) - self._trail
-        del offsets[end - tokenized.overflow : end]
-        offsets += [[0, 0]] * (len(tokenized.input_ids) - len(offsets))
-        tokens = []
-        ids = tokenized.input_ids.tolist()
-        for token_id, (start, end), keep, rarity in zip(
-            ids, offsets, tokenized.keep, self._rarities(ids).tolist(), strict=True
-        ):
-            if not keep:
-                continue
-            part = text[start:end].strip()
-            if part:
-                # Byte-level tokens start with their space; the library leaves off last accents.
-                start = text.index(part, start)
-                end = start + len(part)
-                while end < len(text) and unicodedata.combining(text[end]):
-                    end += 1
-                tokens.append(Token(text[start:end], (start, end), rarity))
-            else:
-                tokens.append(Token(self._backend.id_to_token(token_id) or "", None))
-        return tokens
+            offsets = np.insert(offsets, min(1, len(offsets)), 0, axis=0)
+        if tokenized.overflow:
+            end = len(offsets) - self._trail
+            offsets = np.delete(offsets, slice(end - tokenized.overflow, end), axis=0)
+        expansion = np.zeros((len(tokenized.input_ids) - len(offsets), 2), np.int64)
+        offsets = np.concatenate([offsets, expansion])[tokenized.keep]
+        places = places_of(text, offsets)
+        ids = tokenized.input_ids[tokenized.keep]
+        for array in (ids, places):  # what is described may be shared
+            array.flags.writeable = False
+        weights = self._rarities(ids.tolist())
+        return DescribedTokens(text, ids, weights, places, places, self._backend.id_to_token)
 
     def _spans(
         self, text: str, offsets: list[tuple[int, int]], prefix: str = ""
@@ -424,7 +426,7 @@ class Tokenizer:
     def _keep(self, ids: NDArray[np.int64], task: Task) -> NDArray[np.bool_]:
         keep = np.ones(len(ids), dtype=bool)
         if task in self._config.skiplist_tasks and self._skiplist:
-            keep &= skiplist_mask(ids, self._skiplist)
+            keep &= ~self._skipped[ids]
         if task == "document" and self._config.keep_only_token_ids:
             keep &= np.isin(ids, np.array(self._config.keep_only_token_ids, dtype=np.int64))
         return keep

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pocket_colbert.described_tokens import DescribedTokens
 from pocket_colbert.errors import InvalidInputError
 from pocket_colbert.search.highlights import match_weights, word_weights
 from pocket_colbert.types import Query, Span, Token
+from pocket_colbert.vectors.products import product
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,17 @@ class MatchedPassage:
     tokens: Sequence[Token]
     embedding: NDArray[np.float32]
     headings: tuple[str, ...] = ()
+    _compared: dict[int, tuple[Query, NDArray[np.float32]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    @cached_property
+    def spans(self) -> NDArray[np.int64]:
+        """Where the tokens are in `text`, (num_tokens, 2); negative for those that are not."""
+        if isinstance(self.tokens, DescribedTokens):
+            return self.tokens.spans
+        spans = [token.span or (-1, -1) for token in self.tokens]
+        return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
 
 def explain_match(query: Query, passage: MatchedPassage) -> Explanation:
@@ -114,7 +128,7 @@ def explain_match(query: Query, passage: MatchedPassage) -> Explanation:
 
 
 def similarities_of(query: Query, passage: MatchedPassage) -> NDArray[np.float32]:
-    """Return the dot products of a query's tokens and a passage's.
+    """Return the dot products of a query's tokens and a passage's, which are computed once.
 
     Returns:
         (query_tokens, num_tokens) float32.
@@ -122,6 +136,9 @@ def similarities_of(query: Query, passage: MatchedPassage) -> NDArray[np.float32
     Raises:
         InvalidInputError: See `explain_match`.
     """
+    known = passage._compared.get(id(query))
+    if known is not None:
+        return known[1]
     embedding = passage.embedding
     if len(query.tokens) != len(query.embedding) or len(passage.tokens) != len(embedding):
         raise InvalidInputError(
@@ -132,7 +149,10 @@ def similarities_of(query: Query, passage: MatchedPassage) -> NDArray[np.float32
         )
     if not len(embedding):
         raise InvalidInputError("the document has no token vectors, so nothing matched.")
-    return query.embedding @ embedding.T
+    similarities = np.ascontiguousarray(product(embedding, query.embedding.T).T)
+    similarities.flags.writeable = False
+    passage._compared[id(query)] = query, similarities  # the query, so that the id stays its own
+    return similarities
 
 
 def _shares(query_tokens: Sequence[Token], best: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ def word_weights(tokens: Sequence[Token]) -> NDArray[np.float32]:
         (num_tokens,) float32 from 0, of stop words, punctuation and what is not in the text, to 1.
         Tokens that make up a word have the weight of the rarest.
     """
+    tokens = list(tokens)  # described ones are made once for all below
     weights = np.zeros(len(tokens), dtype=np.float32)
     words: list[list[int]] = []
     for number, token in enumerate(tokens):

@@ -46,11 +46,8 @@ def snippet(query: Query, passage: MatchedPassage, length: int = 160) -> Span:
         InvalidInputError: length is below 1, or see `explain_match`.
     """
     weights = snippet_weights(query, passage)
-    spans = [token.span or (-1, -1) for token in passage.tokens]
     skip = _heading_end(passage.text, passage.headings)
-    start, end = best_window(
-        passage.text, np.array(spans).reshape(-1, 2), weights, length, skip=skip
-    )
+    start, end = best_window(passage.text, passage.spans, weights, length, skip=skip)
     return passage.start + start, passage.start + end
 
 
@@ -114,19 +111,44 @@ def best_window(
     shown = spans[:, 0] >= 0
     outside = weights[:, ~shown].max(axis=1, initial=0)
     spans, weights = spans[shown], weights[:, shown]
-    before = np.maximum(np.maximum.accumulate(weights, axis=1), outside[:, None])
+    # Of the tokens before each, those that are not in the text included.
+    columns = np.concatenate([outside[:, None], weights], axis=1)
+    before = np.maximum.accumulate(columns, axis=1)
+    windows = _windows(text, skip, length)
+    places = np.array([(start, end) for start, end, _ in windows], np.int64).reshape(-1, 2)
+    firsts = np.searchsorted(spans[:, 0], places[:, 0])
+    lasts = np.searchsorted(spans[:, 1], places[:, 1], "right")
+    inside = _maxima(weights, firsts, np.maximum(lasts, firsts))
+    totals = np.maximum(inside, _BEFORE * before.T[firsts]).sum(axis=1)
     best, best_score = (skip, skip + length), -1.0
-    for start, end, factor in _windows(text, skip, length):
-        first, last = (
-            np.searchsorted(spans[:, 0], start),
-            np.searchsorted(spans[:, 1], end, "right"),
-        )
-        inside = weights[:, first:last].max(axis=1, initial=0)
-        earlier = before[:, first - 1] if first else outside
-        score = factor * float(np.maximum(inside, _BEFORE * earlier).sum())
-        if score > best_score + 1e-6:
-            best, best_score = (start, end), score
+    for (start, end, factor), total in zip(windows, totals.tolist(), strict=True):
+        if factor * total > best_score + 1e-6:
+            best, best_score = (start, end), factor * total
     return best
+
+
+def _maxima(
+    values: NDArray[np.float32], firsts: NDArray[np.int64], lasts: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the largest value of each row within some ranges of columns, at least 0.
+
+    Args:
+        values: (rows, columns) float32.
+        firsts: (ranges,) int64, the first column of each range.
+        lasts: (ranges,) int64, the column after its last.
+
+    Returns:
+        (ranges, rows) float32.
+    """
+    # The maxima of 1, 2, 4, ... columns from each on: any range is two of them that overlap.
+    widths = lasts - firsts
+    maxima = np.zeros((len(firsts), len(values)), np.float32)
+    run, width = values.T, 1
+    while len(widths) and width <= widths.max():
+        here = (widths >= width) & (widths < 2 * width)
+        maxima[here] = np.maximum(run[firsts[here]], run[lasts[here] - width])
+        run, width = np.maximum(run[:-width], run[width:]), 2 * width
+    return np.maximum(maxima, 0)
 
 
 def _windows(text: str, skip: int, length: int) -> list[tuple[int, int, float]]:

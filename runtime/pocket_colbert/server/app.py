@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +21,19 @@ from starlette.routing import Route
 
 import pocket_colbert.server.messages as m
 from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.server.answer_cache import Answer, AnswerCache, Computation
 from pocket_colbert.server.bodies import JSON as _JSON
 from pocket_colbert.server.bodies import SMALL, check_type, decoded, read_body, stated_size
 from pocket_colbert.server.gate import Gate, Room
 from pocket_colbert.server.lingering import Lingering
 from pocket_colbert.server.openapi import Operation, document_of
-from pocket_colbert.server.problems import Deadline, RequestError, as_request_error, error_body
+from pocket_colbert.server.problems import (
+    Deadline,
+    RequestError,
+    Stages,
+    as_request_error,
+    error_body,
+)
 from pocket_colbert.server.security import Application, Guard
 from pocket_colbert.server.service import Service
 
@@ -37,10 +46,15 @@ _PAGE = {
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+_SHARED = ("search",)
+"""Operations whose answers depend on the body and the index alone, so that equal requests can share
+one."""
 _KINDS = {404: "not_found", 405: "method_not_allowed"}
 
 Work = Callable[[Any, Deadline], Any]
-Answer = Callable[[Request], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+Result = Answer | Future[Answer | None]
+"""An answer, or one that another request is waiting for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +197,7 @@ def create_app(
         "auth": _constant(msgspec.json.encode(m.AuthResponse(token is not None)), _JSON),
         "model": _model(service.encoder.card.fingerprint),
     }
-    routes: dict[str, dict[str, Answer]] = {
+    routes: dict[str, dict[str, Endpoint]] = {
         "/openapi.json": {"GET": _constant(document, _JSON)},
         **{path: {"GET": _page_file(*file)} for path, file in _PAGE.items()},
     }
@@ -215,6 +229,7 @@ class _Server:
         # Separate, so that a large addition does not make searches wait.
         self._writing = Gate("write", 1, limits.queue)
         self._room = Room(limits.body, limits.queue)
+        self._answers = AnswerCache()
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -226,7 +241,7 @@ class _Server:
                 await asyncio.to_thread(gate.close)
             await asyncio.to_thread(self._service.close)
 
-    def endpoint(self, operation: Operation, work: Work) -> Answer:
+    def endpoint(self, operation: Operation, work: Work) -> Endpoint:
         writes = operation.path == "/api/documents" and operation.method != "get"
         gate = self._writing if writes else self._reading
         decoder: msgspec.json.Decoder[Any] | None = None
@@ -238,23 +253,33 @@ class _Server:
             try:
                 if decoder is None:
                     asked = _ids(request) if operation.ids else None
-                    content, cut = await self._run(
+                    (content, cut), stages = await self._run(
                         request, gate, lambda deadline: _encoded(work(asked, deadline))
                     )
                 else:
-                    content, cut = await self._computed(request, decoder, work, gate)
+                    (content, cut), stages = await self._computed(
+                        request, decoder, work, gate, shared=operation.name in _SHARED
+                    )
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is left to read it
             except Exception as error:
                 return _error(as_request_error(error), request.url.path)
-            headers = {"X-Query-Truncated": "true"} if cut else None
+            headers = {"Server-Timing": stages.header()}
+            if cut:
+                headers["X-Query-Truncated"] = "true"
             return Response(content, operation.status, headers, media_type=_JSON)
 
         return answer
 
     async def _computed(
-        self, request: Request, decoder: msgspec.json.Decoder[Any], work: Work, gate: Gate
-    ) -> tuple[bytes, bool]:
+        self,
+        request: Request,
+        decoder: msgspec.json.Decoder[Any],
+        work: Work,
+        gate: Gate,
+        *,
+        shared: bool,
+    ) -> tuple[Answer, Stages]:
         """Read a body and answer it; large bodies wait until there is room for them."""
         limits = self.limits
         check_type(request)
@@ -264,30 +289,73 @@ class _Server:
                 await held.enter_async_context(self._room.taken(size, Deadline(limits.seconds)))
             bodies = [await read_body(request, min(size, limits.body), limits.seconds)]
 
-            def job(deadline: Deadline) -> tuple[bytes, bool]:
+            def job(deadline: Deadline) -> Result:
                 # Decoding and encoding can take as long as the work, so they are part of it. The
                 # body is let go of before the work.
+                if shared and size <= SMALL:
+                    return self._shared(work, decoded(decoder, bodies[0]), deadline)
                 return _encoded(work(decoded(decoder, bodies.pop()), deadline))
 
             return await self._run(request, gate, job)
 
+    def _shared(self, work: Work, asked: Any, deadline: Deadline) -> Result:
+        """Compute an answer, unless it is known or another thread is computing it."""
+        version = self._service.version()
+        if version is None:
+            return _encoded(work(asked, deadline))
+        key = hashlib.sha256(msgspec.json.encode(asked)).digest()
+        begun = self._answers.begin(version, key)
+        if isinstance(begun, Answer):
+            deadline.stages.mark("cache")
+        if not isinstance(begun, Computation):
+            return begun
+        try:
+            answer = _encoded(work(asked, deadline))
+        except BaseException:
+            begun.fail()
+            raise
+        begun.finish(answer)
+        return answer
+
     async def _run(
-        self, request: Request, gate: Gate, job: Callable[[Deadline], tuple[bytes, bool]]
-    ) -> tuple[bytes, bool]:
+        self, request: Request, gate: Gate, job: Callable[[Deadline], Result]
+    ) -> tuple[Answer, Stages]:
         """Run a job; stop it, or let it leave the queue, when its client hangs up."""
         deadline = Deadline(self.limits.seconds)
-        running = asyncio.ensure_future(gate.run(job, deadline))
+        running = asyncio.ensure_future(_answered(gate, job, deadline))
         gone = asyncio.ensure_future(_hung_up(request))
         try:
             await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 raise ClientDisconnect
-            return running.result()
+            return running.result(), deadline.stages
         finally:
             gone.cancel()
             if not running.done():
                 deadline.give_up()
                 running.cancel()
+
+
+async def _answered(gate: Gate, job: Callable[[Deadline], Result], deadline: Deadline) -> Answer:
+    """Run a job, or wait for the answer that another one computes; if that fails, run it again."""
+
+    def begun(deadline: Deadline) -> Result:
+        deadline.stages.mark("queue")
+        return job(deadline)
+
+    while True:
+        result = await gate.run(begun, deadline)
+        if isinstance(result, Answer):
+            return result
+        # Its own slot is free for others meanwhile.
+        waiting = asyncio.shield(asyncio.wrap_future(result))
+        try:
+            answer = await asyncio.wait_for(waiting, deadline.left)
+        except asyncio.TimeoutError:
+            raise deadline.expired() from None
+        deadline.stages.mark("shared")
+        if answer is not None:
+            return answer
 
 
 async def _hung_up(request: Request) -> None:
@@ -296,9 +364,9 @@ async def _hung_up(request: Request) -> None:
         pass
 
 
-def _encoded(answer: Any) -> tuple[bytes, bool]:
+def _encoded(answer: Any) -> Answer:
     """Return an answer as JSON, and whether the query was cut."""
-    return msgspec.json.encode(answer), getattr(answer, "truncated", False)
+    return Answer(msgspec.json.encode(answer), getattr(answer, "truncated", False))
 
 
 def _ids(request: Request) -> list[str]:
@@ -321,21 +389,21 @@ def _ids(request: Request) -> list[str]:
     return ids
 
 
-def _dispatch(methods: dict[str, Answer]) -> Answer:
+def _dispatch(methods: dict[str, Endpoint]) -> Endpoint:
     async def answer(request: Request) -> Response:
         return await methods["GET" if request.method == "HEAD" else request.method](request)
 
     return answer
 
 
-def _constant(content: bytes, kind: str) -> Answer:
+def _constant(content: bytes, kind: str) -> Endpoint:
     async def answer(request: Request) -> Response:
         return Response(content, media_type=kind)
 
     return answer
 
 
-def _model(name: str) -> Answer:
+def _model(name: str) -> Endpoint:
     async def answer(request: Request) -> Response:
         asked = request.path_params["model"]
         described = m.ModelResponse(asked, "model", "pocket-colbert", "rerank", name)
@@ -344,7 +412,7 @@ def _model(name: str) -> Answer:
     return answer
 
 
-def _page_file(name: str, kind: str) -> Answer:
+def _page_file(name: str, kind: str) -> Endpoint:
     content = (files("pocket_colbert.server") / "page" / name).read_bytes()
     return _constant(content, kind)
 

@@ -86,11 +86,37 @@ def as_request_error(error: Exception) -> RequestError:
     return RequestError(500, "internal", "an unexpected error; see the server's log.")
 
 
+class Stages:
+    """How long each part of an answer took, one after the other."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+
+    def mark(self, name: str | None) -> None:
+        """Count the time since the last mark to a part; None counts it to none."""
+        now = time.perf_counter()
+        if name is not None:
+            self._seconds[name] = self._seconds.get(name, 0.0) + now - self._since
+        self._since = now
+
+    def header(self) -> str:
+        """Return the value of a header `Server-Timing`, in milliseconds."""
+        parts = self._seconds.items()
+        return ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in parts)
+
+
 class Deadline:
-    """When a request must be finished. It is checked between steps, not during them."""
+    """When a request must be finished. It is checked between steps, not during them.
+
+    Attributes:
+        seconds: How long the request may take.
+        stages: What its time went to.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.stages = Stages()
         self._end = time.monotonic() + seconds
 
     @property

@@ -69,6 +69,11 @@ class Served(ABC):
     def generation(self) -> int | None:
         """Number of the commit that is served; None without commits."""
 
+    @property
+    def version(self) -> object | None:
+        """The same object as long as what is served stays as it is; None where that is unknown."""
+        return None
+
     @abstractmethod
     def refresh(self) -> None:
         """Serve what others have written since.
@@ -109,6 +114,11 @@ class ServedIndex(Served):
     def generation(self) -> int:
         """See `Served.generation`."""
         return self._index.generation
+
+    @property
+    def version(self) -> Snapshot:
+        """See `Served.version`."""
+        return self._index.snapshot
 
     def refresh(self) -> None:
         """See `Served.refresh`."""

@@ -99,11 +99,21 @@ class Service:
         self._served.refresh()
         return m.FieldsResponse([_field(values) for values in self._served.fields()])
 
+    def version(self) -> object | None:
+        """Refresh, and return what stays the same object while all answers stay the same.
+
+        None where answers may change without a word.
+        """
+        self._served.refresh()
+        return self._served.version
+
     def search(self, request: m.SearchRequest, deadline: Deadline) -> m.SearchResponse:
         """Search; add snippets and, on request, explanations."""
         self._served.refresh()
+        deadline.stages.mark(None)
         parameters = SearchParameters(mode=request.mode, hybrid=request.hybrid)
         query = self.encoder.query(request.query)
+        deadline.stages.mark("encode")
         hits = self._retriever.retrieve(
             [query],
             int(request.k),
@@ -111,12 +121,14 @@ class Service:
             where=request.where,
             min_relevance=request.min_relevance,
         )[0]
+        deadline.stages.mark("search")
         deadline.check()
         if request.text:
             _check_length(sum(len(hit.text or "") for hit in hits))
         found: list[m.SearchHit] = []
         for start in range(0, len(hits), _HITS):
             found += self._described(request, query, hits[start : start + _HITS], deadline)
+        deadline.stages.mark("snippets")
         ranked_by = self._retriever.ranked_by(query, parameters)
         return m.SearchResponse(found, query.truncated, ranked_by)
 

@@ -64,7 +64,9 @@ class TokenVectors:
     @classmethod
     def encode(cls, codec: Codec, embeddings: Iterable[NDArray[np.float32]]) -> TokenVectors:
         """Write down passages and lay them end to end."""
-        return cls.join(codec, [(*codec.encode(item), len(item)) for item in embeddings])
+        items = list(embeddings)
+        encoded = zip(codec.encode_each(items), items, strict=True)
+        return cls.join(codec, [(*both, len(item)) for both, item in encoded])
 
     @classmethod
     def concatenate(cls, codec: Codec, parts: Sequence[TokenVectors]) -> TokenVectors:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,16 +27,30 @@ def check_embedding(embedding: object, dim: int, name: str) -> NDArray[np.float3
     Raises:
         InvalidInputError: It is not a two-dimensional array of finite numbers of that width.
     """
+    values = check_shape(embedding, dim, name).astype(np.float32, copy=False)
+    if not np.isfinite(values).all():
+        raise InvalidInputError(f"{name} must be finite, got NaN or infinity in it.")
+    return values
+
+
+def check_shape(embedding: object, dim: int, name: str) -> NDArray[Any]:
+    """Check that token vectors are a two-dimensional array of numbers; see `check_embedding`.
+
+    Returns:
+        (num_tokens, dim) of any kind of number, not yet known to be finite.
+    """
     array = np.asarray(embedding)
     if array.ndim != 2 or array.shape[1] != dim or array.dtype.kind not in "fiu":
         raise InvalidInputError(
             f"{name} must be a (num_tokens, {dim}) array of numbers, "
             f"got shape {array.shape} of {array.dtype}."
         )
-    values = array.astype(np.float32, copy=False)
-    if not np.isfinite(values).all():
-        raise InvalidInputError(f"{name} must be finite, got NaN or infinity in it.")
-    return values
+    return array
+
+
+def are_unit_rows(values: NDArray[np.float32]) -> bool:
+    """Say whether `check_tokens` would let rows pass."""
+    return bool((np.abs(_lengths(values) - 1) <= _LENGTH_TOLERANCE).all())
 
 
 def check_tokens(embedding: object, dim: int, name: str) -> NDArray[np.float32]:
@@ -47,8 +63,7 @@ def check_tokens(embedding: object, dim: int, name: str) -> NDArray[np.float32]:
         InvalidInputError: They are not.
     """
     values = check_embedding(embedding, dim, name)
-    with np.errstate(over="ignore"):
-        lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
+    lengths = _lengths(values)
     wrong = np.flatnonzero(np.abs(lengths - 1) > _LENGTH_TOLERANCE)
     if len(wrong):
         raise InvalidInputError(
@@ -56,3 +71,9 @@ def check_tokens(embedding: object, dim: int, name: str) -> NDArray[np.float32]:
             "divide each row by its length."
         )
     return values
+
+
+def _lengths(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the length of each row, (n,) float32; NaN or infinity where it has one."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.sqrt(np.einsum("ij,ij->i", values, values)))

@@ -22,6 +22,7 @@ arXiv 2504.19874), the mean taken off first that of residual codes (PLAID, arXiv
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -30,6 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket_colbert.errors import InvalidInputError
+from pocket_colbert.vectors.products import product
+from pocket_colbert.vectors.ragged import blocks
 
 BITS = {"int8": 8, "int4": 4, "int2": 2, "int1": 1}
 """Bits a component by the name of the scheme."""
@@ -39,6 +42,9 @@ _STEP = {4: 0.3352, 2: 0.9957, 1: 1.596}
 
 _DISTORTION = {8: 0.0, 4: 0.01154, 2: 0.1188, 1: 0.3634}
 """Share of the energy that those levels lose (Max 1960, table I; 8 bits lose next to nothing)."""
+
+_RUN_TOKENS = 4096
+"""Token vectors that are written down at a time: what is computed on the way takes 8 MB."""
 
 _LARGEST_SCALE = 65504.0
 """The largest float16: scales of vectors of length 1 are below 1."""
@@ -115,12 +121,13 @@ class Codec:
         Levels carry less energy than what they stand for, by the distortion; so that lengths come
         out right with scales that are right too, the mean is made longer by as much.
         """
-        mean = self._rotate(self.mean)
+        mean = self._rotate(self.mean[None])[0]
         energy = float(mean @ mean)
         if energy < 1e-6:
             return np.zeros_like(mean)
         kept = 1.0 - _DISTORTION[self.bits]
-        return mean * np.float32(np.sqrt(max(1.0 - kept * (1.0 - energy), energy) / energy))
+        longer = np.float32(np.sqrt(max(1.0 - kept * (1.0 - energy), energy) / energy))
+        return np.asarray(mean * longer, dtype=np.float32)
 
     def same_as(self, other: Codec) -> bool:
         """Say whether rows that either wrote can be mixed."""
@@ -136,19 +143,56 @@ class Codec:
             Rows (ceil(num_tokens / planes), dim) uint8 and scales
             (ceil(num_tokens / planes), planes) float16.
         """
-        if not len(embedding):
-            return np.empty((0, self.dim), np.uint8), np.empty((0, self.planes), np.float16)
-        levels = self._levels(self._rotate(embedding - self.mean))
-        scales = _scales(levels, self.shared, np.square(embedding).sum(axis=1))
-        rows = -(-len(embedding) // self.planes)
-        sources = np.minimum(np.arange(rows * self.planes), len(embedding) - 1)
-        codes = levels if self.bits == 8 else (levels + self.zero_point) / 2
-        offset = 128 if self.bits == 8 else 0
-        stored = (codes + offset).astype(np.uint8)[sources].reshape(self.planes, rows, self.dim)
-        packed = stored[0]
-        for plane in range(1, self.planes):
-            packed = packed | (stored[plane] << np.uint8(plane * self.bits))
-        return packed, scales.astype(np.float16)[sources].reshape(self.planes, rows).T.copy()
+        ((rows, scales),) = self.encode_each([embedding])
+        return rows, scales
+
+    def encode_each(
+        self, embeddings: Sequence[NDArray[np.float32]]
+    ) -> list[tuple[NDArray[np.uint8], NDArray[Any]]]:
+        """Write down the token vectors of several documents, a few thousand at a time.
+
+        Args:
+            embeddings: (num_tokens, dim) float32 each.
+
+        Returns:
+            What `encode` returns, for each document.
+        """
+        lengths = np.array([len(embedding) for embedding in embeddings], dtype=np.int64)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        encoded: list[tuple[NDArray[np.uint8], NDArray[Any]]] = []
+        for first, last in blocks(offsets, _RUN_TOKENS):
+            tokens = np.concatenate([np.empty((0, self.dim), np.float32), *embeddings[first:last]])
+            rows, scales = self._packed(tokens, lengths[first:last])
+            ends = np.cumsum(-(-lengths[first:last] // self.planes))[:-1]
+            encoded += zip(np.split(rows, ends), np.split(scales, ends), strict=True)
+        return encoded
+
+    def _packed(
+        self, tokens: NDArray[np.float32], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """Return the rows and the scales of documents that lie end to end.
+
+        Args:
+            tokens: (total_tokens, dim) float32.
+            lengths: (num_documents,) int64.
+        """
+        levels = self._levels(self._rotate(tokens - self.mean))
+        scales = _scales(levels, self.shared, np.square(tokens).sum(axis=1)).astype(np.float16)
+        if self.bits == 8:
+            return (levels + 128).astype(np.uint8), scales[:, None]
+        stored = ((levels + self.zero_point) / 2).astype(np.uint8)
+        rows = -(-lengths // self.planes)
+        total = int(rows.sum())
+        inside = np.arange(total) - np.repeat(np.cumsum(rows) - rows, rows)
+        starts = np.repeat(np.cumsum(lengths) - lengths, rows)
+        height, ends = np.repeat(rows, rows), np.repeat(lengths, rows) - 1
+        packed = np.zeros((total, self.dim), np.uint8)
+        kept = np.empty((total, self.planes), np.float16)
+        for plane in range(self.planes):
+            sources = starts + np.minimum(inside + plane * height, ends)
+            packed |= stored[sources] << np.uint8(plane * self.bits)
+            kept[:, plane] = scales[sources]
+        return packed, kept
 
     def unpack(
         self, rows: NDArray[np.uint8], out: NDArray[np.uint8] | None = None
@@ -197,7 +241,7 @@ class Codec:
         values = self.levels(rows).astype(np.float32)
         values *= scales.T.reshape(-1, 1).astype(np.float32)
         values = (values + self.shared)[:num_tokens]
-        return values @ _rotation(self.dim).T
+        return product(values, _rotation(self.dim).T)
 
     def encode_query(
         self, query: NDArray[np.float32], weights: NDArray[np.float32] | None = None
@@ -222,7 +266,7 @@ class Codec:
         )
 
     def _rotate(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        return vectors @ _rotation(self.dim)
+        return product(vectors, _rotation(self.dim))
 
     def _levels(self, rotated: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return whole numbers within -127 and 127, or odd ones within the range of the bits."""
@@ -259,7 +303,7 @@ def _scales(
 
     Where no scale gives that length, the one that comes nearest.
     """
-    along = levels @ shared
+    along = np.einsum("ij,j->i", levels, shared)  # row by row: BLAS adds up by where a row is
     square = np.square(levels).sum(axis=1)
     rest = along * along + square * (energy - np.float32(shared @ shared))
     # Levels are all zero only for the mean itself, in 8 bits; any scale does then.
