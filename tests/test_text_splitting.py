@@ -107,7 +107,8 @@ def test_document_spans_are_exact(encoder: Encoder, text: str) -> None:
     spans = [token.span for token in tokens if token.span]
     assert [text[slice(*span)] for span in spans] == [token.label for token in tokens[5:-1]]
     expected = re.sub(r"[\x00\u200b]|^\u0301", "", text)
-    shown = "".join(text[slice(*span)] for span in spans)
+    # A ligature that is read as several letters may be several tokens.
+    shown = "".join(text[slice(*span)] for span in dict.fromkeys(spans))
     skipped = r"[\s'\x00\u200b]|\[(?!MASK|SEP)"
     assert re.sub(skipped, "", shown) == re.sub(skipped, "", expected)
 
