@@ -94,11 +94,13 @@ def beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], A
     The query is encoded only once the loop has opened a gate, which a blocked loop cannot do.
     """
     gate = threading.Event()
-    encode_query = Encoder.encode_query
 
-    def gated(self: Encoder, *args: Any, **options: Any) -> Any:
-        assert gate.wait(20), "the event loop was blocked"
-        return encode_query(self, *args, **options)
+    def gated(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Encoder, *args: Any, **options: Any) -> Any:
+            assert gate.wait(20), "the event loop was blocked"
+            return method(self, *args, **options)
+
+        return call
 
     def run(call: Callable[[], Awaitable[_T]]) -> _T:
         async def main() -> _T:
@@ -110,5 +112,6 @@ def beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], A
 
         return asyncio.run(main())
 
-    monkeypatch.setattr(Encoder, "encode_query", gated)
+    for method in (Encoder.encode_query, Encoder.query, Encoder.queries):
+        monkeypatch.setattr(Encoder, method.__name__, gated(method))
     return run

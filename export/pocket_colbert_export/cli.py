@@ -54,16 +54,17 @@ _path = click.Path(path_type=Path)
 @click.option("--query-length", type=int, metavar="N", help="Most tokens of a query.")
 @click.option("--document-length", type=int, metavar="N", help="Most tokens of a document.")
 @click.option("--license", metavar="SPDX", help="Licence of the weights.")
-@click.option(
-    "--languages", metavar="CODES", help="Languages the model was made for, such as en,de."
-)
+@click.option("--languages", metavar="CODES", help="Languages it was made for: en,de.")
 @click.option(
     "--about", type=click.File(encoding="utf-8"), metavar="FILE",
     help="Markdown to add to the model card.",
 )  # fmt: skip
 @click.option("--allow-degraded", is_flag=True, help="Write a graph that fails its gate.")
 @click.option("--overwrite", is_flag=True, help="Replace the model folder at OUTPUT.")
-@click.option("--relevance/--no-relevance", default=True, help="Fit how likely hits are right.")
+@click.option(
+    "--relevance/--no-relevance", default=True, show_default=False,
+    help="Say how likely hits are right.",
+)  # fmt: skip
 def export(
     source: str, output: Path, about: TextIO | None, languages: str | None, **options: Any
 ) -> None:

@@ -58,12 +58,12 @@ def test_a_projection_as_a_pickle_runs_no_code(head: str, pylate: Path, tmp_path
 
 
 def test_the_state_of_a_training_runs_no_code(tmp_path: Path) -> None:
-    from pocket_colbert_export.distillation.training import Trainer
+    from pocket_colbert_export.distillation.loop import TrainingLoop
 
     torch.save({"step": 1, "x": Evil(tmp_path / "ran")}, tmp_path / "state.pt")
-    run: Any = SimpleNamespace(_run=tmp_path, _device=torch.device("cpu"))
+    run: Any = SimpleNamespace(_run=tmp_path, device=torch.device("cpu"))
     with pytest.raises(Exception, match="[Ww]eights.only"):
-        Trainer._restore(run)
+        TrainingLoop.restore(run)
     assert not (tmp_path / "ran").exists()
 
 

@@ -104,6 +104,9 @@ class TrainingLoop(ABC):
         """Take steps until all are taken (True) or time is over (False); state is saved."""
         started, first = time.monotonic(), self.step
         recent: list[dict[str, float]] = []
+        # Sums of gradients otherwise depend on the order in which they are ready.
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True, warn_only=self.device.type != "cpu")
         try:
             for batch in self.batches(self.step):
                 if minutes is not None and time.monotonic() - started > 60 * minutes:
@@ -117,6 +120,7 @@ class TrainingLoop(ABC):
                     self._save()
             return True
         finally:
+            torch.use_deterministic_algorithms(before)
             self._save()
 
     def finish(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from pocket_colbert.types import Document, EncodedDocument
 from pocket_colbert.vectors.codec import BITS, Codec
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Added:
     """A document that was added; its vectors become codes when there are enough to fit a codec."""
 
@@ -124,9 +124,9 @@ class WriteBuffer:
         return self._codec
 
     def _put(self, added: _Added) -> None:
-        self._added[added.document.document_id] = added
-        if added.vectors:
+        if added.vectors:  # first: what is added must be encoded, if an interruption comes between
             self._waiting[added.document.document_id] = added
+        self._added[added.document.document_id] = added
         self.num_tokens += added.num_tokens
         self._raw_tokens += sum(map(len, added.vectors))
 
@@ -170,11 +170,19 @@ class WriteBuffer:
         if self._codec is None:
             self._codec = self._choose(existing)
         codec = self._codec
-        vectors = [part for item in self._waiting.values() for part in item.vectors]
+        waiting = {name: item for name, item in self._waiting.items() if name in self._added}
+        vectors = [part for item in waiting.values() for part in item.vectors]
         encoded = iter(codec.encode_each(vectors))
-        for item in self._waiting.values():
-            item.codes += [(*next(encoded), len(part)) for part in item.vectors]
-            item.vectors = []
+        done = {
+            name: replace(
+                item,
+                codes=[*item.codes, *((*next(encoded), len(part)) for part in item.vectors)],
+                vectors=[],
+            )
+            for name, item in waiting.items()
+        }
+        # In one step: an interruption, after which everything is encoded again, doubles nothing.
+        self._added.update(done)
         self._waiting = {}
         self._raw_tokens = 0
         return codec
