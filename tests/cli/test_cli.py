@@ -366,7 +366,7 @@ def test_search_with_filter_keywords_and_explanation(index: Path) -> None:
     assert [hit["document_id"] for hit in hits] == ["1"]
     shown = run("search", index, "capital of France", "-k", 1, "--explain").stdout
     assert "capital - capital" in shown and "[MASK]" not in shown and "fillers add" in shown
-    shares = [float(share) for share in re.findall(r"([\d.]+)%", shown)]
+    shares = [float(share) for share in re.findall(r"(\d+\.\d)%", shown)]
     assert len(shares) == 3 and sum(shares) == pytest.approx(100, abs=0.2)
     hit = json.loads(run("search", index, "why do bees swarm", "-k", 1, "--json").stdout)[0]
     assert hit["text"][slice(*hit["snippet"])] == "A colony swarms when the queen lacks room."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pocket_colbert import Document, Encoder, Index, IndexConfig, Passage, Retriever
+from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
 from pocket_colbert.ingest.incremental import Pace
 from tests.support.servers import listening
 
@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)"),
     pytest.mark.filterwarnings("ignore::pocket_colbert.TruncationWarning"),
+    pytest.mark.filterwarnings("ignore::pocket_colbert.errors.LanguageWarning"),  # 300 waves
 ]
 HOSTILE = (
     '<img src=x onerror="document.title=1"><script>document.title=2</script> tides of the sea 🌊'
@@ -276,13 +277,13 @@ def test_progress_of_indexing(
     notes.mkdir()
     for n in range(6):
         (notes / f"{n}.txt").write_text(f"The sea is {n} miles wide.", "utf-8")
-    go, encode = threading.Event(), Retriever.encode
+    go, prepare = threading.Event(), Retriever.prepare
 
-    def gated(self: Retriever, documents: list[Document], **named: Any) -> list[list[Passage]]:
+    def gated(self: Retriever, documents: list[Document], **named: Any) -> Any:
         assert documents[0].document_id != "4.txt" or go.wait(60)
-        return encode(self, documents, **named)
+        return prepare(self, documents, **named)
 
-    monkeypatch.setattr(Retriever, "encode", gated)
+    monkeypatch.setattr(Retriever, "prepare", gated)
     with indexed_meanwhile(notes, encoder) as address:
         page = browser.new_page()
         page.goto(f"{address}/?q=sea")
