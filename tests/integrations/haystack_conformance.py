@@ -20,8 +20,8 @@ from pocket_colbert.integrations.haystack_store import PocketColbertDocumentStor
 ENCODER = Encoder.load("tiny", threads=1)
 
 
-class TestConformance(  # type: ignore[misc]
-    DocumentStoreBaseTests, DeleteAllTest, DeleteByFilterTest
+class TestConformance(
+    DocumentStoreBaseTests, DeleteAllTest, DeleteByFilterTest  # type: ignore[misc]
 ):
     """Haystack's own tests, those of deleting everything and by a filter among them."""
 

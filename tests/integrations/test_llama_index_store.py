@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,12 +80,14 @@ def test_filters_and_modes(store: PocketColbertVectorStore) -> None:
 
 def test_unknown_arguments_are_errors(store: PocketColbertVectorStore) -> None:
     asked = VectorStoreQuery(query_str="bees")
-    for call in (
-        lambda: store.add([ROOF], batch=3), lambda: store.query(asked, where={}),
-        lambda: store.delete("lease", wher={}), lambda: store.as_retriever(top_k=3),
-    ):  # fmt: skip
-        with pytest.raises(TypeError):
-            call()
+    calls: list[tuple[Callable[..., object], list[object], dict[str, object]]] = [
+        (store.add, [[ROOF]], {"batch": 3}), (store.query, [asked], {"where": {}}),
+        (store.delete, ["lease"], {"wher": {}}), (store.as_retriever, [], {"top_k": 3}),
+    ]  # fmt: skip
+    for call, given, unknown in calls:
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            call(*given, **unknown)
+    assert len(store.get_nodes()) == 3
     with pytest.raises(InvalidInputError, match="must have text"):
         store.add([TextNode(id_="x", text="")])
 
@@ -96,9 +99,11 @@ def test_deleting(store: PocketColbertVectorStore) -> None:
         store.delete_nodes(filters=MetadataFilters(filters=[]))
     store.delete_nodes(["roof", "bees", "none"], RULES)
     assert store.get_nodes() == [RENT, BEES]
+    alone = TextNode(id_="alone", text="A node of no document.")
+    store.add([alone])
     store.delete("lease")
-    store.delete("none")
-    assert store.get_nodes() == [BEES]
+    store.delete("None")
+    assert store.get_nodes() == [BEES, alone]
     store.clear()
     assert len(store.client) == 0
 

@@ -41,6 +41,7 @@ _UNUSED = (
     "hybrid_top_k",
 )  # fmt: skip
 _NODE = "_node_content"
+_SOURCE_KEYS = ("document_id", "doc_id", "ref_doc_id")
 
 
 class PocketColbertVectorStore(BasePydanticVectorStore):
@@ -52,8 +53,9 @@ class PocketColbertVectorStore(BasePydanticVectorStore):
 
     No embedding model is needed: the collection has its own, which makes a vector a token of the
     node's text. LlamaIndex's `VectorStoreIndex` and the `vector_store` of its `IngestionPipeline`
-    add only nodes that another model has embedded, so add nodes here: `store.add(pipeline.run(...))`.
-    Nodes come back as they were added, without embeddings. The asynchronous methods run in a thread.
+    add only nodes that another model has embedded, so add nodes here, as in
+    `store.add(pipeline.run(...))`. Nodes come back as they were added, without embeddings. The
+    asynchronous methods run in a thread.
 
     Attributes:
         collection: The collection, which the store does not close.
@@ -142,9 +144,8 @@ class PocketColbertVectorStore(BasePydanticVectorStore):
             UnsupportedError: The query has another mode or setting.
         """
         if query.mode not in _MODES:
-            raise UnsupportedError(
-                f"mode must be {', '.join(mode.value for mode in _MODES)}, got {query.mode.value!r}."
-            )
+            known = ", ".join(mode.value for mode in _MODES)
+            raise UnsupportedError(f"mode must be one of {known}, got {query.mode.value!r}.")
         for name in _UNUSED:
             if getattr(query, name) is not None:
                 raise UnsupportedError(f"a query must leave out {name}, which is not used here.")
@@ -245,6 +246,9 @@ def _stored(node: BaseNode) -> Stored:
     if not text:
         raise InvalidInputError(f"node {node.node_id!r} must have text, got none.")
     metadata = node_to_metadata_dict(node, remove_text=True)
+    if node.ref_doc_id is None:  # for which LlamaIndex has the text "None"
+        for key in _SOURCE_KEYS:
+            del metadata[key]
     return Stored(node.node_id, text, metadata=metadata)
 
 
