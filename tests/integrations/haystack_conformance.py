@@ -8,11 +8,7 @@ from dataclasses import replace
 import pytest
 from haystack import Document
 from haystack.document_stores.errors import DuplicateDocumentError
-from haystack.testing.document_store import (
-    DeleteAllTest,
-    DeleteByFilterTest,
-    DocumentStoreBaseTests,
-)
+from haystack.testing import document_store as own
 
 from pocket_colbert import Collection, Encoder
 from pocket_colbert.integrations.haystack_store import PocketColbertDocumentStore
@@ -20,9 +16,10 @@ from pocket_colbert.integrations.haystack_store import PocketColbertDocumentStor
 ENCODER = Encoder.load("tiny", threads=1)
 
 
-class TestConformance(
-    DocumentStoreBaseTests, DeleteAllTest, DeleteByFilterTest  # type: ignore[misc]
-):
+BASES = (own.DocumentStoreBaseTests, own.DeleteAllTest, own.DeleteByFilterTest)
+
+
+class TestConformance(*BASES):  # type: ignore[misc]
     """Haystack's own tests, those of deleting everything and by a filter among them."""
 
     @pytest.fixture
