@@ -32,9 +32,11 @@ THIRD_PARTY = {
     "threadpoolctl", "tokenizers", "usearch", "uvicorn",
 }  # fmt: skip
 FRAMEWORKS = {
-    "haystack": {"haystack"}, "langchain": {"langchain_core", "pydantic"},
+    "haystack": {"haystack"}, "haystack_store": {"haystack"},
+    "langchain": {"langchain_core", "pydantic"},
     "langchain_store": {"langchain_core"},
-    "llama_index": {"llama_index"}, "mteb": {"mteb"}, "rerankers": {"rerankers"},
+    "llama_index": {"llama_index"}, "llama_index_store": {"llama_index"},
+    "mteb": {"mteb"}, "rerankers": {"rerankers"},
 }  # fmt: skip
 
 needs_lint_imports = pytest.mark.skipif(
