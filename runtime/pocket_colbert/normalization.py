@@ -121,7 +121,8 @@ def for_keywords(
     Returns:
         Words, with spaces and punctuation between them.
     """
-    if text.isascii() or (_OTHER.search(text) is None and not vietnamese):
+    # Pieces of three characters are not folded by SQLite.
+    if text.isascii() or (runs and _OTHER.search(text) is None and not vietnamese):
         return text
     text = _SIGNS.sub(" ", _REMOVED.sub("", text))
     text = unicodedata.normalize("NFKC", text).casefold()

@@ -27,6 +27,8 @@ def test_committed_reports_round_trip(folder: Path) -> None:
     recipe = json.loads((folder / "onnx_config.json").read_text(encoding="utf-8"))
     section = recipe["pocket_colbert"]
     card = json.loads(json.dumps(report.card_json()))
+    if not report.source.languages:  # the bundled models' were named after they were measured
+        del card["languages"]
     assert {key: section[key] for key in card} == card
 
 

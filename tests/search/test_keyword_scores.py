@@ -102,6 +102,10 @@ def plain(text: str, keywords: str) -> str:
     """Write a text of the vocabulary as it is indexed."""
     for word, indexed in {**PLAIN, **(RUNS if keywords != "trigrams" else {})}.items():
         text = text.replace(word, indexed)
+    if keywords == "trigrams":
+        text = "".join(
+            c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c)
+        )
     return text
 
 
@@ -138,7 +142,8 @@ def test_one_segment_scores_as_fts5(
     index = index_of(texts, titles=titles[: len(texts)], keywords=keywords)
     rows = [f"{title or ''} {text or ''}" for title, text in zip(titles, texts, strict=False)]
     wanted = fts5(rows, split(query, keywords), keywords)
-    assert search(index, query) == close({f"d{n}": score for n, score in wanted.items()})
+    expected = close({f"d{n}": score for n, score in wanted.items()})
+    assert search(index, query) == expected, ascii((query, keywords))
 
 
 @settings(max_examples=50, deadline=None)

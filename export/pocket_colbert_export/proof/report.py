@@ -284,8 +284,11 @@ class ExportReport:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of `export_report.json`; what is None is left out."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        """Return the content of `export_report.json`; what is not known is left out."""
+        content = {key: value for key, value in asdict(self).items() if value is not None}
+        if not self.source.languages:
+            del content["source"]["languages"]
+        return content
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ExportReport:
