@@ -14,7 +14,7 @@ from pocket_colbert import maxsim as maxsim_function
 from pocket_colbert import maxsim_pairwise
 from pocket_colbert.hardware import int8_may_overflow
 from pocket_colbert.storage.token_vectors import TokenVectors
-from pocket_colbert.vectors import int8_matmul, int8_maxima
+from pocket_colbert.vectors import int8_matmul, integer_graph
 from pocket_colbert.vectors.codec import Codec, QueryCodes
 from pocket_colbert.vectors.int8_matmul import Product, ReferenceProduct
 from pocket_colbert.vectors.int8_maxima import BLOCK_TOKENS, Maxima
@@ -98,8 +98,7 @@ def test_extreme_codes_do_not_overflow(monkeypatch: pytest.MonkeyPatch, may_over
     """8-bit codes of 1024 dimensions at their limits, where 16-bit addition would break."""
     if not may_overflow and int8_may_overflow():
         pytest.skip("this processor adds int8 products in 16 bits")
-    for module in (int8_matmul, int8_maxima):
-        monkeypatch.setattr(module, "int8_may_overflow", lambda: may_overflow)
+    monkeypatch.setattr(integer_graph, "int8_may_overflow", lambda: may_overflow)
     rows = np.full((3, 1024), 255, dtype=np.uint8)
     codes = np.full((1024, 2), -127, dtype=np.int8)
     lowest = np.float32(-127 * 127 * 1024)
@@ -149,6 +148,27 @@ def test_blocks_threads_and_selection_change_nothing(rng: np.random.Generator) -
             chosen = np.array([0, 2, 4, 30, len(lengths) - 1])
             assert rows.score(query, chosen, executor, 3).tobytes() == alone[chosen].tobytes()
         assert len(rows.score(query, np.empty(0, np.int64), None, 1)) == 0
+
+
+def test_the_exit_of_the_process_waits_for_products(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both graphs run among the calls that the interpreter's exit waits for."""
+    runs: list[str] = []
+
+    class Counted:
+        def __enter__(self) -> None:
+            runs.append("in")
+
+        def __exit__(self, *error: object) -> None:
+            runs.append("out")
+
+    monkeypatch.setattr(integer_graph, "native_calls", Counted())
+    rows, query = coded(rng, [3, 20], 4, 16, 8)
+    score(rows, query, Maxima)
+    assert runs == ["in", "out"]
+    Product(query.codes, 128)(rows.codes, np.ones(len(rows.codes), np.float32))
+    assert runs == ["in", "out"] * 2
 
 
 @pytest.mark.torch

@@ -15,11 +15,14 @@ from typing import Any
 from onnx import TensorProto, helper
 
 
-def product_graph(unsigned: bool = False) -> bytes:
-    """Return the graph: transpose((rows - zero_point) @ codes) * scales, uint8 by int8.
+def _whole_product(unsigned: bool) -> tuple[Any, list[Any], list[Any]]:
+    """Return the node that makes `whole`, (rows - zero_point) @ codes in whole numbers.
 
     Args:
         unsigned: Whether codes are uint8, 128 more than they stand for.
+
+    Returns:
+        The node, what it takes from outside, and what it needs in the graph.
     """
     inputs = ["rows", "codes", "zero_point"]
     initializers = []
@@ -27,18 +30,31 @@ def product_graph(unsigned: bool = False) -> bytes:
         inputs.append("codes_zero_point")
         initializers.append(helper.make_tensor(inputs[-1], TensorProto.UINT8, [], [128]))
     kind = TensorProto.UINT8 if unsigned else TensorProto.INT8
+    values = [
+        helper.make_tensor_value_info("rows", TensorProto.UINT8, ["n", "dim"]),
+        helper.make_tensor_value_info("codes", kind, ["dim", "query_tokens"]),
+        helper.make_tensor_value_info("zero_point", TensorProto.UINT8, []),
+    ]
+    return helper.make_node("MatMulInteger", inputs, ["whole"]), values, initializers
+
+
+def product_graph(unsigned: bool = False) -> bytes:
+    """Return the graph: transpose((rows - zero_point) @ codes) * scales, uint8 by int8.
+
+    Args:
+        unsigned: Whether codes are uint8, 128 more than they stand for.
+    """
+    product, inputs, initializers = _whole_product(unsigned)
     return _graph(
         "product",
         [
-            helper.make_node("MatMulInteger", inputs, ["whole"]),
+            product,
             helper.make_node("Transpose", ["whole"], ["transposed"], perm=[1, 0]),
             helper.make_node("Cast", ["transposed"], ["float"], to=TensorProto.FLOAT),
             helper.make_node("Mul", ["float", "scales"], ["products"]),
         ],
         [
-            helper.make_tensor_value_info("rows", TensorProto.UINT8, ["n", "dim"]),
-            helper.make_tensor_value_info("codes", kind, ["dim", "query_tokens"]),
-            helper.make_tensor_value_info("zero_point", TensorProto.UINT8, []),
+            *inputs,
             helper.make_tensor_value_info("scales", TensorProto.FLOAT, [1, "n"]),
         ],
         [helper.make_tensor_value_info("products", TensorProto.FLOAT, ["query_tokens", "n"])],
@@ -56,16 +72,11 @@ def maxima_graph(unsigned: bool = False) -> bytes:
     Args:
         unsigned: Whether codes are uint8, 128 more than they stand for.
     """
-    inputs = ["rows", "codes", "zero_point"]
-    initializers = []
-    if unsigned:
-        inputs.append("codes_zero_point")
-        initializers.append(helper.make_tensor(inputs[-1], TensorProto.UINT8, [], [128]))
-    kind = TensorProto.UINT8 if unsigned else TensorProto.INT8
+    product, inputs, initializers = _whole_product(unsigned)
     return _graph(
         "maxima",
         [
-            helper.make_node("MatMulInteger", inputs, ["whole"]),
+            product,
             # Casts and scales in one pass over memory; Mul with a column takes three times as long.
             helper.make_node("DequantizeLinear", ["whole", "scales"], ["products"], axis=0),
             helper.make_node("Reshape", ["products", "shape"], ["grouped"]),
@@ -80,9 +91,7 @@ def maxima_graph(unsigned: bool = False) -> bytes:
             ),
         ],
         [
-            helper.make_tensor_value_info("rows", TensorProto.UINT8, ["n", "dim"]),
-            helper.make_tensor_value_info("codes", kind, ["dim", "query_tokens"]),
-            helper.make_tensor_value_info("zero_point", TensorProto.UINT8, []),
+            *inputs,
             helper.make_tensor_value_info("scales", TensorProto.FLOAT, ["n"]),
             helper.make_tensor_value_info("shape", TensorProto.INT64, [3]),
             helper.make_tensor_value_info("groups", TensorProto.INT32, ["lines", "groups_a_line"]),

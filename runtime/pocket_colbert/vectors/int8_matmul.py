@@ -12,16 +12,11 @@ For the centroids of an inverted file; token vectors of documents go through `in
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from pocket_colbert.hardware import int8_may_overflow
-from pocket_colbert.native_calls import native_calls
-from pocket_colbert.vectors.providers import load_graph
-from pocket_colbert.vectors.small_graph import small_graph_path
+from pocket_colbert.vectors.integer_graph import IntegerGraph
 from pocket_colbert.vectors.thread_buffers import scratch
 
 Multiply = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
@@ -30,9 +25,6 @@ are valid until the next call."""
 
 MakeProduct = Callable[[NDArray[np.int8], int], Multiply]
 """Codes of a query (dim, query_tokens) int8 and a zero point to `Multiply` for one thread."""
-
-_EIGHT_BITS = 128
-"""The zero point of 8-bit codes."""
 
 
 class Product:
@@ -45,17 +37,7 @@ class Product:
             codes: (dim, query_tokens) int8, C-contiguous.
             zero_point: What is subtracted from the rows.
         """
-        self._zero_point = np.array(zero_point, np.uint8)
-        # uint8 by int8 adds pairs of products in 16 bits on x86 without VNNI, which 8-bit codes can
-        # overflow; uint8 by uint8 never does. (onnxruntime's session.x64quantprecision acts on
-        # constant weights only.)
-        unsigned = zero_point == _EIGHT_BITS and int8_may_overflow()
-        self._codes = (codes + np.int16(_EIGHT_BITS)).astype(np.uint8) if unsigned else codes
-        self._session = _session("product_uint8.onnx" if unsigned else "product.onnx")
-        # Bound to buffers rather than given and returned, see `scratch`.
-        self._binding = self._session.io_binding()
-        self._bind("codes", self._codes)
-        self._bind("zero_point", self._zero_point)
+        self._graph = IntegerGraph("product", codes, zero_point)
 
     def __call__(self, rows: NDArray[np.uint8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
         """Multiply; the whole numbers are exact, and each is then scaled in float32.
@@ -68,19 +50,14 @@ class Product:
             (query_tokens, n) float32: `((rows - zero_point) @ codes).T * scales`, valid until
             this thread's next call.
         """
-        shape = self._codes.shape[1], len(rows)
+        shape = self._graph.query_tokens, len(rows)
         result = scratch("products", shape[0] * shape[1], np.float32).reshape(shape)
         if result.size:
-            self._bind("rows", rows)
-            self._bind("scales", scales.reshape(1, -1))
-            self._binding.bind_output("products", "cpu", 0, np.float32, shape, result.ctypes.data)
-            with native_calls:
-                self._session.run_with_iobinding(self._binding)
+            self._graph.bind("rows", rows)
+            self._graph.bind("scales", scales.reshape(1, -1))
+            self._graph.bind_output("products", result)
+            self._graph.run()
         return result
-
-    def _bind(self, name: str, array: NDArray[np.generic]) -> None:
-        # By its address, as `bind_cpu_input` copies; callers keep the array until the run is over.
-        self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
 
 class ReferenceProduct:
@@ -95,8 +72,3 @@ class ReferenceProduct:
         """Return `((rows - zero_point) @ codes).T * scales`."""
         levels = rows.astype(np.int32) - self._zero_point
         return (levels @ self._codes).T.astype(np.float32) * scales
-
-
-@cache
-def _session(name: str) -> onnxruntime.InferenceSession:
-    return load_graph(small_graph_path(name), arena=True)

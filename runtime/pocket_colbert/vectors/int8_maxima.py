@@ -17,18 +17,14 @@ instead of 16), and one scale a document (the first 10 then overlap .90 instead 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from pocket_colbert.hardware import int8_may_overflow
 from pocket_colbert.vectors.codec import Codec, QueryCodes
-from pocket_colbert.vectors.providers import load_graph
-from pocket_colbert.vectors.ragged import blocks
-from pocket_colbert.vectors.small_graph import small_graph_path
+from pocket_colbert.vectors.integer_graph import IntegerGraph
+from pocket_colbert.vectors.ragged import blocks, rows_between
 from pocket_colbert.vectors.thread_buffers import scratch
 
 GROUP = 8
@@ -37,9 +33,6 @@ GROUP = 8
 BLOCK_TOKENS = 16_384
 """Token vectors multiplied at a time. What is around each run costs as much as 1 000 of them, and
 from 32 768 on the products leave the cache."""
-
-_EIGHT_BITS = 128
-"""The zero point of 8-bit codes."""
 
 
 class Maxima:
@@ -53,20 +46,9 @@ class Maxima:
             codec: What the rows were written with.
         """
         self._codec = codec
-        self._zero_point = np.array(codec.zero_point, np.uint8)
-        # uint8 by int8 adds pairs of products in 16 bits on x86 without VNNI, which 8-bit codes can
-        # overflow; uint8 by uint8 never does. (onnxruntime's session.x64quantprecision acts on
-        # constant weights only.)
-        unsigned = codec.zero_point == _EIGHT_BITS and int8_may_overflow()
-        codes = query.codes
-        self._codes = (codes + np.int16(_EIGHT_BITS)).astype(np.uint8) if unsigned else codes
-        self._shape = np.array([-1, GROUP, codes.shape[1]], np.int64)
-        self._session = _session("maxima_uint8.onnx" if unsigned else "maxima.onnx")
-        # Bound to buffers rather than given and returned, see `scratch`.
-        self._binding = self._session.io_binding()
-        self._bind("codes", self._codes)
-        self._bind("zero_point", self._zero_point)
-        self._bind("shape", self._shape)
+        self._graph = IntegerGraph("maxima", query.codes, codec.zero_point)
+        self._shape = np.array([-1, GROUP, self._graph.query_tokens], np.int64)
+        self._graph.bind("shape", self._shape)
 
     def __call__(
         self,
@@ -76,7 +58,7 @@ class Maxima:
         ends: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """Return the best product of each document with each query token; see `Kernel`."""
-        planes, query_tokens = self._codec.planes, self._codes.shape[1]
+        planes, query_tokens = self._codec.planes, self._graph.query_tokens
         inner = np.concatenate([np.zeros(1, np.int64), np.cumsum(ends - starts)])
         parts = np.array(blocks(inner, max(BLOCK_TOKENS // planes, 1)))
         in_order = bool((starts[1:] == ends[:-1]).all())
@@ -91,7 +73,7 @@ class Maxima:
                 codes = _whole_groups(rows, begin, count)
                 factors = scales[begin : begin + count]
             else:
-                chosen = _rows_between(starts[first:last], ends[first:last])
+                chosen = rows_between(starts[first:last], ends[first:last])
                 # "clip" only because it lets NumPy write to `codes` without another copy.
                 codes = _room_for(count, rows.shape[1])
                 np.take(rows, chosen, axis=0, out=codes[:count], mode="clip")
@@ -121,17 +103,13 @@ class Maxima:
         factors = scratch("factors", len(codes), np.float32).reshape(planes, -1)
         factors[:, : len(scales)] = scales.T if planes == 1 else scales.astype(np.float32).T
         factors[:, len(scales) :] = 0
-        self._bind("rows", codes)
-        self._bind("scales", factors.reshape(-1))
-        self._bind("groups", groups)
-        self._bind("singles", singles)
-        for name, array in (("group_maxima", group_maxima), ("single_maxima", single_maxima)):
-            self._binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-        self._session.run_with_iobinding(self._binding)
-
-    def _bind(self, name: str, array: NDArray[np.generic]) -> None:
-        # By its address, as `bind_cpu_input` copies; callers keep the array until the run is over.
-        self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        self._graph.bind("rows", codes)
+        self._graph.bind("scales", factors.reshape(-1))
+        self._graph.bind("groups", groups)
+        self._graph.bind("singles", singles)
+        self._graph.bind_output("group_maxima", group_maxima)
+        self._graph.bind_output("single_maxima", single_maxima)
+        self._graph.run()
 
 
 class _Layout(NamedTuple):
@@ -211,13 +189,6 @@ def _planes_of(
     return np.concatenate([numbers + size[:, None] * np.int32(n) for n in range(planes)], axis=1)
 
 
-def _rows_between(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """List the rows from each start to its end, end to end."""
-    lengths = ends - starts
-    after = np.cumsum(lengths)
-    return np.asarray(np.arange(after[-1]) + np.repeat(starts - after + lengths, lengths))
-
-
 def _whole_groups(rows: NDArray[np.uint8], first: int, count: int) -> NDArray[np.uint8]:
     """Return whole groups of rows, of which those after `count` may be anything."""
     wanted = -(-count // GROUP) * GROUP
@@ -234,8 +205,3 @@ def _room_for(count: int, dim: int) -> NDArray[np.uint8]:
     room = scratch("rows", wanted * dim, np.uint8).reshape(wanted, dim)
     room[count:] = 0
     return room
-
-
-@cache
-def _session(name: str) -> onnxruntime.InferenceSession:
-    return load_graph(small_graph_path(name), arena=True)

@@ -33,10 +33,23 @@ def rows_of(documents: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray
     Returns:
         Row numbers, (total,) int64.
     """
-    starts, lengths = offsets[documents], offsets[documents + 1] - offsets[documents]
-    ends = np.cumsum(lengths)
-    count = int(ends[-1]) if len(ends) else 0
-    return np.asarray(np.arange(count) + np.repeat(starts - ends + lengths, lengths))
+    return rows_between(offsets[documents], offsets[documents + 1])
+
+
+def rows_between(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """List the rows from each start to its end, end to end.
+
+    Args:
+        starts: (n,) first rows.
+        ends: (n,) the rows after the last.
+
+    Returns:
+        Row numbers, (total,) int64.
+    """
+    lengths = ends - starts
+    after = np.cumsum(lengths)
+    count = int(after[-1]) if len(after) else 0
+    return np.asarray(np.arange(count) + np.repeat(starts - after + lengths, lengths))
 
 
 def filled(offsets: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
