@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -15,6 +16,10 @@ _CODE = 130
 _RETRY = 0.02
 _LONGEST = 5.0
 """Seconds after which an import is interrupted all the same."""
+
+# The last thing at exit, being the first that is registered: Python then takes its handlers away,
+# and a signal would end the process by force although all is done.
+atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def main() -> None:
