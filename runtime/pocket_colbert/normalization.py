@@ -103,7 +103,12 @@ def for_model(text: str) -> tuple[str, NDArray[np.int64] | None]:
 
 
 def for_keywords(
-    text: str, *, runs: bool = True, query: bool = False, vietnamese: bool = False
+    text: str,
+    *,
+    runs: bool = True,
+    query: bool = False,
+    vietnamese: bool = False,
+    accents: bool = False,
 ) -> str:
     """Return a text as its words are indexed and looked for.
 
@@ -117,12 +122,13 @@ def for_keywords(
         runs: Whether to cut runs of characters without spaces.
         query: Whether it is a query: words of Vietnamese stand for themselves only.
         vietnamese: Whether it is a part of a text in Vietnamese; otherwise its letters tell.
+        accents: Whether to take accents off all Latin letters. SQLite does so for words, but not
+            for pieces of three characters.
 
     Returns:
         Words, with spaces and punctuation between them.
     """
-    # Pieces of three characters are not folded by SQLite.
-    if text.isascii() or (runs and _OTHER.search(text) is None and not vietnamese):
+    if text.isascii() or not (accents or vietnamese or _OTHER.search(text)):
         return text
     text = _SIGNS.sub(" ", _REMOVED.sub("", text))
     text = unicodedata.normalize("NFKC", text).casefold()

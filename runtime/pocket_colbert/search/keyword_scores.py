@@ -31,8 +31,13 @@ def terms(text: str, *, trigrams: bool = False, starts: bool = False) -> list[Te
             endings that is most of what a stemmer brings, whatever the language (McNamee &
             Mayfield 2004, Information Retrieval 7).
     """
-    starts = starts and not is_vietnamese(text)  # where most words are of one syllable
-    text = for_keywords(text, runs=False, query=True)
+    vietnamese = is_vietnamese(text)
+    starts = starts and not vietnamese  # where most words are of one syllable
+    # Each for itself, so that what a word becomes does not depend on those beside it.
+    text = " ".join(
+        for_keywords(part, runs=False, query=True, vietnamese=vietnamese, accents=trigrams)
+        for part in text.split()
+    )
     words = "".join(char if _in_word(char) else " " for char in text).split()
     if trigrams:
         found = [Term(word[n : n + 3]) for word in words for n in range(len(word) - 2)]

@@ -128,7 +128,8 @@ def fill(
                     text = (document.text or "")[start:end]
                     headings = headings_of(document.sections, start, end)
                     text = f"{context_of(document.title, headings)} {text}"
-                    words.append((passage, for_keywords(text, runs=keywords != "trigrams")))
+                    trigrams = keywords == "trigrams"
+                    words.append((passage, for_keywords(text, runs=not trigrams, accents=trigrams)))
                 passage += 1
         connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", rows)
         connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?)", spans)
