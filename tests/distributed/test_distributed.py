@@ -121,7 +121,8 @@ def documents_in(folder: Path) -> list[Document]:
 def encoded_here(model: Path, folder: Path, index: Index) -> Retriever:
     """Index a corpus in this process."""
     retriever = Retriever(Encoder.load(model, threads=1), index)
-    retriever.add(documents_in(folder))
+    # Not `add`, which fits codes to the documents that come first: here as there all are at hand.
+    index.add_documents(retriever.encode(documents_in(folder)))
     index.commit()
     return retriever
 
@@ -298,13 +299,7 @@ def test_it_is_what_one_process_encodes(corpus: Path, tiny_model: Path, tmp_path
                 (theirs,) = Retriever(retriever.encoder, there).retrieve(
                     [query], 20, parameters=EXACT
                 )
-                # Codes are fitted to the documents that come first, which are others there.
-                scores = {hit.document_id: hit.score for hit in theirs}
-                assert mine[0].document_id in scores
-                assert sum(hit.document_id in scores for hit in mine) >= 0.9 * len(mine)
-                for hit in mine:
-                    if hit.document_id in scores:
-                        assert hit.score == pytest.approx(scores[hit.document_id], abs=0.2)
+                assert mine == theirs  # to the last bit
         for document, passages in encoded.encoded():
             again = retriever.encode([document])[0].passages
             assert [(p.start, p.end) for p in passages] == [(p.start, p.end) for p in again]
