@@ -134,27 +134,13 @@ class Retriever:
             )
             for n, of in zip(numbers, of_these, strict=True):
                 found[n] = of
-        cut = [query.truncated for query in asked]
-        if curve is None:
-            return [Hits(*both) for both in zip(found, cut, strict=True)]
         # Similarities say nothing of a query that the model cannot read.
-        hits = [
-            of[:k] if query.readable < UNREAD else self._judged(query, of, k)
-            for query, of in zip(asked, found, strict=True)
-        ]
-        if min_relevance is None:
-            return [Hits(*both) for both in zip(hits, cut, strict=True)]
-        return [
-            Hits(
-                (
-                    hit
-                    for hit in of
-                    if query.readable < UNREAD or (hit.relevance or 0) >= min_relevance
-                ),
-                query.truncated,
-            )
-            for query, of in zip(asked, hits, strict=True)
-        ]
+        read = [curve is not None and query.readable >= UNREAD for query in asked]
+        for n, query in enumerate(asked):
+            found[n] = self._judged(query, found[n], k) if read[n] else found[n][:k]
+            if min_relevance is not None and read[n]:
+                found[n] = [hit for hit in found[n] if (hit.relevance or 0) >= min_relevance]
+        return [Hits(of, query.truncated) for query, of in zip(asked, found, strict=True)]
 
     def ranked_by(self, query: Query, parameters: SearchParameters | None = None) -> RankedBy:
         """Say what `retrieve` ranks by for a query: what `SearchParameters.hybrid` comes to.

@@ -6,25 +6,21 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pocket_colbert import (
     Index,
-    PocketColbertError,
 )
 from pocket_colbert.index.integrity import check_index
 from tests.support.hostile_index import (
     HOSTILE_SQL,
     QUERY,
     SEARCHES,
-    SECONDS,
     Fuzzer,
-    alarm,
-    check_documents,
     check_hits,
+    write_to,
 )
 
 pytestmark = pytest.mark.slow
@@ -61,16 +57,7 @@ def test_hostile_databases(fuzzer: Fuzzer, what: str, tmp_path: Path) -> None:
     folder = shutil.copytree(fuzzer.folder, tmp_path / "index")
     for path, content in changed.items():
         (folder / path).write_bytes(content)
-    with (
-        alarm(SECONDS),
-        suppress(PocketColbertError),
-        Index.load(folder, writable=True, threads=1) as index,
-    ):
-        index.upsert(["d1", "new"], [QUERY, QUERY])
-        with suppress(PocketColbertError):
-            index.delete(["d3", "e1"])
-        index.compact()
-        check_documents(list(index))
+    write_to(folder)
 
 
 @pytest.mark.parametrize("seed", range(4))

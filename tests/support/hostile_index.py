@@ -501,3 +501,17 @@ def check_hits(hits: list[Hit]) -> None:
         assert isinstance(hit.score, float)
         for passage in hit.passages:
             assert type(passage.start) is type(passage.end) is int
+
+
+def write_to(folder: Path) -> None:
+    """Open an index for writing, change it, and read it; the one typed error is an answer too."""
+    with (
+        alarm(SECONDS),
+        suppress(PocketColbertError),
+        Index.load(folder, writable=True, threads=1) as index,
+    ):
+        index.upsert(["d1", "new"], [QUERY, QUERY])
+        with suppress(PocketColbertError):
+            index.delete(["d3", "e1"])
+        index.compact()
+        check_documents(list(index))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -41,6 +41,27 @@ def neighbour_batches(
         open_cells += [cell[:middle], cell[middle:]]
     order = np.concatenate([cells[int(n)] for n in generator.permutation(len(cells))])
     return [order[start : start + size].tolist() for start in range(0, len(order) - size + 1, size)]
+
+
+def batches_of_steps(
+    vectors: NDArray[np.float32], size: int, seed: int, steps: range
+) -> Iterator[list[int]]:
+    """Yield the batches of some steps, which are the same whenever training was stopped.
+
+    Args:
+        vectors: See `neighbour_batches`.
+        size: Pairs per batch.
+        seed: Decides all batches.
+        steps: The numbers of the steps, ascending by one.
+    """
+    taken = epoch = 0
+    while taken < steps.stop:
+        generator = np.random.default_rng([seed, epoch])
+        for batch in neighbour_batches(vectors, size, generator):
+            if taken in steps:
+                yield batch
+            taken += 1
+        epoch += 1
 
 
 def chunks(lengths: Sequence[int]) -> list[list[int]]:

@@ -137,10 +137,7 @@ def distill(
         "held_out": trainer.measure(),
         "prefixes": list(settings.prefixes),
     }
-    partial = target.with_name(target.name + ".writing")
-    partial.mkdir(parents=True)
-    save_student(checkpoint, trainer.module, config, partial, report)
-    partial.replace(target)
+    save_student(checkpoint, trainer.module, config, target, report)
     return True
 
 

@@ -18,7 +18,7 @@ from pocket_colbert.model.recipe import ModelConfig
 from pocket_colbert.model.tokenizer import TokenizedText, Tokenizer
 from pocket_colbert_export.checkpoints.loading import Checkpoint
 from pocket_colbert_export.distillation import losses
-from pocket_colbert_export.distillation.batches import neighbour_batches
+from pocket_colbert_export.distillation.batches import batches_of_steps
 from pocket_colbert_export.distillation.lists import Lists
 from pocket_colbert_export.distillation.loop import TrainingLoop, pooled, rounded
 from pocket_colbert_export.distillation.queries import altered
@@ -148,16 +148,10 @@ class RankingTrainer(TrainingLoop):
         self.restore()
 
     def batches(self, first: int) -> Iterator[list[int]]:
-        """Yield the queries of every step from `first` on."""
-        taken = epoch = 0
-        vectors = self._lists.query_vectors[: self._trained]
-        while taken < self._settings.steps:
-            generator = np.random.default_rng([self._settings.seed, epoch])
-            for batch in neighbour_batches(vectors, self._settings.batch_queries, generator):
-                if first <= taken < self._settings.steps:
-                    yield batch
-                taken += 1
-            epoch += 1
+        """Return the queries of every step from `first` on."""
+        settings, vectors = self._settings, self._lists.query_vectors[: self._trained]
+        steps = range(first, settings.steps)
+        return batches_of_steps(vectors, settings.batch_queries, settings.seed, steps)
 
     def losses(self, batch: Sequence[int]) -> tuple[torch.Tensor, dict[str, float]]:
         """Return the loss of a step, and figures of it."""

@@ -116,10 +116,7 @@ def shrink(
         "held_out": trainer.measure(),
         "prefixes": list(settings.prefixes),
     }
-    partial = target.with_name(target.name + ".writing")
-    partial.mkdir(parents=True)
-    save_student(checkpoint, trainer.module, config, partial, report)
-    partial.replace(target)
+    save_student(checkpoint, trainer.module, config, target, report)
     return True
 
 

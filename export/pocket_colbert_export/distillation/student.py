@@ -146,22 +146,24 @@ def save_student(
         student: What training started from; its tokenizer is written.
         module: The trained `ColBERTForONNX`.
         config: How texts are encoded.
-        folder: Where it goes; must exist.
+        folder: Where it goes, in one step; must not exist.
         details: Who taught it what, for DISTILLATION_FILE.
     """
-    module.backbone.save_pretrained(folder)
-    student.tokenizer.save_pretrained(folder)
+    partial = folder.with_name(folder.name + ".writing")
+    partial.mkdir(parents=True)
+    module.backbone.save_pretrained(partial)
+    student.tokenizer.save_pretrained(partial)
     places = ["", *(f"{number}_Dense" for number in range(1, len(module.heads) + 1))]
     for place, head in zip(places[1:], module.heads, strict=True):
-        (folder / place).mkdir()
+        (partial / place).mkdir()
         layer = head.linear
         tensors = {f"linear.{name}": value for name, value in layer.named_parameters()}
         save_file(
             {name: value.detach().contiguous() for name, value in tensors.items()},
-            folder / place / "model.safetensors",
+            partial / place / "model.safetensors",
         )
         _write_json(
-            folder / place / "config.json",
+            partial / place / "config.json",
             {
                 "in_features": layer.in_features,
                 "out_features": layer.out_features,
@@ -171,7 +173,7 @@ def save_student(
         )
     transformer, dense = "sentence_transformers.models.Transformer", "pylate.models.Dense.Dense"
     _write_json(
-        folder / "modules.json",
+        partial / "modules.json",
         [
             {"idx": n, "name": str(n), "path": path, "type": dense if path else transformer}
             for n, path in enumerate(places)
@@ -186,7 +188,7 @@ def save_student(
         else None,
     }
     _write_json(
-        folder / "config_sentence_transformers.json",
+        partial / "config_sentence_transformers.json",
         {
             "model_type": "ColBERT",
             "query_prefix": config.query_prefix,
@@ -198,8 +200,9 @@ def save_student(
             "matryoshka_dims": list(config.matryoshka_dims),
         },
     )
-    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": config.document_length})
-    _write_json(folder / DISTILLATION_FILE, details)
+    _write_json(partial / "sentence_bert_config.json", {"max_seq_length": config.document_length})
+    _write_json(partial / DISTILLATION_FILE, details)
+    partial.replace(folder)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -18,7 +18,7 @@ from pocket_colbert.model.tokenizer import TokenizedText
 from pocket_colbert_export.checkpoints.loading import Checkpoint
 from pocket_colbert_export.checkpoints.transformer import Head
 from pocket_colbert_export.distillation import losses
-from pocket_colbert_export.distillation.batches import neighbour_batches, padded
+from pocket_colbert_export.distillation.batches import batches_of_steps, padded
 from pocket_colbert_export.distillation.loop import TrainingLoop, pooled
 from pocket_colbert_export.distillation.student import fit_head
 from pocket_colbert_export.distillation.targets import Targets
@@ -160,17 +160,10 @@ class TokenTrainer(TrainingLoop):
         }
 
     def batches(self, first: int) -> Iterator[list[int]]:
-        """Yield the pairs of every step from `first` on."""
-        vectors = self._text.passage_means[: self._text.trained]
-        taken = 0
-        epoch = 0
-        while taken < self._settings.steps:
-            generator = np.random.default_rng([self._settings.seed, epoch])
-            for batch in neighbour_batches(vectors, self._settings.batch_size, generator):
-                if first <= taken < self._settings.steps:
-                    yield batch
-                taken += 1
-            epoch += 1
+        """Return the pairs of every step from `first` on."""
+        settings, vectors = self._settings, self._text.passage_means[: self._text.trained]
+        steps = range(first, settings.steps)
+        return batches_of_steps(vectors, settings.batch_size, settings.seed, steps)
 
     def losses(self, batch: Sequence[int]) -> tuple[torch.Tensor, dict[str, float]]:
         """Return the loss of a step, and figures of it."""

@@ -238,6 +238,11 @@ def open_indexes(
     return Index.load(folder, threads=threads)
 
 
+def index_beside(path: Path) -> Path:
+    """Return where documents are indexed by default: beside them, with the suffix .index."""
+    return Path(f"{path.resolve()}.index")
+
+
 def open_source(
     source: str, also: Sequence[Path], threads: int | None, api_key: str | None, incomplete: bool
 ) -> Index | MultiIndex | RemoteBackend:

@@ -13,6 +13,7 @@ from pocket_colbert.cli.common import (
     api_key_option,
     encoder_for,
     incomplete_option,
+    index_beside,
     load_encoder,
     model_option,
     open_source,
@@ -82,8 +83,7 @@ def _indexed(path: Path, model: str | None, threads: int | None, provider: str) 
     from pocket_colbert.index.index import Index
     from pocket_colbert.ingest.indexing import index_files
 
-    path = path.resolve()
-    folder = path.with_name(f"{path.name}.index")
+    folder = index_beside(path)
     if is_index(folder):
         with Index.load(folder) as index:
             encoder = encoder_for(index.config, model, threads, provider)

@@ -20,6 +20,7 @@ from pocket_colbert.cli.common import (
     given_options,
     id_field_option,
     incomplete_option,
+    index_beside,
     load_encoder,
     model_option,
     provider_option,
@@ -241,7 +242,7 @@ def _index_folder(path: Path, into: Path | None, fields: Fields, read_only: bool
         raise click.UsageError(
             f"--read-only needs an index, but {path} is documents; run `index` on them first."
         )
-    return into or Path(f"{path.resolve()}.index")
+    return into or index_beside(path)
 
 
 def _create(folder: Path, encoder: Encoder) -> None:

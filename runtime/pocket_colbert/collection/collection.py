@@ -27,8 +27,10 @@ from pocket_colbert.ingest.sources import counts_by_source, ids_where
 from pocket_colbert.model.encoder import Encoder, Progress
 from pocket_colbert.model.folder import DEFAULT_MODEL, bundled_model_of
 from pocket_colbert.retriever import Retriever
+from pocket_colbert.search.explanation import explain_match
 from pocket_colbert.search.highlights import whole_word
-from pocket_colbert.types import Document, Hit, Span
+from pocket_colbert.search.snippets import snippet
+from pocket_colbert.types import Document, Hit, Query, Span
 
 _BATCH = 256
 """Documents encoded at a time."""
@@ -294,12 +296,13 @@ class Collection:
         elif hybrid is not False:
             raise InvalidInputError("give hybrid or parameters, got both.")
         retriever = self._for_reading()
+        asked = retriever.encoder.queries(queries)
         found = retriever.retrieve(
-            queries, k, parameters=parameters, where=where, min_relevance=min_relevance
+            asked, k, parameters=parameters, where=where, min_relevance=min_relevance
         )
         results = [
-            Results(text, hits, hits.truncated, self._snippets_for(text))
-            for text, hits in zip(queries, found, strict=True)
+            Results(each.text, hits, hits.truncated, self._snippets_for(each))
+            for each, hits in zip(asked, found, strict=True)
         ]
         return results if isinstance(query, list | tuple) else results[0]
 
@@ -491,19 +494,19 @@ class Collection:
             raise ClosedError(f"{self._folder or 'the collection'} is closed; open it again.")
 
     def _snippets_for(
-        self, query: str
+        self, query: Query
     ) -> Callable[[Sequence[Hit]], Sequence[tuple[Span, Sequence[Span]]]]:
         def find(hits: Sequence[Hit]) -> Sequence[tuple[Span, Sequence[Span]]]:
-            retriever = self._for_reading()
-            asked = retriever.encoder.query(query)
-            spans = retriever.snippets(asked, hits, SNIPPET_LENGTH)
-            explanations = retriever.explanations(asked, hits)
-            return [
-                (span, [whole_word(hit.text or "", match.document_span)
-                        for match in explanation.matches
-                        if match.document_span is not None and match.share * match.weight > 0])
-                for hit, span, explanation in zip(hits, spans, explanations, strict=True)
-            ]  # fmt: skip
+            found = []
+            passages = self._for_reading().matched_passages(hits)
+            for hit, passage in zip(hits, passages, strict=True):
+                marks = [
+                    whole_word(hit.text or "", match.document_span)
+                    for match in explain_match(query, passage).matches
+                    if match.document_span is not None and match.share * match.weight > 0
+                ]
+                found.append((snippet(query, passage, SNIPPET_LENGTH), marks))
+            return found
 
         return find
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from contextlib import suppress
 from pathlib import Path
 
 from pocket_colbert import Hit, Index, PocketColbertError
@@ -13,8 +12,7 @@ from tests.support.hostile_index import (
     SEARCHES,
     Files,
     Fuzzer,
-    alarm,
-    check_documents,
+    write_to,
 )
 from tests.tools.attack.mutants import try_all
 from tests.tools.attack.tally import Tally
@@ -78,16 +76,7 @@ def _written(fuzzer: Fuzzer, files: Files, folder: Path) -> str | None:
     for path, content in files.items():
         (folder / path).write_bytes(content)
     try:
-        with (
-            alarm(SECONDS),
-            suppress(PocketColbertError),
-            Index.load(folder, writable=True, threads=1) as index,
-        ):
-            index.upsert(["d1", "new"], [QUERY, QUERY])
-            with suppress(PocketColbertError):
-                index.delete(["d3", "e1"])
-            index.compact()
-            check_documents(list(index))
+        write_to(folder)
     except Exception:
         return traceback.format_exc()
     return None
