@@ -17,8 +17,9 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 
-LIMIT = 700_000_000
-"""Bytes of address space that the process may have."""
+LIMIT = 512_000_000
+"""Bytes of memory of its own that the process may have. Address space, which is only reserved for
+the threads' heaps and says nothing of what is used, has no limit: it differs between machines."""
 
 MOST = 400_000
 """Kilobytes that it may use at a time."""
@@ -28,7 +29,7 @@ SHARE = 1.0 if "POCKET_COLBERT_MEMORY" in os.environ else 0.4
 
 PROGRAM = f"""
 import itertools, resource, sys
-resource.setrlimit(resource.RLIMIT_AS, ({LIMIT}, {LIMIT}))
+resource.setrlimit(resource.RLIMIT_DATA, ({LIMIT}, {LIMIT}))
 import numpy as np
 from pocket_colbert.model.session import Session
 
