@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever, Splitting
 from pocket_colbert.described_tokens import DescribedTokens
@@ -18,6 +19,8 @@ from pocket_colbert.model.tokenizer import Tokenizer
 from pocket_colbert.search import explanation
 from pocket_colbert.search.explanation import explain_match
 from pocket_colbert.search.snippets import snippet
+from pocket_colbert.server.app import create_app
+from pocket_colbert.server.writing import WritingService
 from pocket_colbert.storage.database import Database
 from pocket_colbert.storage.document_store import DocumentStore
 from pocket_colbert.storage.token_vectors import TokenVectors
@@ -101,6 +104,22 @@ def test_a_page_of_the_command_line(folder: Path, work: Counter[str]) -> None:
     assert len(page) == 10 and all(hit["snippet"] and hit["explanation"] for hit in page)
     work["sql"] -= opening
     check_page(work)
+
+
+def test_a_page_of_the_server(folder: Path, encoder: Encoder, work: Counter[str]) -> None:
+    """The same work as in the process, and none for a search that was just answered."""
+    body = {"query": QUESTION, "k": 10}
+    with Index.load(folder) as index:
+        app = create_app(WritingService(encoder, index))
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            work.clear()
+            first = client.post("/api/search", json=body)
+            assert first.status_code == 200, first.text
+            assert len(first.json()["hits"]) == 10
+            check_page(work)
+            work.clear()
+            assert client.post("/api/search", json=body).json()["hits"] == first.json()["hits"]
+            assert not work["run"] and not work["query"] and not work["sql"]
 
 
 def test_tokens_and_products_of_a_page(
