@@ -16,9 +16,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tokenizers import models, pre_tokenizers, processors, trainers
 
-from pocket_colbert import Encoder, InvalidInputError, ModelConfig, Pruning, Splitting
+from pocket_colbert import (
+    Encoder,
+    InvalidInputError,
+    ModelConfig,
+    Pruning,
+    Splitting,
+    text_splitting,
+)
 from pocket_colbert.model.tokenizer import Tokenizer
-from pocket_colbert.text_splitting import split
+from pocket_colbert.text_splitting import borders, split
 
 PIECES = ["a", "word", "Über", "don't", "x" * 9, ".", "!?", '."', "。", "語", "日本", " ", "  "]
 PIECES += ["\n", "\r\n\r\n", "\t", "\u00a0", "e\u0301", "😀", "...", "3.14"]
@@ -282,3 +289,26 @@ def test_bad_input_is_refused(tiny_encoder: Encoder) -> None:
     with pytest.raises(InvalidInputError, match="texts must be strings"):
         tiny_encoder.query_tokens(7)  # type: ignore[arg-type]
     assert Splitting.from_json(Splitting(max_tokens=9).to_json()) == Splitting(max_tokens=9)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    text=st.text(alphabet="ab.!?…؟।\"')]’»( \n\r\t\x1c\xa0\u2028éö", max_size=24),
+    part=st.tuples(st.integers(0, 24), st.integers(0, 24)),
+)
+def test_borders_without_cjk_are_those_of_the_pattern(text: str, part: tuple[int, int]) -> None:
+    start, end = sorted(min(place, len(text)) for place in part)
+    quick = borders(text, start, end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_splitting, "_AMONG_CJK", re.compile(""))
+        plain = borders(text, start, end)
+    assert [column.tolist() for column in quick] == [column.tolist() for column in plain]
+
+
+def test_borders_by_hand() -> None:
+    text = 'One (two). "Three?"  four\nfive\n\nsix... .7 eight.'
+    before, after, kinds = borders(text, 0, len(text))
+    words = [text[a:b] for a, b in zip([0, *after], [*before, len(text)], strict=True)]
+    assert words == ["One", "(two).", '"Three?"', "four", "five", "six...", ".7", "eight."]
+    word, line, sentence, paragraph = 1, 2, 3, 4
+    assert kinds.tolist() == [word, sentence, sentence, line, paragraph, sentence, word]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from pocket_colbert import Encoder
+from pocket_colbert import Encoder, Token
 from pocket_colbert.search.explanation import Explanation, MatchedPassage, explain_match
-from pocket_colbert.search.highlights import whole_word
+from pocket_colbert.search.highlights import Words, whole_word, word_weights
 
 TEXT = "The roof is paid for by the owner: it is on the house, said Mr. Zimmermann."
 
@@ -61,3 +63,35 @@ def test_a_stop_word_in_the_text_is_not_marked(encoder: Encoder) -> None:
 )
 def test_spans_are_widened_to_words(text: str, span: tuple[int, int], expected: str) -> None:
     assert text[slice(*whole_word(text, span))] == expected
+
+
+def test_a_word_is_the_same_from_each_of_its_tokens() -> None:
+    text = "un-do undoing 東京 re_done"
+    parts = [(0, 2), (2, 3), (3, 5), (6, 8), (8, 10), (10, 13), (14, 15), (15, 16), (17, 20),
+             (20, 24)]  # fmt: skip
+    rarities = [0.5, 0.9, 0.1, 0.2, 0.3, 0.7, 0.4, 0.6, 0.1, 0.12]
+    tokens = [
+        Token("[CLS]", None),
+        *(
+            Token(text[start:end], (start, end), rarity)
+            for (start, end), rarity in zip(parts, rarities, strict=True)
+        ),
+        Token("[SEP]", None),
+    ]
+    # The hyphen is none, CJK characters are words of their own, and the last is a stop word.
+    expected = pytest.approx([0, 0.5, 0, 0, 0.7, 0.7, 0.7, 0.4, 0.6, 0, 0, 0])
+    assert word_weights(tokens).tolist() == expected
+    for order in (range(12), range(11, -1, -1), [5, 4, 6, 10, 9, 0, 1, 2, 3, 7, 8, 11]):
+        words = Words(tokens)
+        weights = {number: words.weight(number) for number in order}
+        assert [weights[number] for number in range(12)] == expected
+    # Only tokens that may be of the same word are made.
+    made: list[int] = []
+
+    class Counting(list[Token]):
+        def __getitem__(self, number: Any) -> Any:
+            made.append(number)
+            return super().__getitem__(number)
+
+    assert Words(Counting(tokens)).weight(5) == pytest.approx(0.7)
+    assert sorted(made) == [3, 4, 5, 6, 7]

@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever, Splitting
 from pocket_colbert.described_tokens import DescribedTokens
+from pocket_colbert.model.readability import Readability
 from pocket_colbert.model.session import Session
 from pocket_colbert.model.tokenizer import Tokenizer
 from pocket_colbert.search import explanation
 from pocket_colbert.search.explanation import explain_match
 from pocket_colbert.search.snippets import snippet
+from pocket_colbert.server.app import create_app
+from pocket_colbert.server.writing import WritingService
 from pocket_colbert.storage.database import Database
+from pocket_colbert.storage.document_store import DocumentStore
 from pocket_colbert.storage.token_vectors import TokenVectors
 from tests.support.cli import run
 
@@ -57,6 +62,9 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(Session, "run", lambda *_: "run")
     count(Session, "run_rows", lambda *_: "run")
     count(Database, "select", lambda *_: "sql")
+    count(DocumentStore, "get", lambda *_: "documents")
+    count(DocumentStore, "text_lengths", lambda wanted: f"texts {len(wanted)}")
+    count(Readability, "of", lambda *_: "judged")
     count(TokenVectors, "decode", lambda passage: f"decode {passage}")
     return counts
 
@@ -67,6 +75,8 @@ def check_page(work: Counter[str]) -> None:
     assert 0 < work["sql"] <= 6  # one for the rarity of the query's words
     decoded = {name: times for name, times in work.items() if name.startswith("decode")}
     assert len(decoded) == 10 and set(decoded.values()) == {1}
+    assert work["documents"] == 1  # for the hits; their texts are not read for snippets again
+    assert work["judged"] == 1  # the query; passages were when they were encoded
 
 
 def test_a_page_of_ten_explained_hits(folder: Path, encoder: Encoder, work: Counter[str]) -> None:
@@ -96,10 +106,26 @@ def test_a_page_of_the_command_line(folder: Path, work: Counter[str]) -> None:
     check_page(work)
 
 
+def test_a_page_of_the_server(folder: Path, encoder: Encoder, work: Counter[str]) -> None:
+    """The same work as in the process, and none for a search that was just answered."""
+    body = {"query": QUESTION, "k": 10}
+    with Index.load(folder) as index:
+        app = create_app(WritingService(encoder, index))
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            work.clear()
+            first = client.post("/api/search", json=body)
+            assert first.status_code == 200, first.text
+            assert len(first.json()["hits"]) == 10
+            check_page(work)
+            work.clear()
+            assert client.post("/api/search", json=body).json()["hits"] == first.json()["hits"]
+            assert not work["run"] and not work["query"] and not work["sql"]
+
+
 def test_tokens_and_products_of_a_page(
     folder: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A snippet makes no tokens, an explanation each once, and products are made once for both."""
+    """A snippet makes no tokens, an explanation those it names, and products are made once."""
     counts: Counter[str] = Counter()
     original_product, original_item = explanation.product, DescribedTokens.__getitem__
 
@@ -122,8 +148,30 @@ def test_tokens_and_products_of_a_page(
         assert counts == {"product": 10}
         for passage in passages:
             explain_match(query, passage)
-        made = sum(len(passage.tokens) for passage in passages)  # for the words they are parts of
-        assert counts == {"product": 10, "token": made + 10 * len(query.tokens)}
+        nearest = [
+            set((query.embedding @ passage.embedding.T).argmax(axis=1).tolist())
+            for passage in passages
+        ]
+        named = sum(map(len, nearest))
+        # Beside them those on both sides, for the words that they are parts of.
+        assert named <= counts.pop("token") <= 3 * named
+        assert counts == {"product": 10}
+
+
+def test_texts_are_read_again_only_for_documents_of_one_passage(
+    folder: Path, work: Counter[str]
+) -> None:
+    with Index.load(folder) as index:
+        wanted = [
+            (name, (passages[0].start, passages[0].end))
+            for name in (f"d{n}" for n in range(14))
+            if (passages := index.passages(name))
+        ]
+        work.clear()
+        found = index.passage_embeddings(wanted)
+        assert len(found) == 14 and all(item is not None and len(item) for item in found)
+        assert index.passage_embeddings([("d0", (0, 3)), ("none", (0, 3))]) == [None, None]
+    assert work["documents"] == 0 and work["texts 7"] == 1
 
 
 def test_the_next_page_tokenises_only_its_query(

@@ -65,7 +65,7 @@ class Snapshot:
         for number in {segment for segment, _ in addresses.values()}:
             segment = self.segments[number]
             here = {name: position for name, (n, position) in addresses.items() if n == number}
-            spans = segment.spans(segment.documents.get(sorted(here.values())))
+            spans = segment.spans_at(sorted(here.values()))
             for n, (name, span) in enumerate(passages):
                 if name in here and span in spans[here[name]]:
                     first, _ = segment.passages.bounds(here[name])

@@ -156,7 +156,7 @@ class Tokenizer:
 
     def _describe(self, text: str) -> DescribedTokens:
         encoding = self._encoding("document", text)
-        return self._tokens("document", text, encoding, self._document(text, encoding))
+        return self._tokens("document", text, encoding, self._document(text, encoding, judge=False))
 
     def tokenize_passages(
         self,
@@ -346,14 +346,15 @@ class Tokenizer:
             keep = np.concatenate([keep, expansion])
         return TokenizedText(ids, attention, keep, overflow, readable)
 
-    def _document(self, text: str, encoding: Any) -> TokenizedText:
+    def _document(self, text: str, encoding: Any, *, judge: bool = True) -> TokenizedText:
+        """Make input of an encoding; `judge` whether the model can read it, unless it was."""
         ids, overflow = self._window("document", encoding.ids, self._config.document_length)
         return TokenizedText(
             ids,
             np.ones(len(ids), dtype=np.int64),
             self._keep(ids, "document"),
             overflow,
-            self._readability.of(text, ids),
+            self._readability.of(text, ids) if judge else 1.0,
         )
 
     def _tokens(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pocket_colbert.described_tokens import DescribedTokens
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.search.highlights import match_weights, word_weights
+from pocket_colbert.search.highlights import Words, match_weights
 from pocket_colbert.types import Query, Span, Token
 from pocket_colbert.vectors.products import product
 
@@ -109,16 +109,18 @@ def explain_match(query: Query, passage: MatchedPassage) -> Explanation:
         InvalidInputError: There is not one vector a token, or there are no document tokens.
     """
     similarities = similarities_of(query, passage)
-    nearest = similarities.argmax(axis=1)
+    nearest = similarities.argmax(axis=1).tolist()
     best = similarities.max(axis=1)
     score = float(best.sum(dtype=np.float32))
     shares = _shares(query.tokens, best)
-    weights = match_weights(query.tokens, word_weights(passage.tokens)[nearest])
+    words = Words(passage.tokens)
+    matched = np.array([words.weight(position) for position in nearest], dtype=np.float32)
+    weights = match_weights(query.tokens, matched)
     matches = []
     for token, position, similarity, share, weight in zip(
         query.tokens, nearest, best.tolist(), shares.tolist(), weights.tolist(), strict=True
     ):
-        match = passage.tokens[position]
+        match = words.token(position)
         span = match.span and (passage.start + match.span[0], passage.start + match.span[1])
         matches.append(
             TokenMatch(token.label, token.span, match.label, span, similarity, share, weight)

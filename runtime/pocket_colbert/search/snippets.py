@@ -114,16 +114,15 @@ def best_window(
     # Of the tokens before each, those that are not in the text included.
     columns = np.concatenate([outside[:, None], weights], axis=1)
     before = np.maximum.accumulate(columns, axis=1)
-    windows = _windows(text, skip, length)
-    places = np.array([(start, end) for start, end, _ in windows], np.int64).reshape(-1, 2)
+    places, factors = _windows(text, skip, length)
     firsts = np.searchsorted(spans[:, 0], places[:, 0])
     lasts = np.searchsorted(spans[:, 1], places[:, 1], "right")
     inside = _maxima(weights, firsts, np.maximum(lasts, firsts))
     totals = np.maximum(inside, _BEFORE * before.T[firsts]).sum(axis=1)
     best, best_score = (skip, skip + length), -1.0
-    for (start, end, factor), total in zip(windows, totals.tolist(), strict=True):
-        if factor * total > best_score + 1e-6:
-            best, best_score = (start, end), factor * total
+    for (start, end), score in zip(places.tolist(), (factors * totals).tolist(), strict=True):
+        if score > best_score + 1e-6:
+            best, best_score = (start, end), score
     return best
 
 
@@ -151,8 +150,12 @@ def _maxima(
     return np.maximum(maxima, 0)
 
 
-def _windows(text: str, skip: int, length: int) -> list[tuple[int, int, float]]:
-    """Return starts, ends and factors of the parts of a text that may be shown, in order."""
+def _windows(text: str, skip: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the parts of a text that may be shown, in order, and what each counts.
+
+    Returns:
+        (windows, 2) int64 with starts and ends, and (windows,) float64.
+    """
     before, after, kinds = borders(text, skip, len(text))
     close = len(text.rstrip())
     words = np.array([skip, *after.tolist()])
@@ -160,28 +163,26 @@ def _windows(text: str, skip: int, length: int) -> list[tuple[int, int, float]]:
     whole = kinds >= LINE
     starts = [skip, *after[whole].tolist(), close]
     sentence_ends = np.array([*before[whole].tolist(), close])
-    windows = []
+    windows = [np.array(starts[:-1], np.int64)]
     for start, following in zip(starts, starts[1:], strict=False):
-        windows.append((start, 1.0))
         if following - start > length:
             inner = words[(words > start) & (words < following)]
-            inner = inner[: 1 + int(np.searchsorted(inner, following - length))]
-            windows += [(int(word), _INSIDE_A_SENTENCE) for word in inner]
-    found = []
-    for start, factor in windows:
-        if start >= close:
-            continue
-        end = _last(sentence_ends, start, start + length)
-        if end - start < _FILLED * length:
-            end = _last(word_ends, start, start + length)
-        found.append((start, end if end > start else min(start + length, close), factor))
-    return found
+            windows.append(inner[: 1 + int(np.searchsorted(inner, following - length))])
+    firsts = np.concatenate(windows)
+    factors = np.where(np.arange(len(firsts)) < len(windows[0]), 1.0, _INSIDE_A_SENTENCE)
+    order = np.argsort(firsts, kind="stable")
+    order = order[firsts[order] < close]
+    firsts, factors = firsts[order], factors[order]
+    ends = _last(sentence_ends, firsts, length)
+    ends = np.where(ends - firsts < _FILLED * length, _last(word_ends, firsts, length), ends)
+    ends = np.where(ends > firsts, ends, np.minimum(firsts + length, close))
+    return np.stack([firsts, ends], axis=1), factors
 
 
-def _last(ends: NDArray[np.int64], start: int, limit: int) -> int:
-    """Return the last of ascending ends that is within a limit, or start if none is."""
-    position = int(np.searchsorted(ends, limit, "right"))
-    return max(start, int(ends[position - 1])) if position else start
+def _last(ends: NDArray[np.int64], starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Return the last of ascending ends within a length of each start, or the start itself."""
+    positions = np.searchsorted(ends, starts + length, "right")
+    return np.asarray(np.maximum(starts, np.append(0, ends)[positions]))
 
 
 def _heading_end(text: str, headings: Sequence[str]) -> int:

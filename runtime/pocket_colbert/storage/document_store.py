@@ -6,7 +6,7 @@ file, are parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -129,12 +129,34 @@ class DocumentStore:
             documents.update(
                 (row[0], self._document(row, sections.get(row[0], ()))) for row in rows
             )
-        missing = [position for position in wanted if position not in documents]
-        if missing:
-            raise IndexFormatError(
-                f"{self._database.path} is damaged: it has no document {missing[0]}."
-            )
+        self._check_found(wanted, documents)
         return documents
+
+    def text_lengths(self, positions: Iterable[int]) -> dict[int, int]:
+        """Return how many characters the texts of some documents have; 0 for one without.
+
+        Raises:
+            IndexFormatError: One is missing.
+        """
+        wanted = [int(position) for position in positions]
+        lengths: dict[int, int] = {}
+        for batch in batches(wanted):
+            rows = self._database.select(
+                f"SELECT position, text FROM documents WHERE position IN ({marks(batch)})", batch
+            )
+            for position, text in rows:
+                if not isinstance(text, str | None):
+                    raise self._database.damaged(f"a text {text!r:.20}")
+                lengths[position] = len(text or "")
+        self._check_found(wanted, lengths)
+        return lengths
+
+    def _check_found(self, wanted: Iterable[int], found: Container[int]) -> None:
+        missing = next((position for position in wanted if position not in found), None)
+        if missing is not None:
+            raise IndexFormatError(
+                f"{self._database.path} is damaged: it has no document {missing}."
+            )
 
     def find(self, document_ids: Iterable[str]) -> dict[str, int]:
         """Return the positions of those ids that are here."""

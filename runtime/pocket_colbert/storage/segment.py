@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -278,6 +278,23 @@ class Segment:
         return {
             position: [(passage.start, passage.stop) for passage in passages]
             for position, passages in self.stored_passages(documents).items()
+        }
+
+    def spans_at(self, positions: Sequence[int]) -> dict[int, list[Span]]:
+        """Return the spans of the passages of the documents at some positions, see `spans`.
+
+        Of documents that are one passage the texts are read, of others nothing but the spans.
+        """
+        bounds = self.passages.bounds_of(positions)
+        stored = self.documents.passages(bounds.values())
+        whole = [n for n in positions if any(m not in stored for m in range(*bounds[n]))]
+        lengths = self.documents.text_lengths(whole)
+        return {
+            n: [
+                (stored[m].start, stored[m].stop) if m in stored else (0, lengths[n])
+                for m in range(*bounds[n])
+            ]
+            for n in positions
         }
 
     def living_ids(self) -> Iterator[list[str]]:
