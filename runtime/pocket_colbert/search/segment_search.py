@@ -12,6 +12,7 @@ from pocket_colbert.config import SearchParameters
 from pocket_colbert.storage.inverted_file import default_candidates
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.selection import Selection
+from pocket_colbert.storage.token_graph import TokenGraph
 from pocket_colbert.vectors.codec import QueryCodes
 from pocket_colbert.vectors.int8_matmul import Product
 from pocket_colbert.vectors.top_k import top_k
@@ -73,9 +74,9 @@ class SegmentSearch:
         return documents, scores[documents]
 
     def approximates(self, k: int) -> bool:
-        """Say whether a search looks into the inverted file rather than scoring all documents."""
-        inverted = self.segment.inverted
-        if inverted is None or self.parameters.mode == "exact" or not inverted.widening:
+        """Say whether a search looks for candidates rather than scoring all documents."""
+        source = self.segment.source
+        if source is None or self.parameters.mode == "exact" or not source.widening:
             return False
         if self._fit(self.candidates(k)):
             return False
@@ -90,8 +91,8 @@ class SegmentSearch:
         wanted = self.parameters.candidates
         if wanted is None:
             wanted = default_candidates(self._mean_length())
-        if self.segment.inverted is not None:
-            wanted *= max(self.segment.inverted.widening, 1)
+        if self.segment.source is not None:
+            wanted *= max(self.segment.source.widening, 1)
         if not self.segment.passages.one_each:
             k = k * len(self.segment.passages) // self.segment.num_documents
         return max(wanted, k)
@@ -119,15 +120,20 @@ class SegmentSearch:
         return np.split(scores, np.cumsum(passages.counts(documents))[:-1])
 
     def _approximate(self, query: QueryCodes, k: int) -> Scored:
-        assert self.segment.inverted is not None
-        passages = self.segment.inverted.candidates(
-            query,
-            self.segment.passages.selection(self.allowed),
-            lookups=self.parameters.lookups * self.segment.inverted.widening,
-            limit=self.candidates(k),
-            product=Product,
-            query_tokens=self.parameters.query_tokens,
-        )
+        source, limit = self.segment.source, self.candidates(k)
+        assert source is not None
+        allowed = self.segment.passages.selection(self.allowed)
+        lookups = self.parameters.lookups * source.widening
+        chosen = self.parameters.query_tokens
+        if isinstance(source, TokenGraph):
+            passages = source.candidates(
+                query, allowed, lookups=lookups, limit=limit, query_tokens=chosen,
+                threads=self.threads,
+            )  # fmt: skip
+        else:
+            passages = source.candidates(
+                query, allowed, lookups=lookups, limit=limit, query_tokens=chosen, product=Product
+            )
         return self._best_of(query, passages, k)
 
     def _best_of(self, query: QueryCodes, passages: NDArray[np.int64], k: int) -> Scored:
