@@ -30,6 +30,7 @@ from pocket_colbert import (
     PocketColbertError,
     SearchParameters,
 )
+from pocket_colbert.config import CandidateSource
 from pocket_colbert.index.integrity import check_index
 from pocket_colbert.storage.manifest import _checksum
 from tests.support.arrays import unit_rows
@@ -176,10 +177,10 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-def make_index(folder: Path) -> None:
-    """Make an index that has everything: two segments, passages, deleted documents, lists."""
+def make_index(folder: Path, candidates: CandidateSource = "lists") -> None:
+    """Make an index of two segments with passages, deleted documents, and lists or graphs."""
     rng = np.random.default_rng(5)
-    config = IndexConfig(dim=DIM, codes="int4", inverted_file="always")
+    config = IndexConfig(dim=DIM, codes="int4", inverted_file="always", candidates=candidates)
     with Index.create(folder, config, threads=1) as index:
         for letter, count in (("d", 12), ("e", 7)):
             ids = [f"{letter}{n}" for n in range(count)]

@@ -62,7 +62,7 @@ def build(rows: TokenVectors, config: IndexConfig, threads: int) -> Source | Non
     if config.candidates == "lists" or lists.widening == 1:
         return lists
     sources: list[Source] = [lists, _graph(rows, known)]
-    return max(sources, key=_goodness)
+    return max(sources, key=goodness)
 
 
 def write_files(folder: Contained, source: Source) -> dict[str, FileEntry]:
@@ -146,7 +146,7 @@ def _measured(
     return RecallEntry(recall, 0)
 
 
-def _goodness(source: Source) -> tuple[bool, bool, int, float]:
+def goodness(source: Source) -> tuple[bool, bool, int, float]:
     """Return what the better of two sources has more of."""
     quality = source.quality
     assert quality is not None

@@ -29,8 +29,11 @@ def new_graph(dim: int, connectivity: int, expansion_add: int, expansion_search:
         expansion_add: How many vectors are looked at when one is added.
         expansion_search: How many are looked at in a search.
     """
+    # Before usearch: loaded after it, onnxruntime crashes the process (1.32 with usearch 2.26).
+    import pocket_colbert.vectors.providers  # noqa: F401
+
     # Here, as exact searches and encoding need not wait for it.
-    from usearch.index import Index, MetricKind, ScalarKind
+    from usearch.index import Index, MetricKind, ScalarKind  # isort: skip
 
     return Index(
         ndim=dim,
@@ -120,7 +123,8 @@ class MappedGraph:
             matches = called(self._graph.search, vectors, number, threads=threads)
         keys = np.atleast_2d(matches.keys).astype(np.int64)
         distances = np.atleast_2d(matches.distances)
-        counts = np.atleast_1d(getattr(matches, "counts", keys.shape[1]))
+        # For one vector usearch leaves out what is missing.
+        counts: Any = np.array(getattr(matches, "counts", [keys.shape[1]]))
         missing = np.arange(keys.shape[1]) >= counts[:, None]
         return np.where(missing, -1, keys), np.where(missing, np.float32(np.inf), distances)
 
