@@ -200,9 +200,9 @@ def make_index(folder: Path, candidates: CandidateSource = "lists") -> None:
 class Fuzzer:
     """Makes inputs of a sound index and tries them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, candidates: CandidateSource = "lists") -> None:
         self.folder = folder / "index"
-        make_index(self.folder)
+        make_index(self.folder, candidates)
         self.sound: Files = {
             path.relative_to(self.folder).as_posix(): path.read_bytes()
             for path in sorted(self.folder.rglob("*"))
@@ -300,9 +300,10 @@ class Fuzzer:
         """Change numbers of an array, or the order of their bytes."""
         ends = {
             ".i32": "<i4", ".f16": "<f2", ".f32": "<f4", ".bits": "u1", "lists.bin": "<u2",
-            "codes.u8": "u1", "centroids.u8": "u1",
+            "codes.u8": "u1", "centroids.u8": "u1", "graph.usearch": "u1",
         }  # fmt: skip
-        end = list(ends)[rng.integers(len(ends))]
+        there = [end for end in ends if any(name.endswith(end) for name in self.sound)]
+        end = there[rng.integers(len(there))]
         path = self.some(rng, end)
         numbers = np.frombuffer(self.sound[path], ends[end]).copy()
         how = rng.integers(5)
