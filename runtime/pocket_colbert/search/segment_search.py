@@ -24,6 +24,10 @@ LOOKUP_TOKENS = 100_000
 """What looking into an inverted file costs, in token vectors that could be scored instead: about
 2 ms of 20 ns on the machine of `benchmarks/README.md`. The ratio moves little between machines."""
 
+GRAPH_TOKENS = 500
+"""The same for a graph, a lookup: 128 neighbours of each of 32 query tokens, 512 lookups, took 5
+ms."""
+
 _MOSTLY = 0.5
 """From this share of the documents on it is faster to score them all than to gather some."""
 
@@ -84,7 +88,10 @@ class SegmentSearch:
             return True
         passages = len(self.segment.passages) * self.allowed.share
         share = min(self.candidates(k) / max(passages, 1.0), 1.0)
-        return (1 - share) * passages * self._mean_length() > LOOKUP_TOKENS
+        cost = LOOKUP_TOKENS
+        if isinstance(source, TokenGraph):
+            cost = GRAPH_TOKENS * self.parameters.lookups * source.widening
+        return (1 - share) * passages * self._mean_length() > cost
 
     def candidates(self, k: int) -> int:
         """Return how many passages an approximate search scores exactly."""
