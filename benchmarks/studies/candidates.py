@@ -233,7 +233,7 @@ def signs(rows: TokenVectors) -> Built:
     def find(query: QueryCodes, widening: int) -> NDArray[np.int64]:
         number = min(8 * LOOKUPS // len(query.scales), rows.num_tokens)
         built.expansion_search = number
-        bits = np.packbits(query.codes.T > 0, axis=1)
+        bits = np.ascontiguousarray(np.packbits(query.codes.T > 0, axis=1))
         matches = built.search(bits, number, threads=1)
         passages = np.atleast_2d(matches.keys).astype(np.int64)
         nearness = -np.atleast_2d(matches.distances)
