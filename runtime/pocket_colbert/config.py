@@ -20,6 +20,7 @@ from pocket_colbert.checks import (
 Codes = Literal["int8", "int4", "int2", "int1"]
 Keywords = Literal["english", "words", "trigrams", "none"]
 InvertedFileUse = Literal["auto", "always", "never"]
+CandidateSource = Literal["auto", "lists", "usearch"]
 Mode = Literal["auto", "exact", "approximate"]
 Hybrid = Literal["auto", "off", "rrf", "weighted", "keywords"]
 
@@ -33,6 +34,9 @@ KEYWORDS: tuple[Keywords, ...] = get_args(Keywords)
 
 INVERTED_FILE: tuple[InvertedFileUse, ...] = get_args(InvertedFileUse)
 """When a segment gets an inverted file, see `IndexConfig.inverted_file`."""
+
+CANDIDATE_SOURCES: tuple[CandidateSource, ...] = get_args(CandidateSource)
+"""What approximate search takes its candidates from, see `IndexConfig.candidates`."""
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 """How documents are chosen for scoring, see `SearchParameters.mode`."""
@@ -155,6 +159,12 @@ class IndexConfig:
         inverted_file: When a segment gets an inverted file for approximate search: "auto" from
             `inverted_min_tokens` token vectors on, "always" or "never".
         inverted_min_tokens: See `inverted_file`. Exact search over fewer is as fast or faster.
+        candidates: What a segment gets for approximate search, where `inverted_file` gives it
+            something: "lists" is an inverted file, about a byte a token vector and fast to make.
+            "usearch" is a graph over the token vectors themselves, about 250 bytes each and slow
+            to make, which needs no clusters to find them. "auto" makes lists, measures on a
+            sample what they find, and tries a graph where that is not enough: the better of the
+            two stays, and `Index.info` says which.
         model: Fingerprint of the model that encoded the documents, "" when unknown.
     """
 
@@ -165,6 +175,7 @@ class IndexConfig:
     keywords: Keywords = "english"
     inverted_file: InvertedFileUse = "auto"
     inverted_min_tokens: int = 500_000
+    candidates: CandidateSource = "auto"
     model: str = ""
 
     def __post_init__(self) -> None:
@@ -180,6 +191,7 @@ class IndexConfig:
         )
         check_choice("keywords", self.keywords, KEYWORDS)
         check_choice("inverted_file", self.inverted_file, INVERTED_FILE)
+        check_choice("candidates", self.candidates, CANDIDATE_SOURCES)
         check_text("model", self.model)
 
     def to_json(self) -> dict[str, Any]:
@@ -189,6 +201,8 @@ class IndexConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> IndexConfig:
         """Read the settings back; unknown or missing keys raise InvalidInputError."""
+        if isinstance(values, Mapping) and "candidates" not in values:
+            values = {**values, "candidates": "lists"}  # as the first indexes were made
         _check_keys(cls, values, "index settings")
         parts = {
             "pruning": Pruning.from_json(values["pruning"]),

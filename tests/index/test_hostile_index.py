@@ -60,6 +60,19 @@ def test_hostile_databases(fuzzer: Fuzzer, what: str, tmp_path: Path) -> None:
     write_to(folder)
 
 
+@pytest.fixture(scope="module")
+def of_graphs(tmp_path_factory: pytest.TempPathFactory) -> Fuzzer:
+    return Fuzzer(tmp_path_factory.mktemp("graphs"), "usearch")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_any_graph_works_or_raises_the_one_error(of_graphs: Fuzzer, seed: int) -> None:
+    for number in range(150):
+        what, files = of_graphs.input((seed, number))
+        problem = of_graphs.problem(files, check=number % 4 == 0)
+        assert problem is None, f"{number}: {what}\n{problem}"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_any_input_works_or_raises_the_one_error(fuzzer: Fuzzer, seed: int) -> None:
     for number in range(300):

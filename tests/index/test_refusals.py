@@ -17,7 +17,7 @@ from pocket_colbert import Document, Index, IndexFormatError, SearchParameters
 from pocket_colbert.index.integrity import check_index
 from pocket_colbert.metadata import same_json
 from pocket_colbert.storage import segment
-from pocket_colbert.storage.manifest import SEGMENT_FILES, _checksum
+from pocket_colbert.storage.manifest import GRAPH_FILE, SEGMENT_FILES, _checksum
 from tests.support.hostile_index import DIM, QUERY, make_index
 
 
@@ -28,9 +28,19 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def with_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("refusals") / "index"
+    make_index(folder, candidates="usearch")
+    return folder
+
+
 @pytest.fixture
-def folder(sound: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sound, tmp_path / "index"))
+def folder(sound: Path, with_graphs: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A copy of an index with lists, or with graphs where a test is about the file of one."""
+    name = getattr(request.node, "callspec", None)
+    about_graphs = name is not None and name.params.get("name") == GRAPH_FILE
+    return Path(shutil.copytree(with_graphs if about_graphs else sound, tmp_path / "index"))
 
 
 def first_segment(folder: Path) -> Path:
@@ -220,8 +230,7 @@ def test_lists_of_passages_beyond_are_refused(folder: Path) -> None:
     lists[:] = 999
     put(folder, "lists.bin", lists)
     with Index.load(folder) as index:
-        inverted = index.snapshot.segments[0].inverted
-        assert inverted is not None
+        assert index.snapshot.segments[0].source is not None
     assert any("names passages that are not there" in line for line in check_index(folder))
 
 

@@ -48,7 +48,7 @@ class Segment:
         self.num_documents = len(counts)
         total = len(self.passages) * length
         self.rows = Rows(range(total // 2), Codec())
-        self.inverted = None if widening is None else Inverted(widening)
+        self.source = None if widening is None else Inverted(widening)
 
 
 def search(segment: Segment, allowed: list[int] | None = None, **parameters: Any) -> SegmentSearch:

@@ -127,7 +127,7 @@ def test_any_number_of_lookups_works(rng: np.random.Generator, lookups: int) -> 
 def index_of(documents: list[np.ndarray], **config: object) -> Index:
     """Return an index in memory with an inverted file."""
     dim = documents[0].shape[1]
-    settings: Any = {"inverted_file": "always", **config}
+    settings: Any = {"inverted_file": "always", "candidates": "lists", **config}
     index = Index(dim, config=IndexConfig(dim=dim, **settings), threads=2)
     index.add(
         [f"d{n}" for n in range(len(documents))],
@@ -160,8 +160,8 @@ def test_vectors_without_structure_are_noticed(rng: np.random.Generator, tmp_pat
     documents = [unit_rows(rng, 12, 32) for _ in range(12_000)]
     index = index_of(documents)
     (segment,) = index.snapshot.segments
-    assert segment.inverted is not None and segment.inverted.quality is not None
-    quality = segment.inverted.quality
+    assert segment.source is not None and segment.source.quality is not None
+    quality = segment.source.quality
     assert quality.widening != 1
     assert index.info().approximate_recall == quality.recall
     queries = [unit_rows(rng, 16, 32) for _ in range(8)]
@@ -170,8 +170,8 @@ def test_vectors_without_structure_are_noticed(rng: np.random.Generator, tmp_pat
     with Index.load(tmp_path / "index") as loaded:
         assert loaded.info().approximate_recall == quality.recall
         assert recall(loaded, queries) >= 0.9
-        assert loaded.snapshot.segments[0].inverted is not None
-        assert loaded.snapshot.segments[0].inverted.quality == quality
+        assert loaded.snapshot.segments[0].source is not None
+        assert loaded.snapshot.segments[0].source.quality == quality
 
 
 def test_vectors_with_structure_need_no_more(rng: np.random.Generator) -> None:
@@ -183,8 +183,8 @@ def test_vectors_with_structure_need_no_more(rng: np.random.Generator) -> None:
         documents.append((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
     index = index_of(documents)
     (segment,) = index.snapshot.segments
-    assert segment.inverted is not None and segment.inverted.quality is not None
-    assert segment.inverted.quality.widening == 1
+    assert segment.source is not None and segment.source.quality is not None
+    assert segment.source.quality.widening == 1
     assert index.info().approximate_recall >= 0.95  # type: ignore[operator]
 
 
@@ -193,9 +193,9 @@ def test_a_small_filter_is_scored_whole(rng: np.random.Generator) -> None:
     documents = [unit_rows(rng, 12, 32) for _ in range(9000)]
     index = index_of(documents)
     segment = index.snapshot.segments[0]
-    assert segment.inverted is not None
+    assert segment.source is not None
     # As if it was measured to be good.
-    poor = replace(segment, inverted=replace(segment.inverted, quality=RecallEntry(1.0, 1)))
+    poor = replace(segment, source=replace(segment.source, quality=RecallEntry(1.0, 1)))
     index._writer.state = replace(index._writer.state, snapshot=Snapshot((poor,)))
     queries = [unit_rows(rng, 4, 32) for _ in range(10)]
     for where in ({"n": {"$lt": 24}}, {"n": {"$gte": 8500}}):

@@ -30,6 +30,7 @@ from pocket_colbert import (
     PocketColbertError,
     SearchParameters,
 )
+from pocket_colbert.config import CandidateSource
 from pocket_colbert.index.integrity import check_index
 from pocket_colbert.storage.manifest import _checksum
 from tests.support.arrays import unit_rows
@@ -176,10 +177,10 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-def make_index(folder: Path) -> None:
-    """Make an index that has everything: two segments, passages, deleted documents, lists."""
+def make_index(folder: Path, candidates: CandidateSource = "lists") -> None:
+    """Make an index of two segments with passages, deleted documents, and lists or graphs."""
     rng = np.random.default_rng(5)
-    config = IndexConfig(dim=DIM, codes="int4", inverted_file="always")
+    config = IndexConfig(dim=DIM, codes="int4", inverted_file="always", candidates=candidates)
     with Index.create(folder, config, threads=1) as index:
         for letter, count in (("d", 12), ("e", 7)):
             ids = [f"{letter}{n}" for n in range(count)]
@@ -199,9 +200,9 @@ def make_index(folder: Path) -> None:
 class Fuzzer:
     """Makes inputs of a sound index and tries them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, candidates: CandidateSource = "lists") -> None:
         self.folder = folder / "index"
-        make_index(self.folder)
+        make_index(self.folder, candidates)
         self.sound: Files = {
             path.relative_to(self.folder).as_posix(): path.read_bytes()
             for path in sorted(self.folder.rglob("*"))
@@ -299,9 +300,10 @@ class Fuzzer:
         """Change numbers of an array, or the order of their bytes."""
         ends = {
             ".i32": "<i4", ".f16": "<f2", ".f32": "<f4", ".bits": "u1", "lists.bin": "<u2",
-            "codes.u8": "u1", "centroids.u8": "u1",
+            "codes.u8": "u1", "centroids.u8": "u1", "graph.usearch": "u1",
         }  # fmt: skip
-        end = list(ends)[rng.integers(len(ends))]
+        there = [end for end in ends if any(name.endswith(end) for name in self.sound)]
+        end = there[rng.integers(len(there))]
         path = self.some(rng, end)
         numbers = np.frombuffer(self.sound[path], ends[end]).copy()
         how = rng.integers(5)

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pocket_colbert.config import CODES, DEFAULT_CODES, INVERTED_FILE, KEYWORDS
+from pocket_colbert.config import (
+    CANDIDATE_SOURCES,
+    CODES,
+    DEFAULT_CODES,
+    INVERTED_FILE,
+    KEYWORDS,
+)
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -135,6 +141,11 @@ keywords_option = click.option(
 inverted_file_option = click.option(
     "--inverted-file", type=click.Choice(INVERTED_FILE), default="auto", show_default=True,
     help="Prepare for approximate search; auto does from half a million token vectors on.",
+)  # fmt: skip
+candidates_option = click.option(
+    "--candidates", type=click.Choice(CANDIDATE_SOURCES), default="auto", show_default=True,
+    help="What approximate search looks into: lists of passages, or a usearch graph of all token "
+    "vectors, 250 bytes each; auto takes the graph where lists find too little.",
 )  # fmt: skip
 codes_option = click.option(
     "--codes", type=click.Choice(CODES), default=DEFAULT_CODES, show_default=True,

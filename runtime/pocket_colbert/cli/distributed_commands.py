@@ -11,6 +11,7 @@ import click
 from pocket_colbert.cli.command_group import Interrupted
 from pocket_colbert.cli.common import (
     batch_tokens_option,
+    candidates_option,
     codes_option,
     dim_option,
     id_field_option,
@@ -146,9 +147,16 @@ def encode_corpus(
 @codes_option
 @keywords_option
 @inverted_file_option
+@candidates_option
 @json_option
 def collect(
-    encoded: str, into: Path, codes: Any, keywords: Any, inverted_file: Any, as_json: bool
+    encoded: str,
+    into: Path,
+    codes: Any,
+    keywords: Any,
+    inverted_file: Any,
+    candidates: Any,
+    as_json: bool,
 ) -> None:
     """Make an index from what `encode-corpus` wrote.
 
@@ -164,7 +172,7 @@ def collect(
         try:
             index_encoded(
                 corpus, into, progress=advance, codes=codes, keywords=keywords,
-                inverted_file=inverted_file,
+                inverted_file=inverted_file, candidates=candidates,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise Interrupted("Interrupted; run the command again to continue.") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,6 +16,7 @@ import click
 from pocket_colbert.cli.command_group import Interrupted, Terminated, printable
 from pocket_colbert.cli.common import (
     batch_tokens_option,
+    candidates_option,
     codes_option,
     dim_option,
     encoder_for,
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
     from pocket_colbert.model.encoder import Encoder
 
 _OPTIONS = {
-    "codes", "keywords", "inverted_file", "pool_factor", "keep", "max_tokens", "drop_frequent",
-    "passage_tokens", "passage_overlap",
+    "codes", "keywords", "inverted_file", "candidates", "pool_factor", "keep", "max_tokens",
+    "drop_frequent", "passage_tokens", "passage_overlap",
 }  # fmt: skip
 """Options that are fixed when an index is made."""
 
@@ -92,6 +93,7 @@ _OPTIONS = {
 @text_field_option
 @title_field_option
 @inverted_file_option
+@candidates_option
 @codes_option
 @pool_option
 @keep_option
@@ -132,6 +134,7 @@ def index(
     text_field: str,
     title_field: str,
     inverted_file: Any,
+    candidates: Any,
     codes: Any,
     pool_factor: float,
     keep: float,
@@ -327,8 +330,17 @@ def info(folder: Path, sources: bool, as_json: bool) -> None:
     if held.approximate_recall is not None:
         click.echo(
             f"  approximate search finds {held.approximate_recall:.1%} of what exact search does, "
-            "measured on a sample"
+            f"measured on a sample; it looks into {_looks_into(held.candidates)}"
         )
+
+
+def _looks_into(candidates: Mapping[str, int]) -> str:
+    """Say what the segments take candidates from, such as "the lists of 2 segments"."""
+    names = {"lists": "the lists", "usearch": "the usearch graph", "all": "all documents"}
+    return ", ".join(
+        f"{names[name]} of {count} segment{'s' * (count != 1)}"
+        for name, count in sorted(candidates.items(), reverse=True)
+    )
 
 
 def _languages(model: str) -> tuple[str, ...]:

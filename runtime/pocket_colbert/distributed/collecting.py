@@ -36,7 +36,7 @@ def index_encoded(
         folder: The index folder; created if it does not exist.
         progress: Called with the number of documents processed so far and the total.
         **settings: `IndexConfig` settings to use instead of the corpus's own: codes, keywords,
-            inverted_file, inverted_min_tokens.
+            inverted_file, inverted_min_tokens, candidates.
 
     Raises:
         IndexConflictError: The folder holds an index with other settings or other documents.

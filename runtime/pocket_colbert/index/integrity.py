@@ -12,6 +12,7 @@ from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.manifest import Manifest, SegmentEntry
 from pocket_colbert.storage.mapped_arrays import forget
 from pocket_colbert.storage.segment import Segment, check_file
+from pocket_colbert.storage.token_graph import TokenGraph
 
 _CHUNK = 1 << 22
 
@@ -59,8 +60,10 @@ def _inconsistencies(folder: Contained, entry: SegmentEntry, manifest: Manifest)
     segment = Segment.open(folder, entry, manifest.config, verify=False).marked(folder, entry)
     try:
         yield from segment.documents.problems()
-        if segment.inverted is not None:
-            lists = segment.inverted.passages
+        if isinstance(segment.source, TokenGraph):
+            segment.source.check()
+        elif segment.source is not None:
+            lists = segment.source.passages
             for start in range(0, len(lists), _CHUNK):
                 if int(lists[start : start + _CHUNK].max()) >= len(segment.passages):
                     yield f"{entry.folder(folder) / 'lists.bin'} names passages that are not there."

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pocket_colbert.config import UNREAD, Codes, IndexConfig, Pruning
 from pocket_colbert.index.write_buffer import WriteBuffer
 from pocket_colbert.storage.mapped_arrays import MAPPED_BYTES
 from pocket_colbert.storage.segment import Segment
+from pocket_colbert.storage.token_graph import TokenGraph
 
 _PARTS = {
     "codes.u8": "vectors", "scales.f16": "vectors", "codec.json": "vectors",
     "lengths.i32": "offsets", "passages.i32": "offsets",
     "centroids.u8": "inverted file", "centroid_scales.f32": "inverted file",
     "list_lengths.i32": "inverted file", "lists.bin": "inverted file",
+    "graph.usearch": "token graph",
 }  # fmt: skip
-_MAPPED = {"codes.u8", "scales.f16", "centroids.u8", "lists.bin"}
+_MAPPED = {"codes.u8", "scales.f16", "centroids.u8", "lists.bin", "graph.usearch"}
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,16 @@ class IndexInfo:
         codes: How token vectors are stored.
         model: Fingerprint of the model that encoded the documents, "" when unknown.
         pruning: What of a document's token vectors is stored.
-        bytes: Size of the "vectors" (codes and scales), "offsets", "inverted file", "ids", and
-            "text" (texts, titles, metadata, keywords and the database around them) on disk; of
-            what is in memory only, as far as it is known.
+        bytes: Size of the "vectors" (codes and scales), "offsets", "inverted file", "token graph"
+            (where there is one), "ids", and "text" (texts, titles, metadata, keywords and the
+            database around them) on disk; of what is in memory only, as far as it is known.
         memory: Bytes of the above that are held in memory rather than mapped.
         approximate_recall: What approximate search finds of what exact search finds, measured on
-            a sample when inverted files were made: the lowest of the segments. None where there
-            is none. Below .95 more is looked up, or all is scored.
+            a sample when inverted files and graphs were made: the lowest of the segments. None
+            where there is none. Where it is too low all is scored: see `candidates`.
+        candidates: How many segments take the candidates of an approximate search from "lists"
+            and from "usearch", and of how many "all" documents are scored, as they are small or
+            neither found enough: see `IndexConfig.candidates`.
     """
 
     documents: int
@@ -55,6 +61,7 @@ class IndexInfo:
     bytes: Mapping[str, int]
     memory: int
     approximate_recall: float | None = None
+    candidates: Mapping[str, int] = field(default_factory=dict)
     unread: int = 0
 
 
@@ -88,9 +95,9 @@ def describe(config: IndexConfig, segments: Sequence[Segment], pending: WriteBuf
                 sizes["ids"] += ids
                 sizes["text"] += entry.bytes - ids
     measured = [
-        segment.inverted.quality.recall
+        segment.source.quality.recall
         for segment in segments
-        if segment.inverted is not None and segment.inverted.quality is not None
+        if segment.source is not None and segment.source.quality is not None
     ]
     return IndexInfo(
         documents=documents,
@@ -106,4 +113,12 @@ def describe(config: IndexConfig, segments: Sequence[Segment], pending: WriteBuf
         memory=memory,
         approximate_recall=min(measured, default=None),
         unread=unread,
+        candidates=dict(Counter(map(_source_of, segments))),
     )
+
+
+def _source_of(segment: Segment) -> str:
+    """Return what approximate search of a segment takes candidates from."""
+    if segment.source is None or not segment.source.widening:
+        return "all"
+    return "usearch" if isinstance(segment.source, TokenGraph) else "lists"

@@ -11,6 +11,7 @@ from typing import Any
 
 from pocket_colbert.checks import check_whole_number, require
 from pocket_colbert.config import (
+    CandidateSource,
     Codes,
     IndexConfig,
     InvertedFileUse,
@@ -45,6 +46,7 @@ class IndexOptions:
         codes: See `IndexConfig.codes`.
         keywords: See `IndexConfig.keywords`.
         inverted_file: See `IndexConfig.inverted_file`.
+        candidates: See `IndexConfig.candidates`.
         pool_factor: See `Pruning.pool_factor`.
         keep: See `Pruning.keep`.
         max_tokens: See `Pruning.max_tokens`.
@@ -56,6 +58,7 @@ class IndexOptions:
     codes: Codes | None = None
     keywords: Keywords | None = None
     inverted_file: InvertedFileUse | None = None
+    candidates: CandidateSource | None = None
     pool_factor: float | None = None
     keep: float | None = None
     max_tokens: int | None = None
@@ -89,6 +92,7 @@ class IndexOptions:
             codes=values["codes"],
             keywords=values["keywords"],
             inverted_file=values["inverted_file"],
+            candidates=values["candidates"],
             pruning=Pruning(
                 skiplist_ids=skiplist_ids,
                 pool_factor=values["pool_factor"],
@@ -116,6 +120,7 @@ def _options_of(config: IndexConfig) -> dict[str, Any]:
         "codes": config.codes,
         "keywords": config.keywords,
         "inverted_file": config.inverted_file,
+        "candidates": config.candidates,
         "pool_factor": config.pruning.pool_factor,
         "keep": config.pruning.keep,
         "max_tokens": config.pruning.max_tokens,

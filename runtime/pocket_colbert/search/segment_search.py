@@ -12,6 +12,7 @@ from pocket_colbert.config import SearchParameters
 from pocket_colbert.storage.inverted_file import default_candidates
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.storage.selection import Selection
+from pocket_colbert.storage.token_graph import TokenGraph
 from pocket_colbert.vectors.codec import QueryCodes
 from pocket_colbert.vectors.int8_matmul import Product
 from pocket_colbert.vectors.top_k import top_k
@@ -22,6 +23,10 @@ Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
 LOOKUP_TOKENS = 100_000
 """What looking into an inverted file costs, in token vectors that could be scored instead: about
 2 ms of 20 ns on the machine of `benchmarks/README.md`. The ratio moves little between machines."""
+
+GRAPH_TOKENS = 500
+"""The same for a graph, a lookup: 128 neighbours of each of 32 query tokens, 512 lookups, took 5
+ms."""
 
 _MOSTLY = 0.5
 """From this share of the documents on it is faster to score them all than to gather some."""
@@ -73,9 +78,9 @@ class SegmentSearch:
         return documents, scores[documents]
 
     def approximates(self, k: int) -> bool:
-        """Say whether a search looks into the inverted file rather than scoring all documents."""
-        inverted = self.segment.inverted
-        if inverted is None or self.parameters.mode == "exact" or not inverted.widening:
+        """Say whether a search looks for candidates rather than scoring all documents."""
+        source = self.segment.source
+        if source is None or self.parameters.mode == "exact" or not source.widening:
             return False
         if self._fit(self.candidates(k)):
             return False
@@ -83,15 +88,18 @@ class SegmentSearch:
             return True
         passages = len(self.segment.passages) * self.allowed.share
         share = min(self.candidates(k) / max(passages, 1.0), 1.0)
-        return (1 - share) * passages * self._mean_length() > LOOKUP_TOKENS
+        cost = LOOKUP_TOKENS
+        if isinstance(source, TokenGraph):
+            cost = GRAPH_TOKENS * self.parameters.lookups * source.widening
+        return (1 - share) * passages * self._mean_length() > cost
 
     def candidates(self, k: int) -> int:
         """Return how many passages an approximate search scores exactly."""
         wanted = self.parameters.candidates
         if wanted is None:
             wanted = default_candidates(self._mean_length())
-        if self.segment.inverted is not None:
-            wanted *= max(self.segment.inverted.widening, 1)
+        if self.segment.source is not None:
+            wanted *= max(self.segment.source.widening, 1)
         if not self.segment.passages.one_each:
             k = k * len(self.segment.passages) // self.segment.num_documents
         return max(wanted, k)
@@ -119,15 +127,20 @@ class SegmentSearch:
         return np.split(scores, np.cumsum(passages.counts(documents))[:-1])
 
     def _approximate(self, query: QueryCodes, k: int) -> Scored:
-        assert self.segment.inverted is not None
-        passages = self.segment.inverted.candidates(
-            query,
-            self.segment.passages.selection(self.allowed),
-            lookups=self.parameters.lookups * self.segment.inverted.widening,
-            limit=self.candidates(k),
-            product=Product,
-            query_tokens=self.parameters.query_tokens,
-        )
+        source, limit = self.segment.source, self.candidates(k)
+        assert source is not None
+        allowed = self.segment.passages.selection(self.allowed)
+        lookups = self.parameters.lookups * source.widening
+        chosen = self.parameters.query_tokens
+        if isinstance(source, TokenGraph):
+            passages = source.candidates(
+                query, allowed, lookups=lookups, limit=limit, query_tokens=chosen,
+                threads=self.threads,
+            )  # fmt: skip
+        else:
+            passages = source.candidates(
+                query, allowed, lookups=lookups, limit=limit, query_tokens=chosen, product=Product
+            )
         return self._best_of(query, passages, k)
 
     def _best_of(self, query: QueryCodes, passages: NDArray[np.int64], k: int) -> Scored:

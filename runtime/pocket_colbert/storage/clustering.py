@@ -1,15 +1,14 @@
-"""From a token vector to the nearest centroid. The only importer of `usearch`."""
+"""From a token vector to the nearest centroid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocket_colbert.native_calls import native_calls
+from pocket_colbert.storage.native_graph import add, called, new_graph
 
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 64
@@ -25,8 +24,7 @@ _SLICE = 16_384
 class CentroidGraph:
     """A usearch graph over centroids, to find the nearest of a token vector.
 
-    Cosine distance over int8, which usearch computes natively; not inner product, which over
-    int8 gives raw integers. Vectors are differences from the collection's mean (the levels of a
+    Vectors are differences from the collection's mean (the levels of a
     `Codec`): without it all cosines would be alike and the graph hard to navigate.
     """
 
@@ -36,22 +34,10 @@ class CentroidGraph:
         Args:
             centroids: (num_centroids, dim) int8.
         """
-        # Here, as exact searches and encoding need not wait for it.
-        from usearch.index import Index as UsearchIndex
-        from usearch.index import MetricKind, ScalarKind
-
-        self._graph: Any = UsearchIndex(
-            ndim=centroids.shape[1],
-            metric=MetricKind.Cos,
-            dtype=ScalarKind.I8,
-            connectivity=_CONNECTIVITY,
-            expansion_add=_EXPANSION_ADD,
-            expansion_search=_EXPANSION_SEARCH,
+        self._graph: Any = new_graph(
+            centroids.shape[1], _CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH
         )
-        # On one thread, so that the same centroids give the same graph.
-        keys = np.arange(len(centroids), dtype=np.uint64)
-        with ThreadPoolExecutor(1) as worker:
-            worker.submit(_called, self._graph.add, keys, centroids, threads=1).result()
+        add(self._graph, np.arange(len(centroids), dtype=np.uint64), centroids)
 
     def nearest(self, vectors: NDArray[np.int8], threads: int) -> NDArray[np.int64]:
         """Return the number of the nearest centroid of each vector.
@@ -67,16 +53,6 @@ class CentroidGraph:
         with ThreadPoolExecutor(1) as worker:
             for start in range(0, len(vectors), _SLICE):
                 part = np.ascontiguousarray(vectors[start : start + _SLICE])
-                running = worker.submit(_called, self._graph.search, part, 1, threads=threads)
+                running = worker.submit(called, self._graph.search, part, 1, threads=threads)
                 nearest[start : start + _SLICE] = running.result().keys.reshape(-1)
         return nearest
-
-
-def _called(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call usearch, in a thread that no signal interrupts.
-
-    In the main thread usearch would look for signals itself and turn the KeyboardInterrupt of
-    Ctrl-C into a RuntimeError.
-    """
-    with native_calls:
-        return function(*arguments, **options)

@@ -9,7 +9,7 @@ section 4; WARP, Scheerer et al. 2025, arXiv 2501.17788). Per token vector it ta
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,8 @@ from pocket_colbert.storage.files import FileEntry, write_file
 from pocket_colbert.storage.manifest import INVERTED_FILES, RecallEntry
 from pocket_colbert.storage.mapped_arrays import forget, map_array, map_bytes, read_array
 from pocket_colbert.storage.selection import Selection
-from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec, QueryCodes, quantize_rows_int8
-from pocket_colbert.vectors.int8_matmul import MakeProduct, Product
+from pocket_colbert.vectors.int8_matmul import MakeProduct
 from pocket_colbert.vectors.query_tokens import informative_query_tokens
 from pocket_colbert.vectors.ragged import rows_of
 from pocket_colbert.vectors.thread_buffers import scratch
@@ -37,11 +36,6 @@ _FULL_LENGTH = 200
 estimated less well and scored faster: there the number grows, a little faster than their length
 falls. Measured: 512 find 99.9 % at 235 token vectors a passage, 1400 find 99.7 % at 90, and 8000
 find 99 % at 23 (documents pooled by 4)."""
-_QUERIES, _QUERY_TOKENS, _TOP = 16, 32, 10
-_LOOKUPS = 512
-_WIDENINGS = 1, 4
-_ENOUGH = 0.95
-"""An inverted file that finds less of what exact search finds is widened, or not used."""
 _ROUNDS = 4
 _SAMPLE = 24
 """Token vectors a centroid that k-means sees."""
@@ -204,48 +198,6 @@ def default_candidates(mean_length: float) -> int:
         mean_length: About how many token vectors a passage has.
     """
     return int(round(_CANDIDATES * max(_FULL_LENGTH / max(mean_length, 1.0), 1.0) ** 1.25))
-
-
-def measured(inverted: InvertedFile, rows: TokenVectors) -> InvertedFile:
-    """Measure what an inverted file finds, and how much it must be widened to find enough.
-
-    Queries are the token vectors of passages, spread over all of them. What counts is how many of
-    the passages with the highest exact scores are among the candidates. Vectors without structure,
-    which no clustering can tell apart, are noticed by that.
-
-    Args:
-        inverted: The inverted file.
-        rows: The token vectors that it was made of.
-
-    Returns:
-        The same with its `quality`.
-    """
-    number, lengths = len(rows.lengths), rows.lengths
-    filled = np.flatnonzero(lengths > 0)
-    chosen = filled[np.unique(np.linspace(0, len(filled) - 1, _QUERIES).astype(np.int64))]
-    limit = default_candidates(rows.num_tokens / max(number, 1))
-    searches = []
-    for passage in chosen:
-        vectors = rows.decode(int(passage))
-        vectors = vectors[np.linspace(0, len(vectors) - 1, _QUERY_TOKENS).astype(np.int64)]
-        query = rows.codec.encode_query(vectors)
-        searches.append((query, top_k(rows.score_all(query), _TOP)))
-    recall = 0.0
-    for widening in _WIDENINGS:
-        found = [
-            np.isin(
-                best,
-                inverted.candidates(
-                    query, Selection(number), lookups=_LOOKUPS * widening,
-                    limit=limit * widening, product=Product,
-                ),
-            ).mean()
-            for query, best in searches
-        ]  # fmt: skip
-        recall = round(float(np.mean(found)), 3)
-        if recall >= _ENOUGH:
-            return replace(inverted, quality=RecallEntry(recall, widening))
-    return replace(inverted, quality=RecallEntry(recall, 0))
 
 
 def write_files(folder: Contained, inverted: InvertedFile) -> dict[str, FileEntry]:

@@ -15,6 +15,7 @@ DIR/segments/NAME/          written once, never changed; numbers are little-endi
     centroid_scales.f32
     list_lengths.i32
     lists.bin               uint16 or uint32
+    graph.usearch           in their place, where approximate search looks into a graph
 
 docs/format.md has every byte of it.
 """
@@ -46,15 +47,16 @@ CODES_FILE = "codes.u8"
 DOCUMENTS_FILE = "documents.sqlite"
 PASSAGES_FILE = "passages.i32"
 INVERTED_FILES = ("centroids.u8", "centroid_scales.f32", "list_lengths.i32", "lists.bin")
+GRAPH_FILE = "graph.usearch"
 
 _FILES = {CODES_FILE, "scales.f16", "lengths.i32", "codec.json", DOCUMENTS_FILE}
 _ALLOWED = tuple(
-    _FILES | passages | inverted
+    _FILES | passages | source
     for passages in (set(), {PASSAGES_FILE})
-    for inverted in (set(), set(INVERTED_FILES))
+    for source in (set(), set(INVERTED_FILES), {GRAPH_FILE})
 )
 
-SEGMENT_FILES = tuple(sorted(_FILES | {PASSAGES_FILE} | set(INVERTED_FILES)))
+SEGMENT_FILES = tuple(sorted(_FILES | {PASSAGES_FILE, GRAPH_FILE} | set(INVERTED_FILES)))
 """Every file that a segment may have."""
 
 SEGMENT_NAME = re.compile(r"[0-9]{6,15}-[0-9a-f]{8}")
@@ -82,7 +84,7 @@ class DeletedEntry:
 
 @dataclass(frozen=True)
 class RecallEntry:
-    """How well an inverted file finds what exact search finds, measured when it was made.
+    """How well an inverted file or a graph finds what exact search does, measured as it was made.
 
     Attributes:
         recall: Share of the best passages of sampled queries that were found, 0 to 1.
@@ -105,7 +107,8 @@ class SegmentEntry:
         num_tokens: Token vectors in it.
         files: Its files by name.
         deleted: Which of the documents are deleted, None for none.
-        approximate: How good its inverted file is, None when it has none or it is not known.
+        approximate: How good its inverted file or graph is, None when it has none or it is not
+            known.
     """
 
     name: str

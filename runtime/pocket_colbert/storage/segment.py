@@ -1,4 +1,4 @@
-"""One part of an index, which never changes: token vectors, documents, perhaps an inverted file."""
+"""One part of an index, which never changes: token vectors, documents, perhaps a way to search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pocket_colbert.config import IndexConfig
 from pocket_colbert.errors import IndexFormatError
-from pocket_colbert.storage import inverted_file
+from pocket_colbert.storage import candidate_source
+from pocket_colbert.storage.candidate_source import Source
 from pocket_colbert.storage.contained import Contained
 from pocket_colbert.storage.document_schema import StoredDocument, StoredPassage
 from pocket_colbert.storage.document_store import DocumentStore
@@ -26,10 +27,8 @@ from pocket_colbert.storage.files import (
     sync_folder,
     write_file,
 )
-from pocket_colbert.storage.inverted_file import InvertedFile
 from pocket_colbert.storage.manifest import (
     DOCUMENTS_FILE,
-    INVERTED_FILES,
     PASSAGES_FILE,
     SEGMENTS_FOLDER,
     DeletedEntry,
@@ -58,7 +57,7 @@ class Segment:
         documents: The documents, by position.
         passages: Which passages belong to which document.
         alive: The documents that are not deleted.
-        inverted: The inverted file over the token vectors, None when there is none.
+        source: What approximate search takes candidates from, None when there is none.
         entry: What the manifest says of it, None for a segment in memory.
     """
 
@@ -66,7 +65,7 @@ class Segment:
     documents: DocumentStore
     passages: PassageRanges
     alive: Selection
-    inverted: InvertedFile | None = None
+    source: Source | None = None
     entry: SegmentEntry | None = None
 
     def __len__(self) -> int:
@@ -88,9 +87,9 @@ class Segment:
     ) -> Segment:
         """Make a segment that is not on disk; see `write` for the arguments."""
         store, counts = DocumentStore.in_memory(documents, config.keywords)
-        inverted = _inverted_file(rows, config, threads)
+        source = candidate_source.build(rows, config, threads)
         passages = PassageRanges.of_counts(counts)
-        return cls(rows, store, passages, Selection(len(counts)), inverted)
+        return cls(rows, store, passages, Selection(len(counts)), source)
 
     @classmethod
     def open(
@@ -123,13 +122,10 @@ class Segment:
             if (counts < 1).any() or counts.sum(dtype=np.int64) != entry.num_passages:
                 raise IndexFormatError(f"{path / PASSAGES_FILE} is damaged: it does not add up.")
             passages = PassageRanges.of_counts(counts)
-        inverted = None
-        if INVERTED_FILES[0] in entry.files:
-            mapped = inverted_file.open_files(path, config.dim, entry.num_passages)
-            inverted = replace(mapped, quality=entry.approximate)
+        source = candidate_source.open_files(path, entry, config.dim)
         store = DocumentStore.open(path / DOCUMENTS_FILE, entry.num_documents, entry.num_passages)
         alive = Selection(entry.num_documents)
-        return cls(rows, store, passages, alive, inverted, replace(entry, deleted=None))
+        return cls(rows, store, passages, alive, source, replace(entry, deleted=None))
 
     @classmethod
     def write(
@@ -152,7 +148,7 @@ class Segment:
             parts: The token vectors of the passages, written one after the other.
             documents: Their documents.
             config: The index's settings.
-            threads: Threads that build the inverted file.
+            threads: Threads that build an inverted file.
 
         Returns:
             The segment; all its files are on disk.
@@ -171,19 +167,16 @@ class Segment:
         if not passages.one_each:
             files[PASSAGES_FILE] = write_file(path / PASSAGES_FILE, counts.astype("<i4"))
         rows = TokenVectors.open(path, codec.dim, codec.bits, len(passages), tokens)
-        inverted = _inverted_file(rows, config, threads)
-        if inverted is not None:
-            files.update(inverted_file.write_files(path, inverted))
+        source = candidate_source.build(rows, config, threads)
+        if source is not None:
+            files.update(candidate_source.write_files(path, source))
         sync_folder(path)
         sync_folder(path.parent)
-        quality = None
-        if inverted is not None:  # mapped, no longer in memory
-            quality = inverted.quality
-            mapped = inverted_file.open_files(path, codec.dim, len(passages))
-            inverted = replace(mapped, quality=quality)
+        quality = None if source is None else source.quality
         store = DocumentStore.open(database, len(counts), len(passages))
         entry = SegmentEntry(name, len(counts), len(passages), tokens, files, approximate=quality)
-        return cls(rows, store, passages, Selection(len(counts)), inverted, entry)
+        source = candidate_source.open_files(path, entry, codec.dim)  # mapped, not in memory
+        return cls(rows, store, passages, Selection(len(counts)), source, entry)
 
     def copied(
         self,
@@ -329,17 +322,6 @@ def _new_name(folder: Contained, generation: int) -> str:
         if name not in taken:
             return name
     raise AssertionError("the loop returns")
-
-
-def _inverted_file(rows: TokenVectors, config: IndexConfig, threads: int) -> InvertedFile | None:
-    tokens = rows.num_tokens
-    wanted = config.inverted_file == "always" or (
-        config.inverted_file == "auto" and tokens >= config.inverted_min_tokens
-    )
-    if not wanted or not tokens:
-        return None
-    built = inverted_file.build(rows.codec, rows.codes, rows.scales, rows.offsets, threads=threads)
-    return inverted_file.measured(built, rows)
 
 
 def _open_alive(folder: Contained, entry: SegmentEntry) -> Selection:

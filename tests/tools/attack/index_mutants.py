@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 from pocket_colbert import Hit, Index, PocketColbertError
+from pocket_colbert.config import CandidateSource
 from tests.support.hostile_index import (
     QUERY,
     SEARCHES,
@@ -23,12 +24,17 @@ Answers = list[list[tuple[str, str | None]]]
 
 
 def open_index_mutants(tally: Tally, tries: int, seed: int, temporary: Path) -> None:
-    """Open, search and check indexes; every fifth one is written to, too."""
-    (temporary / "index mutants").mkdir()
-    fuzzer = Fuzzer(temporary / "index mutants")
-    right = _answers(fuzzer.folder)
+    """Open, search and check indexes with lists and with graphs; every fifth is written to, too."""
+    sources: tuple[CandidateSource, ...] = ("lists", "usearch")
+    fuzzers = []
+    for source in sources:
+        folder = temporary / "index mutants" / source
+        folder.mkdir(parents=True)
+        fuzzers.append(Fuzzer(folder, source))
+    rights = [_answers(fuzzer.folder) for fuzzer in fuzzers]
 
     def attempt(number: int) -> tuple[str, str | None]:
+        fuzzer, right = fuzzers[number % 2], rights[number % 2]
         what, files = fuzzer.input((seed, number))
         problem = fuzzer.problem(files, check=number % 4 == 0, seconds=SECONDS)
         if problem is None and what.startswith("damaged"):
