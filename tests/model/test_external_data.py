@@ -15,7 +15,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pocket_colbert import ModelFormatError
-from pocket_colbert.model import folder as model_folder
 from pocket_colbert.model.external_data import external_files
 from pocket_colbert.model.folder import load_model_files
 
@@ -195,24 +194,3 @@ def test_a_hub_cache_is_followed_into_its_blobs_alone(foreign: Path, tmp_path: P
     (snapshot / "tokenizer.json").symlink_to("../../tokenizer.json")
     with pytest.raises(ModelFormatError, match="must be a regular file"):
         load_model_files(snapshot)
-
-
-def test_the_hub_is_asked_for_weights_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import fnmatch
-
-    import huggingface_hub
-
-    asked: list[str] = []
-
-    def snapshot_download(hub_id: str, allow_patterns: list[str]) -> str:
-        asked.extend(allow_patterns)
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    assert model_folder.find_model("owner/name") == tmp_path
-    for name in (
-        "model.onnx", "model_int8.onnx", "model.onnx.data", "model.onnx_data", "model.onnx_data_1",
-        "onnx/model.onnx_data", "tokenizer.json", "onnx_config.json",
-    ):  # fmt: skip
-        assert any(fnmatch.fnmatch(name, pattern) for pattern in asked), name
-    assert not any(fnmatch.fnmatch("model.safetensors", pattern) for pattern in asked)

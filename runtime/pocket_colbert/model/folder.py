@@ -27,10 +27,11 @@ RELEVANCE_FILE = "relevance.json"
 _OLD_RECIPE_FILE = "config_sentence_transformers.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _RECIPE_LIMIT = 4 << 20
-_HUB_PATTERNS = (
-    RECIPE_FILE, _OLD_RECIPE_FILE, TOKENIZER_FILE, RELEVANCE_FILE, "README.md",
+_FOREIGN_PATTERNS = (
+    RECIPE_FILE, _OLD_RECIPE_FILE, TOKENIZER_FILE, "README.md",
     "*.onnx", "*.onnx_data*", "*.onnx.data*",  # the names that exporters give to weights
 )  # fmt: skip
+"""What is fetched of a hub repository whose recipe does not list its files."""
 _CARD_KEYS = ("precision", "model_file", "source", "license", "languages", "quantization")
 
 
@@ -149,12 +150,33 @@ def _download(hub_id: str) -> Path:
             f"{hub_id!r} is not a folder; to fetch it from the hub: pip install huggingface_hub."
         ) from error
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(_HUB_PATTERNS)))
+        # The recipe first: it says what else there is, and a repository without one has nothing
+        # that could be used.
+        recipes = [RECIPE_FILE, _OLD_RECIPE_FILE]
+        folder = Path(snapshot_download(hub_id, allow_patterns=recipes))
+        if any(os.path.lexists(folder / name) for name in recipes):
+            patterns = _hub_patterns(_read_recipe(folder)[1])
+            # Of the same commit, which the folder is called by.
+            snapshot_download(hub_id, revision=folder.name, allow_patterns=patterns)
+        return folder
+    except ModelFormatError:
+        raise
     except Exception as error:  # many kinds: offline, no such repository, gated
         raise ModelNotFoundError(
             f"{hub_id!r} is not a folder here and could not be fetched from the hub: {error}. "
             "Check the name and the connection, or give the path of a folder."
         ) from error
+
+
+def _hub_patterns(recipe: Mapping[str, Any]) -> list[str]:
+    """Return what to fetch of a hub repository: what its recipe lists, all of which is checked."""
+    from glob import escape
+
+    own = recipe.get(OWN_SECTION)
+    files = own.get("files") if isinstance(own, dict) else None
+    if not isinstance(files, dict):
+        return list(_FOREIGN_PATTERNS)
+    return [RECIPE_FILE, *(escape(name) for name in files if _is_name(name))]
 
 
 def load_model_files(model: str | Path, *, prefer: str | None = None) -> ModelFiles:

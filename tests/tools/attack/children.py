@@ -109,7 +109,14 @@ def _run(
     """Do the work of a child, and end it."""
 
     def say(message: Any) -> None:
-        os.write(writing, json.dumps(message).encode() + b"\n")
+        content = json.dumps(message).encode() + b"\n"
+        # A signal would cut what is longer than the pipe holds.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            while content:
+                content = content[os.write(writing, content) :]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     code = 1
     try:
