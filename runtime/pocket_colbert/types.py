@@ -203,8 +203,8 @@ class EncodedTexts(list["NDArray[np.float32]"]):
         readable: Iterable[float] = (),
     ) -> None:
         super().__init__(arrays)
-        self.lost = tuple(lost)
-        self.readable = tuple(readable)
+        self.lost: tuple[int, ...] = tuple(lost)
+        self.readable: tuple[float, ...] = tuple(readable)
 
     @property
     def truncated(self) -> bool:

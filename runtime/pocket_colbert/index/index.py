@@ -298,7 +298,7 @@ class Index(IndexReader):
             IndexConflictError: The index does not know its model and was opened read-only.
         """
         self._writer.learn_model(fingerprint)
-        self.config = self._writer.config
+        self.config: IndexConfig = self._writer.config
 
     @in_use
     def delete(self, document_ids: Iterable[str]) -> int:

@@ -59,7 +59,7 @@ class MultiIndex(IndexReader):
             InvalidInputError: There is no index, or their settings differ.
         """
         super().__init__(_common_settings([index.config for index in indexes]), threads)
-        self.indexes = tuple(indexes)
+        self.indexes: tuple[Index, ...] = tuple(indexes)
         self._replacing = replacing
         self._joining = threading.Lock()
         self._join([index.snapshot for index in self.indexes])

@@ -80,8 +80,8 @@ class DeviceMaxSim:
         self._dim = _dim(documents)
         self._lengths = np.array([len(document) for document in documents], dtype=np.int64)
         self._graph = SmallGraph(_GRAPHS[dtype], provider)
-        self.provider = self._graph.provider
-        self.bytes_on_device = 0
+        self.provider: str = self._graph.provider
+        self.bytes_on_device: int = 0
         self._blocks: list[_Block] = []
         filled = np.flatnonzero(self._lengths)
         tokens = BLOCK_BYTES // max(self._dim * np.dtype(dtype).itemsize, 1)
