@@ -44,6 +44,15 @@ _SECONDS = 10.0
 class FilesReport:
     """What `Collection.add_files` did.
 
+    Examples:
+        >>> from pathlib import Path
+        >>> from pocket_colbert import Collection
+        >>> Path("bees.txt").write_text("Bees swarm in May.")
+        18
+        >>> report = Collection(model="tiny").add_files("bees.txt")
+        >>> report.added, report.left_out
+        (1, ())
+
     Attributes:
         added: Number of new documents.
         changed: Number of documents that have changed.
@@ -67,6 +76,8 @@ class Collection:
     `close` or the end of a `with` block. Any number of collections, in any number of processes, may
     search the folder meanwhile. Any number of threads may use one collection.
 
+    Examples:
+        >>> from pocket_colbert import Collection
         >>> notes = Collection("notes.index")
         >>> notes.add(["The roof is repaired by the landlord.", "Rent is due on the first."])
         2

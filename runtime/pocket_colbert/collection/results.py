@@ -26,6 +26,15 @@ FindSnippets = Callable[[Sequence[Hit]], Sequence[tuple[Span, Sequence[Span]]]]
 class Results(Hits):
     """The hits of one query, best first: a list of `Hit`, with snippets for people.
 
+    Examples:
+        >>> from pocket_colbert import Collection
+        >>> notes = Collection(model="tiny")
+        >>> notes.add(["The landlord repairs the roof.", "Rent is due on the first."], ids=[1, 2])
+        2
+        >>> found = notes.search("who repairs the roof?", k=1)
+        >>> found.ids, found.highlighted()
+        (['1'], ['The landlord **repairs** the **roof**.'])
+
     Attributes:
         query: The text that was searched for.
         truncated: Whether the end of the query did not fit the model's window and was cut off.

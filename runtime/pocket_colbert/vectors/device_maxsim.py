@@ -40,8 +40,13 @@ class _Block:
 class DeviceMaxSim:
     """Documents in a device's memory, scored against one query after the other.
 
-        >>> maxsim = DeviceMaxSim(encoder.encode_document(texts), provider="cuda")
-        >>> scores = maxsim(encoder.encode_query(["What is the capital of France?"])[0])
+    Examples:
+        >>> from pocket_colbert import DeviceMaxSim, Encoder
+        >>> encoder = Encoder.load("tiny")
+        >>> texts = ["Paris is the capital of France.", "Bees swarm in May."]
+        >>> scores = DeviceMaxSim(encoder.encode_document(texts), provider="cpu")
+        >>> int(scores(encoder.encode_query(["When do bees swarm?"])[0]).argmax())
+        1
 
     Safe to call from several threads.
 
