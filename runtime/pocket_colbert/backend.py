@@ -18,6 +18,13 @@ class Backend(Protocol):
     `Index` and `MultiIndex` are backends in this process; `pocket_colbert.backends` has backends
     on other engines. All rank alike and behave alike, except for what raises `UnsupportedError`.
 
+    Examples:
+        >>> from pocket_colbert import Backend, Encoder, Index, Retriever
+        >>> backend: Backend = Index(dim=96)  # or a MultiIndex, or a copy on another engine
+        >>> retriever = Retriever(Encoder.load("tiny"), backend)
+        >>> len(backend), backend.dim
+        (0, 96)
+
     Attributes:
         config: How the documents were encoded.
     """

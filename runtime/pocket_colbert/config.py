@@ -58,6 +58,15 @@ class Pruning:
     The default stores them all. `pruning.py` holds the steps with their sources, and
     `pocket-colbert tune` measures which setting suits a collection.
 
+    Examples:
+        >>> from pocket_colbert import Pruning
+        >>> Pruning(pool_factor=2).pool_factor  # half as many token vectors
+        2
+        >>> Pruning(pool_factor=0.5)
+        Traceback (most recent call last):
+            ...
+        pocket_colbert.errors.InvalidInputError: pool_factor must be a finite ...
+
     Attributes:
         skiplist_ids: Token ids that are dropped, as `pruning.frequent_token_ids` fits them to a
             collection.
@@ -115,6 +124,13 @@ class Pruning:
 class Splitting:
     """How documents that are longer than the model's window become passages.
 
+    Examples:
+        >>> from pocket_colbert import Encoder, Splitting
+        >>> splitting = Splitting(max_tokens=64, overlap=8)
+        >>> texts = ["Bees swarm in May. " * 20]
+        >>> len(Encoder.load("tiny").encode_passages(texts, splitting=splitting)[0])
+        2
+
     Attributes:
         max_tokens: Tokens a passage has at most, title, markers and special tokens included; None
             for as many as the model's window holds, which is the most in any case.
@@ -143,6 +159,12 @@ class Splitting:
 @dataclass(frozen=True, kw_only=True)
 class IndexConfig:
     """How an index stores its token vectors; fixed when the index is made.
+
+    Examples:
+        >>> from pocket_colbert import Index, IndexConfig, Pruning
+        >>> config = IndexConfig(dim=96, codes="int8", pruning=Pruning(pool_factor=2))
+        >>> Index.create("bees.index", config).config.codes
+        'int8'
 
     Attributes:
         dim: Width of a token vector.
@@ -225,6 +247,15 @@ class SearchParameters:
 
     The defaults find at least 99 % of what exact search has among the first 10, on every set of
     real documents in `benchmarks/README.md`.
+
+    Examples:
+        >>> from pocket_colbert import Collection, SearchParameters
+        >>> notes = Collection(model="tiny")
+        >>> notes.add(["Error E-4711: no pressure.", "Error E-4712: no water."], ids=["a", "b"])
+        2
+        >>> parameters = SearchParameters(hybrid="keywords")
+        >>> notes.search("E-4712", parameters=parameters)[0].document_id
+        'b'
 
     Attributes:
         mode: "exact" scores every document, "approximate" only candidates from inverted files

@@ -46,7 +46,7 @@ class NativeCalls:
         self._running = 0
 
 
-native_calls = NativeCalls()
+native_calls: NativeCalls = NativeCalls()
 atexit.register(native_calls.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=native_calls.reset)

@@ -51,7 +51,17 @@ from pocket_colbert.types import Document, EncodedDocument, Hit, Hits, Query, Sp
 
 
 class Retriever:
-    """An encoder and, for `retrieve`, the documents that it encoded."""
+    """An encoder and, for `retrieve`, the documents that it encoded.
+
+    Examples:
+        >>> from pocket_colbert import Document, Encoder, Index, Retriever
+        >>> encoder = Encoder.load("tiny")
+        >>> retriever = Retriever(encoder, Index(encoder.dim))
+        >>> retriever.add([Document("b", "Bees swarm in May."), Document("d", "Dough rises.")])
+        12
+        >>> retriever.retrieve(["When do bees swarm?"], k=1)[0][0].document_id
+        'b'
+    """
 
     def __init__(self, encoder: Encoder, index: Backend | None = None) -> None:
         """Put the two together.
@@ -405,10 +415,16 @@ class Retriever:
         than there are tokens, the passage is encoded again, and similarities differ a little from
         those of the search.
 
-            >>> query = encoder.query("who pays for the roof?")
-            >>> hits = retriever.retrieve([query])[0]
-            >>> for passage in retriever.matched_passages(hits):
-            ...     print(snippet(query, passage), explain_match(query, passage))
+        Examples:
+            >>> from pocket_colbert import Collection
+            >>> from pocket_colbert.search.snippets import snippet
+            >>> notes = Collection(model="tiny")
+            >>> notes.add("The landlord repairs the roof.")
+            1
+            >>> query = notes.encoder.query("who repairs the roof?")
+            >>> hits = notes.retriever.retrieve([query])[0]
+            >>> [snippet(query, passage) for passage in notes.retriever.matched_passages(hits)]
+            [(0, 30)]
 
         Args:
             hits: What `retrieve` or `rerank` returned, with their texts.

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 class PassageHit:
     """A passage of a document that matched.
 
+    Examples:
+        >>> from pocket_colbert import Collection
+        >>> notes = Collection(model="tiny")
+        >>> notes.add("Bees swarm in May. " * 200 + "Dough needs time to rise. " * 200, ids="all")
+        1
+        >>> hit = notes.search("How long does dough rise?")[0]
+        >>> best = hit.passages[0]
+        >>> "Dough" in hit.text[best.start : best.end], len(hit.passages)
+        (True, 3)
+
     Attributes:
         start: Its first character in the document's text.
         end: The character after its last.
@@ -34,6 +44,15 @@ class PassageHit:
 @dataclass(frozen=True)
 class Hit:
     """One document that matched, best first in the list it comes in.
+
+    Examples:
+        >>> from pocket_colbert import Collection
+        >>> notes = Collection(model="tiny")
+        >>> notes.add("Bees swarm in May.", ids="bees", metadata={"year": 2024})
+        1
+        >>> hit = notes.search("When do bees swarm?")[0]
+        >>> hit.document_id, hit.metadata["year"], 0 < hit.score < 32
+        ('bees', 2024, True)
 
     Attributes:
         document_id: The id the document was added under.
@@ -68,6 +87,13 @@ class Hit:
 class Hits(list[Hit]):
     """The documents that matched a query, best first.
 
+    Examples:
+        >>> from pocket_colbert import Encoder, Retriever
+        >>> retriever = Retriever(Encoder.load("tiny"))
+        >>> hits = retriever.rerank("When do bees swarm?", ["Dough.", "Bees swarm in May."])
+        >>> hits[0].text, hits.truncated
+        ('Bees swarm in May.', False)
+
     Attributes:
         truncated: Whether the end of the query did not fit the model's window and was cut off.
     """
@@ -84,6 +110,12 @@ Span = tuple[int, int]
 class Section(NamedTuple):
     """Where a section of a document starts, and the headings it stands under.
 
+    Examples:
+        >>> from pocket_colbert import Document, Section
+        >>> document = Document("d1", "The landlord mends it.", sections=(Section(0, ("Roof",)),))
+        >>> document.sections[0].headings
+        ('Roof',)
+
     Attributes:
         start: Its first character in the document's text. It ends where the next one starts.
         headings: Its heading path, outermost first, for example ("Policy", "Source packages").
@@ -96,6 +128,11 @@ class Section(NamedTuple):
 @dataclass(frozen=True)
 class Document:
     """What an index keeps of a document beside its token vectors.
+
+    Examples:
+        >>> from pocket_colbert import Document
+        >>> Document("d1", "Paris is in France.", "Paris", {"country": "France"}).metadata
+        {'country': 'France'}
 
     Attributes:
         document_id: The id it was added under.
@@ -118,6 +155,12 @@ class Document:
 class Passage:
     """A part of a document that has token vectors of its own.
 
+    Examples:
+        >>> from pocket_colbert import Encoder
+        >>> (passage,) = Encoder.load("tiny").encode_passages(["Bees swarm in May."])[0]
+        >>> passage.start, passage.end, passage.embedding.shape[1]
+        (0, 18, 96)
+
     Attributes:
         start: Where it starts in the document's text, in characters.
         end: Where it ends.
@@ -134,6 +177,13 @@ class Passage:
 class EncodedDocument(NamedTuple):
     """A document and what an encoder made of it: what is added to an index.
 
+    Examples:
+        >>> from pocket_colbert import Document, Encoder, Index, Retriever
+        >>> retriever = Retriever(Encoder.load("tiny"), Index(dim=96))
+        >>> document, passages = retriever.encode([Document("d1", "Bees swarm in May.")])[0]
+        >>> document.document_id, len(passages)
+        ('d1', 1)
+
     Attributes:
         document: The document.
         passages: Its passages, at least one; a short document is one passage.
@@ -146,6 +196,11 @@ class EncodedDocument(NamedTuple):
 @dataclass(frozen=True)
 class Token:
     """A token that has a vector, for people.
+
+    Examples:
+        >>> from pocket_colbert import Encoder
+        >>> [token.label for token in Encoder.load("tiny").query_tokens("bees swarm")][:4]
+        ['[CLS]', '[unused0]', 'bees', 'swarm']
 
     Attributes:
         label: Its part of the text, or its name if it has none, for example "[CLS]".
@@ -164,6 +219,12 @@ class Query:
     """A query that is encoded once and used for searching, snippets and explanations.
 
     `Encoder.query` makes it.
+
+    Examples:
+        >>> from pocket_colbert import Encoder
+        >>> query = Encoder.load("tiny").query("When do bees swarm?")
+        >>> query.embedding.shape, query.tokens[2].label, query.truncated
+        ((32, 96), 'When', False)
 
     Attributes:
         text: Its text.
@@ -191,6 +252,12 @@ class Query:
 class EncodedTexts(list["NDArray[np.float32]"]):
     """The token vectors of texts, one (num_tokens, dim) float32 array each.
 
+    Examples:
+        >>> from pocket_colbert import Encoder
+        >>> encoded = Encoder.load("tiny").encode_document(["Bees swarm in May.", "Dough rises."])
+        >>> [array.shape[1] for array in encoded], encoded.truncated
+        ([96, 96], False)
+
     Attributes:
         lost: How many tokens of each text did not fit the model's window and were cut off.
         readable: How much of each the model can read, from 0 to 1, judged by its tokens.
@@ -203,8 +270,8 @@ class EncodedTexts(list["NDArray[np.float32]"]):
         readable: Iterable[float] = (),
     ) -> None:
         super().__init__(arrays)
-        self.lost = tuple(lost)
-        self.readable = tuple(readable)
+        self.lost: tuple[int, ...] = tuple(lost)
+        self.readable: tuple[float, ...] = tuple(readable)
 
     @property
     def truncated(self) -> bool:

@@ -161,7 +161,7 @@ def test_every_truncation_is_counted_and_one_warns(tiny_model: Path) -> None:
 
 
 def test_a_writer_that_commits_keeps_no_refresh_waiting(tmp_path: Path) -> None:
-    with Index.create(tmp_path / "index", IndexConfig(dim=4)) as index, index._writer.turn:
+    with Index.create(tmp_path / "index", IndexConfig(dim=4)) as index, index._writer._turn:
         with ThreadPoolExecutor(1) as other:
             assert other.submit(index.refresh).result(20) is False
 

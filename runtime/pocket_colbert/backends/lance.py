@@ -25,8 +25,8 @@ try:
     from lancedb.index import BTree, IvfPq, LabelList
 
     from pocket_colbert.backends.arrow_rows import cells_of, schema_of, table_of
-except ImportError as error:
-    raise OptionalDependencyError.of("LanceDB", "lance") from error
+except ImportError as _error:
+    raise OptionalDependencyError.of("LanceDB", "lance") from _error
 
 _MATCH_COLUMNS = ["document_id", "passage", "passages", "start", "end", "position"]
 _SIGNS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}

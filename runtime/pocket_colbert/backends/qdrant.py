@@ -22,8 +22,8 @@ try:
     from grpc import RpcError
     from qdrant_client import QdrantClient, models
     from qdrant_client.http.exceptions import ApiException
-except ImportError as error:
-    raise OptionalDependencyError.of("Qdrant", "qdrant") from error
+except ImportError as _error:
+    raise OptionalDependencyError.of("Qdrant", "qdrant") from _error
 
 _VECTOR = "tokens"
 _MATCH_FIELDS = ["document_id", "passage", "passages", "start", "end", "position"]

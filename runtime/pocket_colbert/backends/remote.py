@@ -59,7 +59,7 @@ class RemoteBackend:
         """
         self._open: Engine | None = engine
         self._incomplete = incomplete
-        self.record = _record_of(engine)
+        self.record: Record = _record_of(engine)
         self.config: IndexConfig = self.record.config
         if not self.record.complete and not incomplete:
             raise BackendError(

@@ -12,9 +12,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, overload
 
-from pocket_colbert.checks import check_ids, check_query, shown
+from pocket_colbert.checks import check_query, shown
 from pocket_colbert.collection.records import Columns, documents_of, id_of_text, is_sized
-from pocket_colbert.collection.results import SNIPPET_LENGTH, Results
+from pocket_colbert.collection.results import SNIPPET_LENGTH, FindSnippets, Results
+from pocket_colbert.collection.values import id_of, ids_of, is_one, plain_filter, scalar
 from pocket_colbert.config import HYBRID, Hybrid, IndexConfig, SearchParameters
 from pocket_colbert.errors import ClosedError, DuplicateIdError, IndexExistsError, InvalidInputError
 from pocket_colbert.index.directory import is_index
@@ -43,6 +44,15 @@ _SECONDS = 10.0
 class FilesReport:
     """What `Collection.add_files` did.
 
+    Examples:
+        >>> from pathlib import Path
+        >>> from pocket_colbert import Collection
+        >>> Path("bees.txt").write_text("Bees swarm in May.")
+        18
+        >>> report = Collection(model="tiny").add_files("bees.txt")
+        >>> report.added, report.left_out
+        (1, ())
+
     Attributes:
         added: Number of new documents.
         changed: Number of documents that have changed.
@@ -66,6 +76,8 @@ class Collection:
     `close` or the end of a `with` block. Any number of collections, in any number of processes, may
     search the folder meanwhile. Any number of threads may use one collection.
 
+    Examples:
+        >>> from pocket_colbert import Collection
         >>> notes = Collection("notes.index")
         >>> notes.add(["The roof is repaired by the landlord.", "Rent is due on the first."])
         2
@@ -258,9 +270,21 @@ class Collection:
         parameters: SearchParameters | None = None,
     ) -> list[Results]: ...
 
+    @overload
     def search(
         self,
-        query: str | list[str] | tuple[str, ...],
+        query: Iterable[str],
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        hybrid: bool | Hybrid = False,
+        min_relevance: float | None = None,
+        parameters: SearchParameters | None = None,
+    ) -> Results | list[Results]: ...
+
+    def search(
+        self,
+        query: Iterable[str],
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
@@ -271,21 +295,23 @@ class Collection:
         """Find the best documents for a query, or for each of several.
 
         Args:
-            query: One text, or a list of them.
+            query: One text, or several: a list, a column, any iterable.
             k: How many documents a query at most.
-            where: What the metadata must be: `{"year": 2020}`, `{"tag": {"$in": ["a", "b"]}}`.
+            where: What the metadata must be: `{"year": 2020}`, `{"tag": {"$in": ["a", "b"]}}`,
+                `{"published": {"$gte": date(2024, 1, 1)}}`.
             hybrid: Whether keywords count too; or how, see `SearchParameters.hybrid`.
             min_relevance: Relevance that hits have at least, from 0 to 1.
             parameters: How to search, instead of `hybrid`.
 
         Returns:
-            The hits, best first; a list of such lists for a list of queries.
+            The hits, best first; a list of such lists for several queries.
 
         Raises:
             InvalidInputError: A query is blank, or an argument breaks its rule.
             ClosedError: The collection is closed.
         """
-        queries = list(query) if isinstance(query, list | tuple) else [query]
+        single = isinstance(query, str) or not isinstance(query, Iterable)
+        queries: list[Any] = [query] if single else list(query)
         if not isinstance(hybrid, bool) and hybrid not in HYBRID:
             raise InvalidInputError(
                 f"hybrid must be true, false or one of {', '.join(HYBRID)}, got {shown(hybrid)}."
@@ -298,13 +324,14 @@ class Collection:
         retriever = self._for_reading()
         asked = retriever.encoder.queries(queries)
         found = retriever.retrieve(
-            asked, k, parameters=parameters, where=where, min_relevance=min_relevance
-        )
+            asked, scalar(k), parameters=parameters, where=plain_filter(where),
+            min_relevance=scalar(min_relevance),
+        )  # fmt: skip
         results = [
-            Results(each.text, hits, hits.truncated, self._snippets_for(each))
+            Results(str(each.text), hits, hits.truncated, self._snippets_for(each))
             for each, hits in zip(asked, found, strict=True)
         ]
-        return results if isinstance(query, list | tuple) else results[0]
+        return results[0] if single else results
 
     async def asearch(
         self,
@@ -316,7 +343,7 @@ class Collection:
         min_relevance: float | None = None,
         parameters: SearchParameters | None = None,
     ) -> Results:
-        """Search in another thread, so that an event loop goes on meanwhile; see `search`."""
+        """Search for one query in another thread, so that an event loop goes on; see `search`."""
         check_query(query)
         return await asyncio.to_thread(
             lambda: self.search(
@@ -335,36 +362,40 @@ class Collection:
     @overload
     def get(self, ids: list[str] | list[int] | tuple[str | int, ...]) -> list[Document]: ...
 
-    def get(
-        self, ids: str | int | list[str] | list[int] | tuple[str | int, ...]
-    ) -> Document | list[Document]:
-        """Return a document by its id, or a list of them by a list of ids.
+    @overload
+    def get(self, ids: Iterable[str | int]) -> Document | list[Document]: ...
+
+    def get(self, ids: str | int | Iterable[str | int]) -> Document | list[Document]:
+        """Return a document by its id, or a list of them by several ids.
 
         Raises:
             DocumentNotFoundError: There is no document of an id.
+            InvalidInputError: An id is neither a text nor a whole number.
         """
         index = self.index
-        if isinstance(ids, str | int):
-            return index.get(str(ids))
-        return [index.get(item) for item in check_ids(map(str, ids), "ids")]
+        found = [index.get(item) for item in ids_of(ids)]
+        return found[0] if is_one(ids) else found
 
     def delete(
         self,
-        ids: str | int | Iterable[str | int] | None = None,
+        ids: str | int | Iterable[str | int | Document | Hit] | None = None,
         *,
         where: Mapping[str, Any] | None = None,
     ) -> int:
         """Delete documents, and commit.
 
         Args:
-            ids: An id, or several. One that is not there is passed over.
-            where: What the metadata of those to be deleted must be, see `search`.
+            ids: An id, or several; documents and hits stand for their ids. One that is not there
+                is passed over.
+            where: What the metadata of those to be deleted must be, see `search`; of files, `path`
+                is their path in the folder that was added.
 
         Returns:
             How many were deleted.
 
         Raises:
-            InvalidInputError: Neither or both are given, or `where` is empty or no filter.
+            InvalidInputError: Neither or both are given, an id is neither a text nor a whole
+                number, or `where` is empty or no filter.
             IndexLockedError: Another process writes to the folder.
         """
         if (ids is None) == (where is None):
@@ -375,11 +406,8 @@ class Collection:
             )
         with self._writing:
             _, index = self._for_writing()
-            if where is not None:
-                chosen = ids_where(index, where)
-            else:
-                single = isinstance(ids, str | int)
-                chosen = [str(ids)] if single else [str(item) for item in ids]  # type: ignore[union-attr]
+            wanted = plain_filter(where)
+            chosen = ids_of(ids) if wanted is None else ids_where(index, wanted)
             deleted = index.delete(chosen)
             index.commit()
         return deleted
@@ -389,8 +417,10 @@ class Collection:
         return len(self.index)
 
     def __contains__(self, document_id: object) -> bool:
-        name = str(document_id) if isinstance(document_id, int) else document_id
-        return name in self.index
+        try:
+            return id_of(document_id, "an id") in self.index
+        except InvalidInputError:
+            return False
 
     def __iter__(self) -> Iterator[Document]:
         """Iterate over the documents in the order in which they were added."""
@@ -493,15 +523,18 @@ class Collection:
         if self._closed:
             raise ClosedError(f"{self._folder or 'the collection'} is closed; open it again.")
 
-    def _snippets_for(
-        self, query: Query
-    ) -> Callable[[Sequence[Hit]], Sequence[tuple[Span, Sequence[Span]]]]:
+    def _snippets_for(self, query: Query) -> FindSnippets:
         def find(hits: Sequence[Hit]) -> Sequence[tuple[Span, Sequence[Span]]]:
-            found = []
-            passages = self._for_reading().matched_passages(hits)
-            for hit, passage in zip(hits, passages, strict=True):
+            with_text = [hit for hit in hits if hit.text]  # others have only a title
+            passages = iter(self._for_reading().matched_passages(with_text) if with_text else [])
+            found: list[tuple[Span, Sequence[Span]]] = []
+            for hit in hits:
+                if not hit.text:
+                    found.append(((0, 0), ()))
+                    continue
+                passage = next(passages)
                 marks = [
-                    whole_word(hit.text or "", match.document_span)
+                    whole_word(hit.text, match.document_span)
                     for match in explain_match(query, passage).matches
                     if match.document_span is not None and match.share * match.weight > 0
                 ]

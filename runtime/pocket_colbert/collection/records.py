@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, time
-from decimal import Decimal
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import PurePath
 from typing import Any
-from uuid import UUID
 
 from pocket_colbert.checks import checked_document, shown
+from pocket_colbert.collection.values import id_of, is_missing, plain, scalar
 from pocket_colbert.errors import InvalidInputError
-from pocket_colbert.types import Document
+from pocket_colbert.types import Document, Hit
 
 _TEXT = ("text", "content", "body", "page_content", "document", "passage")
 _IDS = ("id", "_id", "document_id", "doc_id")
@@ -65,10 +62,11 @@ def documents_of(
             length; the message names the item by its number, from 0.
     """
     columns = columns or Columns()
-    rows = _rows(items)
+    rows = _rows(items, columns)
     all_ids, all_titles = _list_of("ids", ids, items), _list_of("titles", titles, items)
     for_all = metadata if isinstance(metadata, Mapping) else None
-    each = None if for_all is not None else _list_of("metadata", metadata, items)
+    records = _rows_of_table(metadata) if is_table(metadata) else metadata
+    each = None if for_all is not None else _list_of("metadata", records, items)
     count = 0
     for number, row in enumerate(rows):
         document = _document(row, columns, number)
@@ -76,9 +74,10 @@ def documents_of(
         if extra is not None:
             document = replace(document, metadata={**document.metadata, **_metadata(extra, number)})
         if all_ids is not None:
-            document = replace(document, document_id=_id(_item("ids", all_ids, number), number))
+            given_id = id_of(_item("ids", all_ids, number), f"the id of document {number}")
+            document = replace(document, document_id=given_id)
         if all_titles is not None:
-            title = _scalar(_item("titles", all_titles, number))
+            title = scalar(_item("titles", all_titles, number))
             document = replace(document, title=_optional_text("title", title, number))
         count = number + 1
         yield checked_document(document)
@@ -100,24 +99,74 @@ def id_of_text(text: str, title: str | None) -> str:
     return hashlib.sha256(content).hexdigest()[:24]
 
 
-def _rows(items: Any) -> Iterable[Any]:
-    """Return the rows of a table, the items of a list, or one item on its own."""
+def is_table(items: object) -> bool:
+    """Say whether items are a table of pandas, polars or Arrow, rather than rows one by one."""
     if isinstance(items, str | Document | Mapping):
+        return False
+    if hasattr(items, "to_batches") or hasattr(items, "collect_schema"):  # Arrow, polars
+        return True
+    return hasattr(items, "itertuples") and hasattr(items, "columns")  # pandas
+
+
+def _rows(items: Any, columns: Columns) -> Iterable[Any]:
+    """Return the rows of a table, the items of a list, or one item on its own."""
+    if isinstance(items, str | Document | Mapping | Hit):
         return [items]
-    if hasattr(items, "iter_rows") and hasattr(items, "columns"):  # polars
-        return items.iter_rows(named=True)  # type: ignore[no-any-return]
-    if hasattr(items, "to_batches"):  # Arrow
-        return (row for batch in items.to_batches() for row in batch.to_pylist())
-    if hasattr(items, "itertuples") and hasattr(items, "columns"):  # pandas
-        names = list(items.columns)
-        lines = items.itertuples(index=False, name=None)
-        return (dict(zip(names, line, strict=True)) for line in lines)
+    if is_table(items):
+        return _rows_of_table(items)
+    record = _record(items)
+    texts = _TEXT if columns.text is None else (columns.text,)
+    # What can be iterated and has no text among its fields is a column under names of its own.
+    if record is not None and (
+        not isinstance(items, Iterable) or any(key in record for key in texts)
+    ):
+        return [items]
     if not isinstance(items, Iterable) or isinstance(items, bytes | bytearray):
+        files = "; add_files reads files and folders" if isinstance(items, PurePath) else ""
         raise InvalidInputError(
             "documents must be texts, dictionaries, Document(...) or a table, got "
-            f"{type(items).__name__}."
+            f"{type(items).__name__}{files}."
         )
     return items
+
+
+def _rows_of_table(table: Any) -> Iterable[Mapping[str, Any]]:
+    if hasattr(table, "collect"):  # a lazy one of polars
+        table = table.collect()
+    if hasattr(table, "iter_rows"):  # polars
+        return table.iter_rows(named=True)  # type: ignore[no-any-return]
+    if hasattr(table, "to_batches"):  # Arrow
+        return (row for batch in table.to_batches() for row in batch.to_pylist())
+    names = list(table.columns)
+    index = table.index.name  # of pandas; one that has a name is a column that was set apart
+    named = index is not None and index not in names
+    lines = table.itertuples(index=named, name=None)
+    return (dict(zip([index, *names] if named else names, line, strict=True)) for line in lines)
+
+
+def _record(item: Any) -> Mapping[Any, Any] | None:
+    """Return what has named fields as a dictionary, None if it has none.
+
+    That is, named tuples, data classes, models of pydantic, and rows of sqlite3 and pandas.
+    """
+    if isinstance(item, Mapping):
+        return item
+    if isinstance(item, type):
+        return None
+    for method in ("_asdict", "model_dump"):
+        if callable(getattr(item, method, None)):
+            return getattr(item, method)()  # type: ignore[no-any-return]
+    if is_dataclass(item):
+        return {field.name: getattr(item, field.name) for field in fields(item)}
+    if callable(getattr(item, "keys", None)) and hasattr(item, "__getitem__"):
+        names = list(item.keys())
+        # A column of pandas has keys too: the numbers of its rows.
+        return {name: item[name] for name in names} if _all_texts(names) else None
+    return None
+
+
+def _all_texts(names: Sequence[Any]) -> bool:
+    return bool(names) and all(isinstance(name, str) for name in names)
 
 
 def _list_of(name: str, values: Any, items: object) -> Sequence[Any] | None:
@@ -139,15 +188,19 @@ def _item(name: str, values: Sequence[Any], number: int) -> Any:
 
 
 def _document(row: Any, columns: Columns, number: int) -> Document:
-    row = _scalar(row)
+    row = scalar(row)
     if isinstance(row, Document):
         return row
+    if isinstance(row, Hit):
+        return Document(row.document_id, row.text, row.title, row.metadata)
     if isinstance(row, str):
         return Document(id_of_text(row, None), row)
-    if isinstance(row, Mapping):
-        return _from_mapping(row, columns, number)
+    record = _record(row)
+    if record is not None:
+        return _from_mapping(record, columns, number)
+    hint = "; leave out what has no text" if is_missing(row) else ""
     raise InvalidInputError(
-        f"document {number} must be a text, a dictionary or Document(...), got {shown(row)}."
+        f"document {number} must be a text, a dictionary or Document(...), got {shown(row)}{hint}."
     )
 
 
@@ -161,19 +214,29 @@ def _from_mapping(row: Mapping[Any, Any], columns: Columns, number: int) -> Docu
         )
     id_key = _key(named, columns.document_id, _IDS, "id", number)
     title_key = _key(named, columns.title, _TITLES, "title", number)
-    text = _scalar(named[text_key])
-    if not isinstance(text, str):
+    title = scalar(named[title_key]) if title_key else None
+    title = _optional_text("title", title, number)
+    text = scalar(named[text_key])
+    if is_missing(text) and title is None:
+        raise InvalidInputError(
+            f"document {number} has neither a text ({text_key!r}) nor a title; leave such rows "
+            f"out, as with frame.dropna(subset=[{text_key!r}])."
+        )
+    if not is_missing(text) and not isinstance(text, str):
         raise InvalidInputError(
             f"the text of document {number} ({text_key!r}) must be a text, got {shown(text)}."
         )
-    title = _scalar(named[title_key]) if title_key else None
-    title = _optional_text("title", title, number)
-    document_id = id_of_text(text, title) if id_key is None else _id(named[id_key], number)
+    text = None if is_missing(text) else text  # found by its title
+    given = scalar(named[id_key]) if id_key else None
+    if is_missing(given) and columns.document_id is None:
+        document_id = id_of_text(text or "", title)
+    else:
+        document_id = id_of(given, f"the id of document {number}")
     rest = {key: value for key, value in named.items() if key not in {text_key, id_key, title_key}}
-    inner = rest.pop("metadata", None)
+    inner = scalar(rest.pop("metadata", None))
     if isinstance(inner, Mapping):
         rest |= {str(key): value for key, value in inner.items()}
-    elif not _missing(inner):
+    elif not is_missing(inner):
         rest["metadata"] = inner
     return Document(document_id, text, title, _metadata(rest, number))
 
@@ -192,21 +255,8 @@ def _key(
     return wanted
 
 
-def _id(value: Any, number: int) -> str:
-    value = _scalar(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, UUID):
-        return str(value)
-    if not isinstance(value, str) or not value:
-        raise InvalidInputError(
-            f"the id of document {number} must be a text or a whole number, got {shown(value)}."
-        )
-    return value
-
-
 def _optional_text(name: str, value: Any, number: int) -> str | None:
-    if _missing(value) or value == "":
+    if is_missing(value) or value == "":
         return None
     if not isinstance(value, str):
         raise InvalidInputError(
@@ -216,55 +266,15 @@ def _optional_text(name: str, value: Any, number: int) -> str | None:
 
 
 def _metadata(values: Any, number: int) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
+    if is_missing(values):
+        return {}
+    record = _record(values)
+    if record is None:
         raise InvalidInputError(
             f"the metadata of document {number} must be a dictionary, got {shown(values)}."
         )
     return {
-        str(key): _plain(value, f"{key!r} of document {number}")
-        for key, value in values.items()
-        if not _missing(_scalar(value))
+        str(key): plain(value, f"{key!r} of document {number}")
+        for key, value in record.items()
+        if not is_missing(scalar(value))
     }
-
-
-def _plain(value: Any, name: str, depth: int = 0) -> Any:
-    """Return a value as JSON has it: dates as ISO 8601, arrays and sets as lists."""
-    value = _scalar(value)
-    if depth > 100:
-        raise InvalidInputError(f"metadata {name} is nested deeper than 100.")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, date | time):  # a datetime is a date
-        return value.isoformat()
-    if isinstance(value, UUID | PurePath):
-        return str(value)
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner, name, depth + 1) for key, inner in value.items()}
-    if hasattr(value, "tolist"):  # arrays of NumPy, pandas and others
-        return _plain(value.tolist(), name, depth + 1)
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(inner, name, depth + 1) for inner in value), key=str)
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [_plain(inner, name, depth + 1) for inner in value]
-    raise InvalidInputError(
-        f"metadata {name} must be a text, a number, a date, true or false, or a list or dictionary "
-        f"of these, got {shown(value)}."
-    )
-
-
-def _scalar(value: Any) -> Any:
-    """Return NumPy's and Arrow's scalars as Python's."""
-    if hasattr(value, "as_py"):
-        return value.as_py()
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        return value.item()
-    return value
-
-
-def _missing(value: Any) -> bool:
-    """Say whether a table has nothing here: None, NaN, NaT or NA."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return True
-    return type(value).__name__ in ("NAType", "NaTType")

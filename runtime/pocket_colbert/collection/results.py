@@ -1,4 +1,4 @@
-"""Hits that print themselves: as a table in a terminal, and as HTML in a notebook."""
+"""Hits that print themselves: as a list in a terminal, and as a table in a notebook."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from html import escape
 from typing import Any
+from unicodedata import combining, east_asian_width
 
+from pocket_colbert.ingest.extracted import place_in_file
 from pocket_colbert.types import Hit, Hits, Span
 
 SNIPPET_LENGTH = 240
 """Characters of a snippet at most."""
 
 _LEAST_WIDTH = 40
+_LONGEST_NAME = 120
+"""Characters of an id or a title that a table shows at most."""
+
+FindSnippets = Callable[[Sequence[Hit]], Sequence[tuple[Span, Sequence[Span]]]]
+"""Finds, for each hit, its snippet in its text, and the parts of the text to highlight."""
 
 
 class Results(Hits):
     """The hits of one query, best first: a list of `Hit`, with snippets for people.
+
+    Examples:
+        >>> from pocket_colbert import Collection
+        >>> notes = Collection(model="tiny")
+        >>> notes.add(["The landlord repairs the roof.", "Rent is due on the first."], ids=[1, 2])
+        2
+        >>> found = notes.search("who repairs the roof?", k=1)
+        >>> found.ids, found.highlighted()
+        (['1'], ['The landlord **repairs** the **roof**.'])
 
     Attributes:
         query: The text that was searched for.
@@ -29,8 +45,7 @@ class Results(Hits):
         query: str,
         hits: Iterable[Hit] = (),
         truncated: bool = False,
-        find_snippets: Callable[[Sequence[Hit]], Sequence[tuple[Span, Sequence[Span]]]]
-        | None = None,
+        find_snippets: FindSnippets | None = None,
     ) -> None:
         """Hold hits.
 
@@ -56,41 +71,95 @@ class Results(Hits):
         return list(self._find_snippets(self))
 
     @property
-    def snippets(self) -> list[str]:
-        """The part of each document's text that shows best why it matched, one a hit."""
-        return [
-            (hit.text or "")[slice(*span)] for hit, (span, _) in zip(self, self._spans, strict=True)
-        ]
-
-    @property
     def ids(self) -> list[str]:
         """The ids of the documents, best first."""
         return [hit.document_id for hit in self]
+
+    @property
+    def snippets(self) -> list[str]:
+        """The part of each document's text that shows best why it matched, one a hit."""
+        return self.highlighted("", "")
+
+    @property
+    def passages(self) -> list[str]:
+        """The best passage of each document, one a hit: what to give a language model.
+
+        A short document is one passage.
+        """
+        return [
+            (hit.text or "")[hit.passages[0].start : hit.passages[0].end]
+            if hit.passages
+            else (hit.text or "")
+            for hit in self
+        ]
+
+    @property
+    def places(self) -> list[str]:
+        """Where each snippet stands, one a hit, to be cited: "path:line" or "path, page 3".
+
+        Of documents that are not from files, their ids.
+        """
+        return [
+            place_in_file(hit.document_id, hit.text or "", hit.metadata, start)
+            for hit, ((start, _), _) in zip(self, self._spans, strict=True)
+        ]
+
+    def highlighted(self, before: str = "**", after: str = "**") -> list[str]:
+        """Return the snippets with what matched between two marks.
+
+        The texts are left as they are: for a page, `to_html` escapes them.
+
+        Args:
+            before: What to put before a match.
+            after: What to put behind it.
+
+        Returns:
+            One text a hit.
+        """
+        return [
+            _marked(hit.text or "", span, marks, before, after).strip()
+            for hit, (span, marks) in zip(self, self._spans, strict=True)
+        ]
 
     def __repr__(self) -> str:
         if not self:
             return f"No hits for {self.query!r}."
         width = max(shutil.get_terminal_size((100, 24)).columns, _LEAST_WIDTH)
-        lines = [f"{len(self)} hits for {self.query!r}"[:width]]
+        hits = "1 hit" if len(self) == 1 else f"{len(self)} hits"
+        lines = [_cut(f"{hits} for {self.query!r}", width)]
         for rank, (hit, shown) in enumerate(zip(self, self.snippets, strict=True), start=1):
-            head = f"{rank:>3}  {_score(hit)}  {hit.title or hit.document_id}"
-            lines += [head[:width], f"     {_one_line(shown)}"[:width]]
+            name = _one_line(hit.title or hit.document_id)
+            lines.append(_cut(f"{rank:>3}  {_score(hit)}  {name}", width))
+            lines.append(_cut(f"     {_one_line(shown)}", width))
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
-        """Return the hits as HTML, for notebooks."""
+    def to_html(self) -> str:
+        """Return the hits as an HTML table with highlights, safe whatever the texts are.
+
+        Notebooks show it.
+        """
         if not self:
-            return f"<p>No hits for <q>{escape(self.query)}</q>.</p>"
+            return f"<p>No hits for <q>{escape(_named(self.query))}</q>.</p>"
         rows = []
         for rank, (hit, (span, marks)) in enumerate(zip(self, self._spans, strict=True), start=1):
-            title = f"<b>{escape(hit.title)}</b><br>" if hit.title else ""
+            title = f"<b>{escape(_named(hit.title))}</b><br>" if hit.title else ""
+            text = _marked(hit.text or "", span, marks, "<mark>", "</mark>", escape)
             rows.append(
-                f"<tr><td>{rank}</td><td>{_score(hit)}</td><td>{escape(hit.document_id)}</td>"
-                f"<td style='text-align:left'>{title}{_marked(hit.text or '', span, marks)}</td>"
-                "</tr>"
+                f"<tr><td>{rank}</td><td>{_score(hit)}</td>"
+                f"<td>{escape(_named(hit.document_id))}</td>"
+                f"<td dir='auto' style='text-align:left'>{title}{text}</td></tr>"
             )
-        head = "<tr><th></th><th>score</th><th>id</th><th style='text-align:left'>text</th></tr>"
-        return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+        score = "score" if self[0].relevance is None else "relevance"
+        head = f"<tr><th></th><th>{score}</th><th>id</th><th style='text-align:left'>text</th></tr>"
+        # The classes keep notebooks from setting what stands between dollar signs as formulas.
+        return (
+            "<table class='mathjax_ignore tex2jax_ignore'>"
+            f"<thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the hits as notebooks show them."""
+        return self.to_html()
 
 
 def _restored(
@@ -108,12 +177,37 @@ def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _marked(text: str, span: Span, marks: Sequence[Span]) -> str:
-    """Return the snippet as HTML, the marked parts in <mark>."""
+def _named(text: str) -> str:
+    """Return an id or a title as a table shows it."""
+    text = _one_line(text)
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
+
+
+def _cut(line: str, width: int) -> str:
+    """Return as much of a line as fits a terminal, where some characters are two cells wide."""
+    used, fits = 0, 0
+    for position, character in enumerate(line, start=1):
+        used += 0 if combining(character) else 2 if east_asian_width(character) in "WF" else 1
+        if used > width:
+            return f"{line[:fits]}…"
+        if used < width:
+            fits = position
+    return line
+
+
+def _marked(
+    text: str,
+    span: Span,
+    marks: Sequence[Span],
+    before: str,
+    after: str,
+    escaped: Callable[[str], str] = str,
+) -> str:
+    """Return the snippet, with the marked parts between two marks."""
     parts, last = [], span[0]
     for start, end in sorted(marks):
         start, end = max(start, last), min(end, span[1])
         if start < end:
-            parts += [escape(text[last:start]), f"<mark>{escape(text[start:end])}</mark>"]
+            parts += [escaped(text[last:start]), before, escaped(text[start:end]), after]
             last = end
-    return "".join([*parts, escape(text[last : span[1]])])
+    return "".join([*parts, escaped(text[last : span[1]])])

@@ -57,7 +57,7 @@ class LambdaHandler:
         folder = Path(folder)
         index = Index.load(folder / "index", threads=threads)
         encoder = Encoder.for_index(index.config, folder / "model", threads=threads)
-        self.retriever = Retriever(encoder, index)
+        self.retriever: Retriever = Retriever(encoder, index)
 
     def __call__(self, event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
         """Answer an event.

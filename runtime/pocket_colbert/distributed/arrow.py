@@ -8,8 +8,8 @@ try:
     import pyarrow as pa
     import pyarrow.fs
     import pyarrow.parquet as pq
-except ImportError as error:
-    raise OptionalDependencyError.of("encoding on many machines", "ray") from error
+except ImportError as _error:
+    raise OptionalDependencyError.of("encoding on many machines", "ray") from _error
 
 fs = pyarrow.fs
 

@@ -31,8 +31,8 @@ from pocket_colbert.types import EncodedDocument
 try:
     import lance
     from lance.fragment import FragmentMetadata, write_fragments
-except ImportError as error:
-    raise OptionalDependencyError.of("encoding into LanceDB", "ray-lance") from error
+except ImportError as _error:
+    raise OptionalDependencyError.of("encoding into LanceDB", "ray-lance") from _error
 
 
 class LanceTarget(Target):

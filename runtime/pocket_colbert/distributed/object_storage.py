@@ -57,7 +57,7 @@ class Location:
         scheme, separator, rest = str(uri).partition("://")
         self._remote = bool(separator)
         if self._remote:
-            self.uri = f"{scheme}://{rest.rstrip('/')}"
+            self.uri: str = f"{scheme}://{rest.rstrip('/')}"
             with self._errors():
                 self._system, self._path = fs.FileSystem.from_uri(self.uri)
             if isinstance(self._system, fs.LocalFileSystem):

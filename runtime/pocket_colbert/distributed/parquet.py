@@ -149,7 +149,7 @@ class EncodedCorpus:
             )
         self._parts = parts
         self.config: IndexConfig = job.config
-        self.counts = Counts.total([counts for counts, _ in self._parts.values()])
+        self.counts: Counts = Counts.total([counts for counts, _ in self._parts.values()])
         self._digests: tuple[NDArray[np.bytes_], NDArray[np.int32]] | None = None
 
     def __len__(self) -> int:

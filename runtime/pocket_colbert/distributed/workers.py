@@ -46,8 +46,8 @@ try:
     import ray
     import ray.data
     from ray.exceptions import RayError
-except ImportError as error:
-    raise OptionalDependencyError.of("encoding on many machines", "ray") from error
+except ImportError as _error:
+    raise OptionalDependencyError.of("encoding on many machines", "ray") from _error
 
 _TASKS = 1000
 """Maximum number of tasks that many small files are spread over."""

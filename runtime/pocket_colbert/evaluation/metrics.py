@@ -53,6 +53,11 @@ def to_run(
 ) -> Mapping[str, Mapping[str, float]]:
     """Turn hits into a BEIR run, `{query_id: {document_id: score}}`.
 
+    Examples:
+        >>> from pocket_colbert import Hit, to_run
+        >>> to_run(["q1"], [[Hit("d1", 31.5), Hit("d2", 30.25)]])
+        {'q1': {'d1': 31.5, 'd2': 30.25}}
+
     Args:
         query_ids: One id per query, in the order in which the queries were searched.
         hits: One list of hits per query.

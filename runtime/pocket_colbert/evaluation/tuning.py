@@ -243,7 +243,7 @@ class Judge:
             best = top_k(scores, DEPTH)
             run[query_id] = {self._ids[n]: float(scores[n]) for n in best}
             self._first.append({self._ids[n] for n in best[:10]})
-        self.baseline = compute_metrics(sample.qrels, run)
+        self.baseline: dict[str, float] = compute_metrics(sample.qrels, run)
         self._ndcg = np.array(ndcg_per_query(sample.qrels, run))
 
     def measure(

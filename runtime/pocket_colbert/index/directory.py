@@ -50,8 +50,8 @@ class IndexDirectory:
             IndexLockedError: Another writer has it open.
             IndexConflictError: It cannot be written to.
         """
-        self.contained = Contained.of(folder)
-        self.manifest = Manifest.load(self.contained)
+        self.contained: Contained = Contained.of(folder)
+        self.manifest: Manifest = Manifest.load(self.contained)
         self._lock: WriterLock | None = None
         if writable:
             self._lock = WriterLock(self.contained)

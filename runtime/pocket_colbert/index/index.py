@@ -33,9 +33,12 @@ class Index(IndexReader):
     any number of readers, which see the index as it was when they opened it until `refresh`. Any
     number of threads may search.
 
+    Examples:
+        >>> from pocket_colbert import Encoder, Index
+        >>> encoder, texts = Encoder.load("tiny"), ["Bees swarm in May.", "Dough needs time."]
         >>> index = Index(dim=encoder.dim)
         >>> index.add(["d1", "d2"], encoder.encode_document(texts), texts=texts)
-        >>> index.search(encoder.encode_query(["a question"]), k=1)[0][0].document_id
+        >>> index.search(encoder.encode_query(["When do bees swarm?"]), k=1)[0][0].document_id
         'd1'
 
     Attributes:
@@ -298,7 +301,7 @@ class Index(IndexReader):
             IndexConflictError: The index does not know its model and was opened read-only.
         """
         self._writer.learn_model(fingerprint)
-        self.config = self._writer.config
+        self.config: IndexConfig = self._writer.config
 
     @in_use
     def delete(self, document_ids: Iterable[str]) -> int:

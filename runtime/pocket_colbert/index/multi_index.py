@@ -34,8 +34,16 @@ class MultiIndex(IndexReader):
     same, and so is the rarity of words in keyword search, which takes only the mean length of a
     document index by index. Nothing is copied.
 
+    Examples:
+        >>> from pocket_colbert import Collection, Encoder, MultiIndex, Retriever
+        >>> Collection("2023.index", model="tiny").add("Bees swarm in May.", ids="bees")
+        1
+        >>> Collection("2024.index", model="tiny").add("Dough needs time.", ids="dough")
+        1
         >>> index = MultiIndex.load(["2023.index", "2024.index"])
-        >>> Retriever(Encoder.for_index(index.config), index).retrieve(["a question"])
+        >>> retriever = Retriever(Encoder.for_index(index.config), index)
+        >>> [hit.document_id for hit in retriever.retrieve(["When do bees swarm?"])[0]]
+        ['bees', 'dough']
 
     Attributes:
         config: The settings of the first.
@@ -59,7 +67,7 @@ class MultiIndex(IndexReader):
             InvalidInputError: There is no index, or their settings differ.
         """
         super().__init__(_common_settings([index.config for index in indexes]), threads)
-        self.indexes = tuple(indexes)
+        self.indexes: tuple[Index, ...] = tuple(indexes)
         self._replacing = replacing
         self._joining = threading.Lock()
         self._join([index.snapshot for index in self.indexes])

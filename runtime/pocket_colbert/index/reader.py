@@ -45,7 +45,7 @@ class IndexReader(ABC):
             InvalidInputError: threads is below 1.
         """
         self.config = config
-        self.threads = usable_cores() if threads is None else threads
+        self.threads: int = usable_cores() if threads is None else threads
         check_whole_number("threads", self.threads)
         self._usage = Usage()
         self._executor, self._process = self._new_executor(), os.getpid()

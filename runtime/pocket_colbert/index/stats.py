@@ -26,6 +26,15 @@ _MAPPED = {"codes.u8", "scales.f16", "centroids.u8", "lists.bin", "graph.usearch
 class IndexInfo:
     """What an index holds and what that takes.
 
+    Examples:
+        >>> from pocket_colbert import Collection
+        >>> notes = Collection(model="tiny")
+        >>> notes.add(["Bees swarm in May.", "Dough needs time."])
+        2
+        >>> info = notes.index.info()
+        >>> info.documents, info.passages, info.codes
+        (2, 2, 'int4')
+
     Attributes:
         documents: Number of documents.
         deleted: Number of deleted documents that still take room, until `Index.compact`.

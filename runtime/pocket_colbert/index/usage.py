@@ -24,7 +24,7 @@ class Usage:
     """
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closed: bool = False
         self._begin()
 
     def _begin(self) -> None:

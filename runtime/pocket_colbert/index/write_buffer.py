@@ -51,7 +51,7 @@ class WriteBuffer:
 
     def __init__(self, config: IndexConfig) -> None:
         self.deleted: dict[str, Address] = {}
-        self.num_tokens = 0
+        self.num_tokens: int = 0
         self._config = config
         self._added: dict[str, _Added] = {}
         self._waiting: dict[str, _Added] = {}

@@ -81,10 +81,10 @@ class IndexWriter:
             directory: The index folder, None in memory.
             snapshot: What is committed; nothing by default.
         """
-        self.config = config
+        self.config: IndexConfig = config
         self.directory = directory
-        self.state = State(snapshot or Snapshot(), WriteBuffer(config))
-        self.turn = threading.RLock()
+        self.state: State = State(snapshot or Snapshot(), WriteBuffer(config))
+        self._turn = threading.RLock()
         self._threads = threads
 
     @property
@@ -101,7 +101,7 @@ class IndexWriter:
     def add(self, documents: Iterable[EncodedDocument], *, replacing: bool) -> None:
         """Add documents, all or, when an error is raised, none; see `Index.add_documents`."""
         encoded = checked(documents, self.config.dim)
-        with self.turn:
+        with self._turn:
             self._make_room([item.document.document_id for item in encoded], replacing)
             self.state.pending.add(encoded, self._rows())
 
@@ -109,7 +109,7 @@ class IndexWriter:
         """Return what makes codes of token vectors; see `Index.coder`."""
 
         def choose(vectors: Sequence[NDArray[np.float32]]) -> Codec | None:
-            with self.turn:
+            with self._turn:
                 return self.state.pending.codec_for(self._rows(), vectors)
 
         return PassageCoder(self.config.dim, choose)
@@ -120,7 +120,7 @@ class IndexWriter:
         for item in prepared.documents:
             check_ids([item.document.document_id], "document_ids")
             documents.append(replace(item, document=checked_document(item.document)))
-        with self.turn:
+        with self._turn:
             self._make_room([item.document.document_id for item in documents], replacing)
             self.state.pending.add_prepared(replace(prepared, documents=documents), self._rows())
 
@@ -140,13 +140,13 @@ class IndexWriter:
 
     def delete(self, document_ids: Sequence[str]) -> int:
         """Delete documents and return how many were there; see `Index.delete`."""
-        with self.turn:
+        with self._turn:
             self._check_writable()
             return self._delete(document_ids)
 
     def learn_model(self, fingerprint: str) -> None:
         """Take the model down of an index that does not know it; see `Index.learn_model`."""
-        with self.turn:
+        with self._turn:
             if self.config.model == fingerprint:
                 return
             if self.config.model:
@@ -159,7 +159,7 @@ class IndexWriter:
 
     def commit(self, *, last: bool = False) -> None:
         """Make what is pending part of the index, in one step; see `Index.commit`."""
-        with self.turn:
+        with self._turn:
             pending, segments = self.state.pending, list(self.state.snapshot.segments)
             if last and not pending:
                 self._check_writable()
@@ -186,7 +186,7 @@ class IndexWriter:
 
     def compact(self, policy: MergePolicy) -> None:
         """Commit, then merge what a policy says, one commit a run; see `Index.compact`."""
-        with self.turn:
+        with self._turn:
             self.commit()
             self._check_writable()
             # From the end, so that the numbers of earlier segments stay right.
@@ -196,7 +196,7 @@ class IndexWriter:
     def change_source(self, old: str, new: str) -> int:
         """Commit, then give the documents of a source another one; see `Index.change_source`."""
         changed = 0
-        with self.turn:
+        with self._turn:
             self.commit()
             self._check_writable()
             for number, segment in reversed(list(enumerate(self.state.snapshot.segments))):
@@ -211,7 +211,7 @@ class IndexWriter:
         """Show what another writer has committed since; see `Index.refresh`."""
         if self.directory is None or self.directory.writable:
             return False  # at once, whatever is being committed
-        with self.turn:
+        with self._turn:
             segments = self.directory.refreshed(self.state.snapshot.segments)
             if segments is not None:
                 self.state = State(Snapshot(segments), self.state.pending)
@@ -223,7 +223,7 @@ class IndexWriter:
         own = None if self.directory is None else self.directory.path
         if own is not None and path.resolve() == own.resolve():
             raise IndexConflictError(f"the index lives in {path}; use commit() to write to it.")
-        with self.turn:
+        with self._turn:
             if self.directory is None:
                 self.commit()
             elif self.state.pending:

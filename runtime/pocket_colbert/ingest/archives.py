@@ -86,7 +86,7 @@ class Archive:
             )
         if any(entry.flag_bits & 1 for entry in entries):
             raise UnreadableFileError("it is encrypted", "save it without a password")
-        self.names = {entry.filename for entry in entries}
+        self.names: set[str] = {entry.filename for entry in entries}
 
     def read(self, name: str) -> bytes:
         """Return one part.

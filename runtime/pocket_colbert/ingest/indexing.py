@@ -42,6 +42,15 @@ class IndexOptions:
     They are fixed when the index is made. None means the default for a new index, and whatever it
     was made with for an existing one.
 
+    Examples:
+        >>> from pathlib import Path
+        >>> from pocket_colbert import IndexOptions, index_files
+        >>> Path("bees.txt").write_text("Bees swarm in May.")
+        18
+        >>> options = IndexOptions(codes="int8")
+        >>> index_files(["bees.txt"], "bees.index", options=options).info.codes
+        'int8'
+
     Attributes:
         codes: See `IndexConfig.codes`.
         keywords: See `IndexConfig.keywords`.
@@ -134,6 +143,15 @@ def _options_of(config: IndexConfig) -> dict[str, Any]:
 class IndexReport:
     """What a call of `index_files` did.
 
+    Examples:
+        >>> from pathlib import Path
+        >>> from pocket_colbert import index_files
+        >>> Path("bees.txt").write_text("Bees swarm in May.")
+        18
+        >>> report = index_files(["bees.txt"], "notes.index")
+        >>> report.added, report.updated, report.info.documents
+        (1, False, 1)
+
     Attributes:
         folder: The folder of the index.
         updated: Whether an existing index was updated, rather than a new one made.
@@ -184,11 +202,15 @@ def index_files(
     have are deleted, and documents from other paths stay. After an error or an interruption, the
     same call continues where it stopped.
 
-        >>> report = index_files(["notes"], "notes.index")
-        >>> report.added
-        2
-        >>> index_files(["notes"], "notes.index").unchanged
-        2
+    Examples:
+        >>> from pathlib import Path
+        >>> from pocket_colbert import index_files
+        >>> Path("bees.txt").write_text("Bees swarm in May.")
+        18
+        >>> index_files(["bees.txt"], "bees.index").added
+        1
+        >>> index_files(["bees.txt"], "bees.index").unchanged
+        1
 
     Args:
         paths: Files and folders; `read_documents` says which formats are read.

@@ -30,8 +30,8 @@ from pocket_colbert.retriever import Retriever
 try:
     from haystack import Document, component, default_from_dict, default_to_dict
     from haystack.document_stores.types import FilterPolicy
-except ImportError as error:
-    raise OptionalDependencyError.of("pocket_colbert.integrations.haystack", "haystack") from error
+except ImportError as _error:
+    raise OptionalDependencyError.of("pocket_colbert.integrations.haystack", "haystack") from _error
 
 _COMPARISONS = {
     "==": "$eq", "!=": "$ne", ">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte", "in": "$in",
@@ -90,9 +90,12 @@ class PocketColbertRetriever:
             InvalidInputError: An argument breaks its rule.
         """
         search_parameters(top_k, _where(filters), hybrid, None, passages)
-        self.index = str(index)
-        self.model = None if model is None else str(model)
-        self.top_k, self.filters, self.hybrid, self.passages = top_k, filters, hybrid, passages
+        self.index: str = str(index)
+        self.model: str | None = None if model is None else str(model)
+        self.top_k = top_k
+        self.filters = filters
+        self.hybrid = hybrid
+        self.passages = passages
         self.min_relevance = min_relevance
         if isinstance(filter_policy, str):
             filter_policy = FilterPolicy.from_str(filter_policy)
@@ -202,7 +205,8 @@ class PocketColbertRanker:
             InvalidInputError: top_k is below 1.
         """
         check_whole_number("top_k", top_k, optional=True)
-        self.model, self.top_k = str(model), top_k
+        self.model: str = str(model)
+        self.top_k = top_k
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()
 

@@ -31,10 +31,10 @@ try:
     from haystack.document_stores.errors import DuplicateDocumentError
     from haystack.document_stores.types import DuplicatePolicy
     from haystack.errors import FilterError
-except ImportError as error:
+except ImportError as _error:
     raise OptionalDependencyError.of(
         "pocket_colbert.integrations.haystack_store", "haystack"
-    ) from error
+    ) from _error
 
 _ORDERINGS = (">", ">=", "<", "<=")
 
@@ -61,7 +61,7 @@ class PocketColbertDocumentStore:
                 the store does not close. One in memory cannot be saved with a pipeline.
             model: The model folder or bundled name to open the folder with, see `Collection`.
         """
-        self.model = None if model is None else str(model)
+        self.model: str | None = None if model is None else str(model)
         self._folder = collection.folder if isinstance(collection, Collection) else Path(collection)
         self._given = collection if isinstance(collection, Collection) else None
         self._opened: Collection | None = self._given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pocket_colbert.checks import check_whole_number
 from pocket_colbert.config import Hybrid, SearchParameters
@@ -29,9 +29,9 @@ try:
     from langchain_core.documents import BaseDocumentCompressor, Document
     from langchain_core.retrievers import BaseRetriever
     from pydantic import ConfigDict, Field
-except ImportError as error:
+except ImportError as _error:
     raise OptionalDependencyError.of("pocket_colbert.integrations.langchain", "langchain") from (
-        error
+        _error
     )
 
 
@@ -91,7 +91,7 @@ class PocketColbertRetriever(BaseRetriever):
         min_relevance: Relevance that documents have at least, from 0 to 1.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     retriever: Retriever
     k: int = _DEFAULT_K
@@ -206,7 +206,7 @@ class PocketColbertReranker(BaseDocumentCompressor):
         top_n: The same under the name that LangChain's rerankers use; give one of them.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     encoder: Encoder
     k: int | None = None

@@ -22,10 +22,10 @@ try:
     from langchain_core.documents import Document
     from langchain_core.embeddings import Embeddings
     from langchain_core.vectorstores import VectorStore
-except ImportError as error:
+except ImportError as _error:
     raise OptionalDependencyError.of(
         "pocket_colbert.integrations.langchain_store", "langchain"
-    ) from error
+    ) from _error
 
 
 class PocketColbertVectorStore(VectorStore):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pocket_colbert.checks import check_whole_number
 from pocket_colbert.config import Hybrid, SearchParameters
@@ -36,10 +36,10 @@ try:
         TextNode,
     )
     from llama_index.core.vector_stores import FilterCondition, FilterOperator, MetadataFilters
-except ImportError as error:
+except ImportError as _error:
     raise OptionalDependencyError.of(
         "pocket_colbert.integrations.llama_index", "llama-index"
-    ) from error
+    ) from _error
 
 
 _DEFAULT_K = 10
@@ -127,8 +127,11 @@ class PocketColbertRetriever(BaseRetriever):
         limit = only_one({"k": k, "similarity_top_k": similarity_top_k})
         self.retriever = retriever
         self.similarity_top_k: int = _DEFAULT_K if limit is None else limit
-        self.where, self.filters = where, filters
-        self.hybrid, self.parameters, self.passages = hybrid, parameters, passages
+        self.where = where
+        self.filters = filters
+        self.hybrid = hybrid
+        self.parameters = parameters
+        self.passages = passages
         self.min_relevance = min_relevance
         check_min_relevance(min_relevance, retriever.encoder.relevance_curve)
         self._settings()
@@ -182,7 +185,7 @@ class PocketColbertReranker(BaseNodePostprocessor):
         top_n: The same under the name that LlamaIndex's rerankers use; give one of them.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     encoder: Encoder = Field(exclude=True)
     k: int | None = None

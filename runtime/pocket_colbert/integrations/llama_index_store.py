@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pocket_colbert.collection.collection import Collection
 from pocket_colbert.config import Hybrid
@@ -27,10 +27,10 @@ try:
         VectorStoreQueryResult,
     )
     from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
-except ImportError as error:
+except ImportError as _error:
     raise OptionalDependencyError.of(
         "pocket_colbert.integrations.llama_index_store", "llama-index"
-    ) from error
+    ) from _error
 
 _MODES: dict[Any, Hybrid] = {
     VectorStoreQueryMode.DEFAULT: "auto", VectorStoreQueryMode.HYBRID: "rrf",
@@ -61,7 +61,7 @@ class PocketColbertVectorStore(BasePydanticVectorStore):
         collection: The collection, which the store does not close.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     stores_text: bool = True
     is_embedding_query: bool = False

@@ -29,8 +29,8 @@ from pocket_colbert.types import Document
 try:
     from mteb.models.model_meta import ModelMeta, ScoringFunction
     from mteb.types import Licenses
-except ImportError as error:
-    raise OptionalDependencyError.of("pocket_colbert.integrations.mteb", "mteb") from error
+except ImportError as _error:
+    raise OptionalDependencyError.of("pocket_colbert.integrations.mteb", "mteb") from _error
 
 _QUERIES = 256
 """How many queries to encode and search at a time."""
@@ -88,9 +88,9 @@ class PocketColbertSearch:
         if name.count("/") != 1:
             raise InvalidInputError(f"name must have the form owner/name, got {name!r}.")
         self.encoder = encoder
-        self.config = replace(config, model=encoder.card.fingerprint)
-        self.parameters = parameters or SearchParameters()
-        self.mteb_model_meta = _meta(encoder, self.config, self.parameters, name)
+        self.config: IndexConfig = replace(config, model=encoder.card.fingerprint)
+        self.parameters: SearchParameters = parameters or SearchParameters()
+        self.mteb_model_meta: Any = _meta(encoder, self.config, self.parameters, name)
         self._retriever = Retriever(encoder)
         self._folder = tempfile.mkdtemp(prefix="pocket-colbert-mteb-")
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)

@@ -14,9 +14,9 @@ try:
     from rerankers.models import AVAILABLE_RANKERS
     from rerankers.models.ranker import BaseRanker
     from rerankers.results import RankedResults, Result
-except ImportError as error:
+except ImportError as _error:
     raise OptionalDependencyError.of("pocket_colbert.integrations.rerankers", "rerankers") from (
-        error
+        _error
     )
 
 MODEL_TYPE = "pocket-colbert"
@@ -61,7 +61,7 @@ class PocketColbertRanker(BaseRanker):
                 raise InvalidInputError(
                     f"threads must be None for a loaded encoder, which has its own, got {threads}."
                 )
-            self.encoder = model_name_or_path
+            self.encoder: Encoder = model_name_or_path
         else:
             self.encoder = Encoder.load(model_name_or_path, threads=threads)
 

@@ -12,8 +12,8 @@ try:
     from mcp.server.mcpserver import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
     from mcp.types import ToolAnnotations
-except ImportError as error:
-    raise OptionalDependencyError.of("pocket_colbert.mcp_server", "mcp") from error
+except ImportError as _error:
+    raise OptionalDependencyError.of("pocket_colbert.mcp_server", "mcp") from _error
 
 _INSTRUCTIONS = """\
 Search documents by meaning. Ask `search` a whole question in plain words; it returns the best

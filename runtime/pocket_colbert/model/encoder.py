@@ -61,9 +61,13 @@ class Encoder:
     On a GPU float graphs run in batches, where the last bits differ: texts of like length
     together, tokenised ahead of the device and pruned behind it on `threads` threads.
 
+    Examples:
+        >>> from pocket_colbert import Encoder
         >>> encoder = Encoder.load()
         >>> encoder.encode_query(["What is the capital of France?"])[0].shape
         (32, 96)
+        >>> encoder.encode_document(["Paris is the capital of France."])[0].shape[1]
+        96
 
     Attributes:
         config: The model's recipe.
@@ -181,8 +185,12 @@ class Encoder:
     ) -> Encoder:
         """Load the model that an index was made with, cut to the width of its vectors.
 
-            >>> index = Index.load("docs.index")
-            >>> retriever = Retriever(Encoder.for_index(index.config), index)
+        Examples:
+            >>> from pocket_colbert import Encoder, Index, IndexConfig
+            >>> model = Encoder.load("tiny").card.fingerprint
+            >>> index = Index.create("docs.index", IndexConfig(dim=48, model=model))
+            >>> Encoder.for_index(index.config).dim
+            48
 
         Args:
             config: The index's settings.
@@ -220,9 +228,15 @@ class Encoder:
     def query(self, text: str) -> Query:
         """Encode one query, to search with and then to explain what was found.
 
-            >>> query = encoder.query("who pays for the roof?")
-            >>> hits = retriever.retrieve([query])[0]
-            >>> snippets = retriever.snippets(query, hits)
+        Examples:
+            >>> from pocket_colbert import Collection
+            >>> notes = Collection(model="tiny")
+            >>> notes.add("The landlord repairs the roof.")
+            1
+            >>> query = notes.encoder.query("who repairs the roof?")
+            >>> hits = notes.retriever.retrieve([query])[0]
+            >>> notes.retriever.snippets(query, hits)
+            [(0, 30)]
 
         Args:
             text: The query.

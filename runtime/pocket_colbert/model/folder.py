@@ -60,7 +60,13 @@ class ModelFiles:
 
 
 def bundled_models() -> tuple[str, ...]:
-    """Return the names of the models that ship with this package."""
+    """Return the names of the models that ship with this package.
+
+    Examples:
+        >>> from pocket_colbert import bundled_models
+        >>> bundled_models()
+        ('small', 'tiny')
+    """
     folders = models_folder().iterdir()
     return tuple(sorted(item.name for item in folders if (item / RECIPE_FILE).is_file()))
 

@@ -35,6 +35,12 @@ class ModelConfig:
     Field names are PyLate's where PyLate has one. `to_json` writes those at the top level of
     `onnx_config.json`, where next-plaid looks for them, and the rest under `pocket_colbert`.
 
+    Examples:
+        >>> from pocket_colbert import Encoder, ModelConfig
+        >>> config: ModelConfig = Encoder.load("tiny").config
+        >>> config.embedding_dim, config.document_length
+        (96, 300)
+
     Attributes:
         embedding_dim: Width of a token vector.
         query_length: Tokens a query is padded to when it is expanded, and cut to when it is not

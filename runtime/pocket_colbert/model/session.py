@@ -51,7 +51,7 @@ class Session:
         self._session = load_graph(path, provider)
         self.requested = provider
         self._memory = memory_of(self._session)
-        self.provider = self._session.get_providers()[0]
+        self.provider: str = self._session.get_providers()[0]
         self.dim = dim
         self._check(path, dim)
 

@@ -20,6 +20,16 @@ from pocket_colbert.vectors.products import product
 class TokenMatch:
     """A query token and the document token that is nearest to it.
 
+    Examples:
+        >>> from pocket_colbert import Collection
+        >>> notes = Collection(model="tiny")
+        >>> notes.add("The landlord repairs the roof.")
+        1
+        >>> explanation = notes.retriever.explain("roof", notes.search("roof")[0])
+        >>> match = next(item for item in explanation.matches if item.query_token == "roof")
+        >>> match.document_token, match.document_span
+        ('roof', (25, 29))
+
     Attributes:
         query_token: Its part of the query, or its name, for example "[CLS]" or "[MASK]".
         query_span: Where it is in the query, in characters; None for one that only has a name.
@@ -47,6 +57,16 @@ class TokenMatch:
 @dataclass(frozen=True)
 class Explanation:
     """What the score of a document is made of.
+
+    Examples:
+        >>> from pocket_colbert import Collection
+        >>> notes = Collection(model="tiny")
+        >>> notes.add("The landlord repairs the roof.")
+        1
+        >>> hit = notes.search("roof repairs")[0]
+        >>> explanation = notes.retriever.explain("roof repairs", hit)
+        >>> [item.document_token for item in explanation.matches if item.query_span]
+        ['roof', 'repairs']
 
     Attributes:
         document_id: The document's id.

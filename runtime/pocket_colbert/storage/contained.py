@@ -49,8 +49,8 @@ class Contained:
     __slots__ = ("parts", "root")
 
     def __init__(self, root: Path, parts: tuple[str, ...] = ()) -> None:
-        self.root = root
-        self.parts = parts
+        self.root: Path = root
+        self.parts: tuple[str, ...] = parts
 
     @classmethod
     def of(cls, folder: str | Path | Contained) -> Contained:

@@ -45,7 +45,7 @@ class Database:
         """
         self.path = path
         try:
-            self.connection = self._connect()
+            self.connection: sqlite3.Connection = self._connect()
         except (sqlite3.Error, FileNotFoundError) as error:
             raise IndexFormatError(f"{path} cannot be opened: {error}.") from error
         self._first_lock = threading.Lock()

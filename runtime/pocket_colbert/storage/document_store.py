@@ -45,7 +45,7 @@ class DocumentStore:
     def __init__(self, database: Database, num_documents: int, num_passages: int) -> None:
         self._database = database
         self.num_documents = num_documents
-        self.keywords = KeywordStore(database, num_passages)
+        self.keywords: KeywordStore = KeywordStore(database, num_passages)
         self._less_readable: dict[float, int] = {}
         self._has_sections = bool(database.select("SELECT 1 FROM sections LIMIT 1"))
 

@@ -40,8 +40,13 @@ class _Block:
 class DeviceMaxSim:
     """Documents in a device's memory, scored against one query after the other.
 
-        >>> maxsim = DeviceMaxSim(encoder.encode_document(texts), provider="cuda")
-        >>> scores = maxsim(encoder.encode_query(["What is the capital of France?"])[0])
+    Examples:
+        >>> from pocket_colbert import DeviceMaxSim, Encoder
+        >>> encoder = Encoder.load("tiny")
+        >>> texts = ["Paris is the capital of France.", "Bees swarm in May."]
+        >>> scores = DeviceMaxSim(encoder.encode_document(texts), provider="cpu")
+        >>> int(scores(encoder.encode_query(["When do bees swarm?"])[0]).argmax())
+        1
 
     Safe to call from several threads.
 
@@ -80,8 +85,8 @@ class DeviceMaxSim:
         self._dim = _dim(documents)
         self._lengths = np.array([len(document) for document in documents], dtype=np.int64)
         self._graph = SmallGraph(_GRAPHS[dtype], provider)
-        self.provider = self._graph.provider
-        self.bytes_on_device = 0
+        self.provider: str = self._graph.provider
+        self.bytes_on_device: int = 0
         self._blocks: list[_Block] = []
         filled = np.flatnonzero(self._lengths)
         tokens = BLOCK_BYTES // max(self._dim * np.dtype(dtype).itemsize, 1)

@@ -33,7 +33,7 @@ class IntegerGraph:
             codes: (dim, query_tokens) int8, C-contiguous.
             zero_point: What is subtracted from the rows.
         """
-        self.query_tokens = codes.shape[1]
+        self.query_tokens: int = codes.shape[1]
         self._zero_point = np.array(zero_point, np.uint8)
         # uint8 by int8 adds pairs of products in 16 bits on x86 without VNNI, which 8-bit codes can
         # overflow; uint8 by uint8 never does. (onnxruntime's session.x64quantprecision acts on

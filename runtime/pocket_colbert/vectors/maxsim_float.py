@@ -13,6 +13,13 @@ from pocket_colbert.vectors.ragged import BLOCK_TOKENS, blocks, filled
 def maxsim(query: NDArray[np.float32], document: NDArray[np.float32]) -> float:
     """Score one document against one query.
 
+    Examples:
+        >>> import numpy as np
+        >>> from pocket_colbert import maxsim
+        >>> query = document = np.eye(2, dtype=np.float32)  # two tokens, both matched
+        >>> maxsim(query, document)
+        2.0
+
     Args:
         query: (query_tokens, dim) float32, unit rows.
         document: (num_tokens, dim) float32, unit rows.
@@ -27,6 +34,13 @@ def maxsim_pairwise(
     query: NDArray[np.float32], documents: Sequence[NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     """Score several documents against one query.
+
+    Examples:
+        >>> import numpy as np
+        >>> from pocket_colbert import maxsim_pairwise
+        >>> query = np.eye(2, dtype=np.float32)
+        >>> maxsim_pairwise(query, [query, query[:1]]).tolist()
+        [2.0, 1.0]
 
     Args:
         query: (query_tokens, dim) float32.

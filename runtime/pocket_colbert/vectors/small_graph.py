@@ -52,7 +52,7 @@ class SmallGraph:
             provider = "cuda", {key: options[key] for key in ("device_id",) if key in options}
         self._session = load_graph(small_graph_path(name), provider)
         self._memory = memory_of(self._session)
-        self.provider = self._session.get_providers()[0]
+        self.provider: str = self._session.get_providers()[0]
         self._output = self._session.get_outputs()[0].name
 
     def put(self, array: NDArray[Any]) -> Any:
