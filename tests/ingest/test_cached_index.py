@@ -16,6 +16,7 @@ import pytest
 
 from pocket_colbert import CorpusError, Encoder, Index
 from pocket_colbert.errors import IndexConflictError, IndexFormatError
+from pocket_colbert.index.directory import is_index
 from pocket_colbert.ingest import cached_index
 from pocket_colbert.ingest.cache_folder import cache_entries, cache_folder, clear_cache, entry_of
 from pocket_colbert.ingest.cached_index import CachedIndex, open_cached
@@ -400,6 +401,24 @@ def test_a_search_survives_clearing(notes: Path, model: Encoder) -> None:
         assert len(clear_cache().cleared) == 1
         assert found.index.get("a.txt").text == TEXTS["a.txt"]
     assert len(texts_of(notes, model)) == 3
+
+
+def test_a_manifest_of_another_program_makes_no_index(
+    notes: Path, model: Encoder, tmp_path: Path
+) -> None:
+    """As a web page has one; such folders were left out, and taken for damaged indexes."""
+    (notes / "page").mkdir()
+    (notes / "page" / "manifest.json").write_text('{"name": "Notes", "icons": []}')
+    (notes / "page" / "text.txt").write_text("A page.")
+    assert not is_index(notes / "page")
+    assert {"page/text.txt", "page/manifest.json"} <= texts_of(notes, model).keys()
+    for damaged in ("{", '{"format": "pocket-colbert-index"}', "[]"):
+        (notes / "page" / "manifest.json").write_text(damaged)
+        assert is_index(notes / "page")
+    (notes / "page" / "manifest.json").write_text("{}")
+    assert not is_index(notes / "page")
+    (notes / "page" / "segments").mkdir()
+    assert is_index(notes / "page")
 
 
 def test_the_folder_is_that_of_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

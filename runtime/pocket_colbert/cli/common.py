@@ -102,7 +102,11 @@ model_option = click.option(
     help="Model folder, name of a bundled model, or hub id.  [default: a bundled model]",
 )  # fmt: skip
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), default=None, help="Threads.  [default: all cores]"
+    "--threads",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Threads.  [default: all cores]",
 )
 provider_option = click.option(
     "--provider", default="cpu", show_default=True, help="onnxruntime execution provider."

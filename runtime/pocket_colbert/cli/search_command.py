@@ -51,7 +51,12 @@ _LONGEST_QUERY = 1_000_000
 @click.argument("source", type=searched_type, metavar="PATH_OR_ADDRESS")
 @click.argument("query")
 @click.option(
-    "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Most hits to print."
+    "-k",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Most hits to print.",
 )
 @where_option("Search only")
 @click.option(
@@ -190,6 +195,7 @@ class _Opening(NamedTuple):
         from pocket_colbert.backends.address import is_address
         from pocket_colbert.index.directory import is_index
         from pocket_colbert.retriever import Retriever
+        from pocket_colbert.storage.manifest import MANIFEST_FILE
 
         if is_standard_input(source):
             self._refuse_also("standard input")
@@ -198,7 +204,9 @@ class _Opening(NamedTuple):
         path = Path(source)
         if not is_address(source) and not os.path.lexists(path):
             raise IndexNotFoundError(f"there is no index, file or folder at {source}.")
-        if is_address(source) or is_index(path):
+        # A manifest that is no file is of an index, too, which then says what is wrong with it.
+        odd = (path / MANIFEST_FILE).exists() and not (path / MANIFEST_FILE).is_file()
+        if is_address(source) or is_index(path) or odd:
             with open_source(
                 source, self.also, self.threads, self.api_key, self.incomplete
             ) as opened:

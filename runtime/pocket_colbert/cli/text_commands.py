@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 @click.argument("query")
 @click.argument("file", type=input_type, default="-")
 @click.option(
-    "-k", type=click.IntRange(min=1), default=None, help="Most hits to print.  [default: all]"
+    "-k",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Most hits to print.  [default: all]",
 )
 @id_field_option
 @text_field_option
