@@ -8,9 +8,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pocket_colbert import Index
 from pocket_colbert.cli.hit_lines import _lines_around
 from pocket_colbert.cli.progress import progress_text
 from pocket_colbert.cli.terminal import Screen, cells, marked, squeezed, wrapped
@@ -315,6 +317,24 @@ def test_cached_searches_say_what_they_do(tmp_path: Path, monkeypatch: pytest.Mo
     assert "1 index deleted" in run("cache", "--clear", "notes").stdout
     assert json.loads(run("cache", "--clear", "--json").stdout)["cleared"][0]["path"] == str(path)
     assert "0 indexes" in run("cache").stdout
+
+
+def test_an_interrupted_first_search_says_that_the_next_continues(
+    notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Index, *rest: Any, **more: Any) -> None:
+        add(self, *rest, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("POCKET_COLBERT_CACHE", str(tmp_path / "cache"))
+    add = Index.add_prepared
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "add_prepared", interrupted)
+        done = run("search", notes, "honey")
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert "Interrupted; the same search continues" in done.stderr
+    done = run("search", notes, "honey")
+    assert done.exit_code == 0 and done.stderr == ""  # all was encoded, and no more is said
 
 
 def test_only_indexes_are_joined(tmp_path: Path, notes: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from pocket_colbert.cli.command_group import NOTHING_FOUND
+from pocket_colbert.cli.command_group import NOTHING_FOUND, Interrupted
 from pocket_colbert.cli.common import (
     also_option,
     api_key_option,
@@ -258,7 +258,14 @@ class _Opening(NamedTuple):
             def waiting() -> None:
                 click.echo(f"Waiting for another process that indexes {path}.", err=True)
 
-            opened = open_cached(path, encoder, starting=starting, waiting=waiting, progress=update)
+            try:
+                opened = open_cached(
+                    path, encoder, starting=starting, waiting=waiting, progress=update
+                )
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    "Interrupted; the same search continues where this one stopped."
+                ) from None
         with opened.index as index:
             changes = opened.changes
             if changes is not None and not self.quiet:
