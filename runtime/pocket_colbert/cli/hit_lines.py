@@ -78,6 +78,7 @@ def shown_hits(
     from pocket_colbert.search.highlights import whole_word
     from pocket_colbert.search.snippets import snippet
 
+    places.look_up(hits)
     least, most = _ON_TERMINALS
     fixed = as_json or screen.width is None
     length = _SNIPPET if fixed else min(max(3 * ((screen.width or 0) - 4), least), most)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from pocket_colbert.index.index import Index
+    from pocket_colbert.index.snapshot import Snapshot
     from pocket_colbert.types import Hit
 
 
@@ -47,6 +47,23 @@ class Places:
         self._opened = opened
         self._typed = typed
         self._known = known or {}
+        self._sources: dict[str, tuple[str | None, Path]] = {}
+
+    def look_up(self, hits: Sequence[Hit]) -> None:
+        """Ask the index for the sources of hits that come next, all at once."""
+        from pocket_colbert.index.index import Index
+        from pocket_colbert.index.multi_index import MultiIndex
+
+        names = [hit.document_id for hit in hits if isinstance(hit.metadata.get("path"), str)]
+        opened = self._opened
+        if isinstance(opened, MultiIndex):
+            indexes = list(opened.indexes)
+        else:
+            indexes = [opened] if isinstance(opened, Index) else []
+        for index in indexes:  # of equal ids the last one counts
+            if names and index.folder is not None:
+                found = _sources(index.snapshot, names)
+                self._sources |= {name: (source, index.folder) for name, source in found.items()}
 
     def of(self, hit: Hit, start: int) -> Place:
         """Return where a place in a hit's document is.
@@ -86,10 +103,8 @@ class Places:
     def _file(self, document_id: str, path: str) -> Path | None:
         from pocket_colbert.source_paths import source_path
 
-        index = self._index_of(document_id)
-        if index is None or index.folder is None:
-            return None
-        above = source_path(index.get(document_id).source or "", index.folder)
+        source, folder = self._sources.get(document_id, (None, Path()))
+        above = None if source is None else source_path(source, folder)
         if above is None:
             return None
         try:
@@ -98,11 +113,14 @@ class Places:
         except (OSError, ValueError):  # a name that no file can have
             return None
 
-    def _index_of(self, document_id: str) -> Index | None:
-        from pocket_colbert.index.index import Index
-        from pocket_colbert.index.multi_index import MultiIndex
 
-        if isinstance(self._opened, MultiIndex):  # of equal ids the last one counts
-            found = [index for index in self._opened.indexes if document_id in index]
-            return found[-1] if found else None
-        return self._opened if isinstance(self._opened, Index) else None
+def _sources(snapshot: Snapshot, document_ids: Sequence[str]) -> dict[str, str | None]:
+    """Return the sources of those ids whose documents are there, a segment at a time."""
+    by_segment: dict[int, list[int]] = {}
+    for segment, position in snapshot.addresses(document_ids).values():
+        by_segment.setdefault(segment, []).append(position)
+    return {
+        document.document_id: document.source
+        for segment, positions in by_segment.items()
+        for document in snapshot.segments[segment].documents.get(positions).values()
+    }
