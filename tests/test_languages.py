@@ -27,6 +27,7 @@ from pocket_colbert.cli.commands import main
 from pocket_colbert.config import READ, UNREAD
 from pocket_colbert.model.folder import load_model_files
 from pocket_colbert.search import searcher
+from tests.support.cli import json_lines
 
 OTHERS = {
     "ru": ("Где сидят кошки?", "Кошка сидит на окне и смотрит на улицу."),
@@ -217,7 +218,7 @@ def test_the_shell_says_by_what_it_ranked(tmp_path: Path) -> None:
         found = CliRunner().invoke(
             main, ["search", folder, query, "--json"], catch_exceptions=False
         )
-        assert {hit["ranked_by"] for hit in json.loads(found.stdout)} == {ranked_by}
+        assert {hit["ranked_by"] for hit in json_lines(found.stdout)} == {ranked_by}
         assert ("keywords rank its documents" in found.stderr) == (ranked_by == "keywords")
 
 

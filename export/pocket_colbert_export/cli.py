@@ -10,7 +10,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
-from pocket_colbert.cli.command_group import CommandGroup
+from pocket_colbert.cli.command_group import CommandGroup, Interrupted
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -256,7 +256,7 @@ def distill(
             device=device, mixed_precision=mixed_precision, minutes=minutes, step=_say,
         )  # fmt: skip
     except KeyboardInterrupt:
-        raise click.ClickException("interrupted; the same call continues.") from None
+        raise Interrupted("Interrupted; the same call continues.") from None
     if done:
         click.echo(f"{output}: export it with pocket-colbert-export {output} -o MODEL")
 
@@ -345,6 +345,6 @@ def shrink(
             device=device, mixed_precision=mixed_precision, minutes=minutes, step=_say,
         )  # fmt: skip
     except KeyboardInterrupt:
-        raise click.ClickException("interrupted; the same call continues.") from None
+        raise Interrupted("Interrupted; the same call continues.") from None
     if done:
         click.echo(f"{output}: export it with pocket-colbert-export {output} -o MODEL")

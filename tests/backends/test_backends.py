@@ -41,6 +41,7 @@ from pocket_colbert.backends.record import Record
 from pocket_colbert.backends.rows import Row
 from pocket_colbert.cli.commands import main
 from tests.support.arrays import cone_documents, unit_rows
+from tests.support.cli import json_lines
 from tests.support.collection import Collection
 from tests.support.library import LIBRARY
 from tests.support.plain_filters import holds
@@ -943,16 +944,16 @@ def test_the_commands(
     done = run(main, ["search", address, "who keeps bees?", "-k", "1", "--explain"])
     assert "contract" in done.stdout and "bees - bees" in done.stdout, done.output
     query = ["search", address, "bees", "--json", "--where", '{"kind": "city"}']
-    hits = json.loads(run(main, query).stdout)
+    hits = json_lines(run(main, query).stdout)
     assert {hit["document_id"] for hit in hits} == {"paris", "berlin"}
     done = run(main, ["search", address, "bees", "--hybrid", "rrf"])
-    assert done.exit_code == 1 and "hybrid works only for an index in this process" in done.stderr
+    assert done.exit_code == 2 and "hybrid works only for an index in this process" in done.stderr
     done = run(main, ["search", address, "bees", "--also", str(library_folder)])
     assert done.exit_code == 2 and "push them to one backend" in done.stderr
     monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
     done = run(main, ["search", "qdrant://127.0.0.1:9/papers", "bees"])
     if kind == "qdrant":
-        assert done.exit_code == 1 and "s3cret" not in done.output
+        assert done.exit_code == 2 and "s3cret" not in done.output
         assert "qdrant://127.0.0.1:9/papers did not answer" in done.stderr
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from pocket_colbert import Encoder, Index, IndexConfig
 from pocket_colbert.ingest.readers import read_documents
-from tests.support.cli import fails, run
+from tests.support.cli import fails, json_lines, run
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,11 @@ def index(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_search_answers(index: Path) -> None:
     result = run("search", index, "what is the French capital?", "-k", 2)
     assert result.exit_code == 0 and result.stderr == ""
-    first, snippet, *_ = result.stdout.splitlines()
-    assert first.split()[0] == "1" and first.endswith("france.txt:1")
-    assert "Paris is the capital" in snippet
-    hits = json.loads(run("search", index, "why do bees swarm", "--json").stdout)
+    first, *_ = result.stdout.splitlines()
+    path, line, text = first.split(":", maxsplit=2)
+    assert path.endswith("france.txt") and Path(path).is_file() and line == "1"
+    assert text.endswith("Paris is the capital of France.")
+    hits = json_lines(run("search", index, "why do bees swarm", "--json").stdout)
     assert hits[0]["document_id"] == "bees.html" and hits[0]["title"] == "Bees"
     assert "color" not in hits[0]["text"] and "x()" not in hits[0]["text"]
     assert len(hits) == 5
@@ -67,10 +68,10 @@ def test_documents_without_texts_are_found(encoder: Encoder, tmp_path: Path) -> 
         made.add(["a", "b"], encoder.encode_document(texts), texts=[None, texts[1]])
         made.commit()
     result = run("search", tmp_path / "index", "the French capital", "--explain")
-    first, shown, second, *_ = result.stdout.splitlines()
-    assert (first.split()[-1], shown.strip(), second.split()[-1]) == ("a", "(no text)", "b")
-    assert "Bees swarm in May." in result.stdout
-    hits = json.loads(
+    first, second = [line for line in result.stdout.splitlines() if not line.startswith(" ")]
+    assert first.startswith("a: ") and first.endswith(" (no text)")
+    assert second.startswith("b: ") and second.endswith(" Bees swarm in May.")
+    hits = json_lines(
         run("search", tmp_path / "index", "the French capital", "--explain", "--json").stdout
     )
     assert [hit["snippet"] for hit in hits] == [None, [0, 18]]
@@ -95,7 +96,7 @@ def test_what_the_console_cannot_show_is_escaped(tmp_path: Path) -> None:
 
 
 def test_json_holds_what_the_console_cannot_show(tmp_path: Path) -> None:
-    hits = json.loads(ranked_in_cp1252(tmp_path, "--json"))
+    hits = json_lines(ranked_in_cp1252(tmp_path, "--json"))
     assert [hit["text"] for hit in hits] == ["東京 is a city 😀.", "Café."]
 
 
@@ -107,7 +108,7 @@ def test_texts_do_not_command_the_terminal(tmp_path: Path) -> None:
     result = run("search", tmp_path / "index", "red", "--explain")
     assert not set("\x1b\x07\x9b\x7f") & set(result.stdout)
     assert "a[31mred 2Jend" in result.stdout
-    hits = json.loads(run("search", tmp_path / "index", "red", "--json").stdout)
+    hits = json_lines(run("search", tmp_path / "index", "red", "--json").stdout)
     assert hits[0]["text"] == evil and hits[0]["document_id"] == f"a{evil}"
 
 
@@ -140,7 +141,7 @@ def test_update_and_overwrite(corpus: Path, tmp_path: Path) -> None:
     assert [kept[name] for name in ("added", "changed", "unchanged", "deleted")] == [1, 1, 1, 0]
     shown = run("index", notes, "--into", folder).stdout
     assert "0 added, 0 changed, 3 unchanged, 1 deleted" in shown
-    hits = json.loads(run("search", folder, "rivers", "-k", 9, "--json").stdout)
+    hits = json_lines(run("search", folder, "rivers", "-k", 9, "--json").stdout)
     assert sorted(hit["document_id"] for hit in hits) == ["a.txt", "c.txt", "d.txt", "extra.txt"]
     assert hits[0]["document_id"] == "a.txt"
     fails(
@@ -164,13 +165,13 @@ def test_update_and_overwrite(corpus: Path, tmp_path: Path) -> None:
     counts = json.loads(run("info", folder, "--sources", "--json").stdout)["sources"]
     assert counts == {"../extra.txt": 1, "../notes": 3, "../other": 1}
     assert "        1  ../other\n" in run("info", folder, "--sources").stdout
-    hits = json.loads(run("search", folder, "another", "-k", 9, "--json").stdout)
+    hits = json_lines(run("search", folder, "another", "-k", 9, "--json").stdout)
     assert {"a.txt", "other/a.txt"} <= {hit["document_id"] for hit in hits}
     assert "1 deleted, 4 documents" in run("delete", folder, "--source", "../other").stdout
     assert "no document is from" in run("delete", folder, "--source", "../other").stderr
     result = run("delete", folder, "--where", '{"path": "c.txt"}')
     assert "1 deleted, 3 documents" in result.stdout
-    for wrong in ("{}", "[", '"x"'):
+    for wrong in ("{}", "[", '"x"', "[]"):
         fails("delete", folder, "--where", wrong, message="--where must be", code=2)
     fails("delete", folder, message="one of the three", code=2)
     fails("delete", folder, "a", "--source", "x", message="one of the three", code=2)
@@ -360,15 +361,15 @@ def test_delete_compact_and_check(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_search_with_filter_keywords_and_explanation(index: Path) -> None:
-    hits = json.loads(run("search", index, "sea", "--where", '{"n": {"$gte": 1}}', "--json").stdout)
+    hits = json_lines(run("search", index, "sea", "--where", '{"n": {"$gte": 1}}', "--json").stdout)
     assert [hit["document_id"] for hit in hits] == ["1"] and hits[0]["metadata"]["n"] == 1
-    hits = json.loads(run("search", index, "river", "--hybrid", "keywords", "--json").stdout)
+    hits = json_lines(run("search", index, "river", "--hybrid", "keywords", "--json").stdout)
     assert [hit["document_id"] for hit in hits] == ["1"]
     shown = run("search", index, "capital of France", "-k", 1, "--explain").stdout
     assert "capital - capital" in shown and "[MASK]" not in shown and "fillers add" in shown
     shares = [float(share) for share in re.findall(r"(\d+\.\d)%", shown)]
     assert len(shares) == 3 and sum(shares) == pytest.approx(100, abs=0.2)
-    hit = json.loads(run("search", index, "why do bees swarm", "-k", 1, "--json").stdout)[0]
+    hit = json_lines(run("search", index, "why do bees swarm", "-k", 1, "--json").stdout)[0]
     assert hit["text"][slice(*hit["snippet"])] == "A colony swarms when the queen lacks room."
     fails("search", index, "x", "--where", "{", message="must be JSON", code=2)
     fails("search", index, "x", "--where", '{"$x": 1}', message="a filter has names of fields")
@@ -410,7 +411,10 @@ def test_missing_things_are_named(tmp_path: Path, index: Path) -> None:
     fails("index", tmp_path / "no", "--into", tmp_path / "i", message="there is no file or folder")
     (tmp_path / "empty").mkdir()
     fails("index", tmp_path / "empty", "--into", tmp_path / "i", message="has no documents")
-    fails("search", tmp_path / "no", "x", message="no index at")
+    fails("search", tmp_path / "no", "x", message="there is no index, file or folder at")
+    fails("search", tmp_path / "empty", "x", message="has no documents")
+    fails("search", tmp_path, " ", message="a query must not be empty")
+    fails("rerank", "x", tmp_path / "empty", message="is a folder; name a file")
     fails("info", tmp_path / "empty", message="no index at")
     fails("search", index, "x", "--model", "nope", message="no model 'nope'")
     fails("search", index, "x", "--provider", "nope", message="not available")
@@ -460,7 +464,7 @@ def test_texts_end_with_their_lines_alone(end: str, tmp_path: Path) -> None:
     path, output = tmp_path / "lines.txt", tmp_path / "vectors.npz"
     lines = ["Paris\fis in\u2028France.", "Rivers\rflow\x85into the sea."]
     path.write_bytes("".join(line + end for line in lines).encode())
-    hits = json.loads(run("rerank", "where is Paris?", path, "--json").stdout)
+    hits = json_lines(run("rerank", "where is Paris?", path, "--json").stdout)
     assert [hit["text"] for hit in hits] == lines
     assert run("encode", "--document", "-o", output, path).exit_code == 0
     with np.load(output) as arrays:
@@ -481,7 +485,7 @@ def test_a_line_that_cannot_be_stored_is_named(row: str, tmp_path: Path) -> None
     path = tmp_path / "rows.jsonl"
     path.write_text('{"_id": "good", "text": "x"}\n' + row + "\n", encoding="utf-8")
     result = run("index", path, "--into", tmp_path / "index", "--strict")
-    assert result.exit_code == 1 and f"{path}, line 2: " in result.output
+    assert result.exit_code == 2 and f"{path}, line 2: " in result.output
     result = run("index", path, "--into", tmp_path / "index")  # the good line is indexed
     assert result.exit_code == 0 and "index: 1 documents" in result.stdout
     assert f"{path}: line 2: " in result.stderr
@@ -491,11 +495,11 @@ def test_a_line_that_cannot_be_stored_is_named(row: str, tmp_path: Path) -> None
 def test_rerank(tmp_path: Path) -> None:
     path = tmp_path / "lines.txt"
     path.write_text("Rivers flow into the sea.\n\nParis is in France.\n", encoding="utf-8")
-    hits = json.loads(run("rerank", "where is Paris?", path, "--json").stdout)
+    hits = json_lines(run("rerank", "where is Paris?", path, "--json").stdout)
     assert [hit["document_id"] for hit in hits] == ["1", "0"]
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"_id": "x", "text": "Paris is in France."}\n', encoding="utf-8")
-    assert run("rerank", "where is Paris?", rows).stdout.splitlines()[0].endswith("x")
+    assert run("rerank", "where is Paris?", rows).stdout.startswith("x: ")
     path.write_text("\n", encoding="utf-8")
     fails("rerank", "x", path, message="has no texts")
 

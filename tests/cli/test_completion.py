@@ -58,6 +58,9 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ("pocket-colbert search my.index bees --hy", ["--hybrid"]),
         ("pocket-colbert search my.index bees --hybrid w", ["weighted"]),
         ("pocket-colbert search my.index bees --model s", ["compopt -o dirnames", "small"]),
+        ("pocket-colbert search notes bees --fil", ["--files-with-matches"]),
+        ("pocket-colbert search notes bees --color a", ["auto", "always"]),
+        ("pocket-colbert index notes --d", ["--dry-run", "--drop-frequent", "--dim"]),
         ("pocket-colbert info my", ["compopt -o dirnames", ""]),
         ("pocket-colbert index REA", ["compopt -o default", ""]),
     ],
@@ -101,6 +104,8 @@ def test_models_folders_and_choices(tmp_path: Path) -> None:
     assert complete("bundle", "i", "--model", "t") == {("dir", "t"), ("plain", "tiny")}
     assert complete("index", "a", "--into", "") == {("dir", "")}
     assert complete("serve", "") == {("file", "")}  # an index, or documents
+    assert complete("search", "") == complete("encode", "") == {("file", "")}
+    assert complete("cache", "") == {("file", "")}
     assert complete("rerank", "q", "") == {("file", "")}
     assert ("plain", "int2") in complete("index", "--codes", "i")
     assert complete("completion", "") == {("plain", name) for name in ("bash", "zsh", "fish")}

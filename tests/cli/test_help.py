@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import click
 import pytest
@@ -12,8 +13,9 @@ from pocket_colbert.cli.commands import main
 from tests.support.cli import run
 
 ORDER = [
-    "search", "index", "info", "rerank", "encode", "delete", "compact", "check", "serve", "mcp",
-    "evaluate", "tune", "push", "collect", "merge", "completion", "bundle", "encode-corpus",
+    "search", "index", "info", "rerank", "encode", "delete", "compact", "check", "cache",
+    "serve", "mcp", "evaluate", "tune", "push", "collect", "merge", "doctor", "completion",
+    "bundle", "encode-corpus",
 ]  # fmt: skip
 
 
@@ -44,6 +46,33 @@ def test_a_summary_is_one_whole_line_of_80_columns(name: str) -> None:
     assert len(line) <= 80 and line.endswith(".") and not line.endswith("...")
 
 
+def examples_of(name: str) -> list[str]:
+    """Return the command lines below "Examples:" in a command's help."""
+    shown = CliRunner().invoke(main, [name, "--help"], terminal_width=80).output
+    block = shown.partition("Examples:\n")[2].partition("\n\n")[0]
+    return [line.strip() for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("name", [name for name in ORDER if name != "completion"])
+def test_two_examples_that_would_run(name: str) -> None:
+    """Options exist, and values are of their kind; `completion` shows a line for each shell."""
+    examples = examples_of(name)
+    assert len(examples) == 2 and len(set(examples)) == 2
+    for line in examples:
+        before, found, rest = line.partition(f"pocket-colbert {name}")
+        assert found and (not before or before.endswith("| ")), line
+        words = shlex.split(rest.partition(" > ")[0])
+        command = main.commands[name]
+        with command.make_context(name, words) as context:
+            assert context.params
+        assert len(line) <= 76
+
+
+def test_the_first_help_shows_how_to_search() -> None:
+    shown = run("--help").stdout
+    assert 'pocket-colbert search notes "who pays for the roof?"' in shown
+
+
 def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
@@ -59,7 +88,7 @@ def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("pocket_colbert.index.index.Index.load", fails)
     result = run("info", "somewhere")
-    assert (result.exit_code, result.stderr) == (1, "Error: No space left: a[2Jb.\n")
+    assert (result.exit_code, result.stderr) == (2, "Error: No space left: a[2Jb.\n")
 
 
 def test_ctrl_c_while_arguments_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,7 @@ def test_what_cannot_be_bundled(folder: Path, tiny_model: Path, tmp_path: Path) 
         make_bundle(index, output, model="small", glibc="2.99")
     assert not list(tmp_path.iterdir())
     result = CliRunner().invoke(main, ["bundle", str(tmp_path), "--target", "lambda", "-o", "z"])
-    assert result.exit_code == 1 and "no index at" in result.stderr
+    assert result.exit_code == 2 and "no index at" in result.stderr
 
 
 @pytest.mark.parametrize(

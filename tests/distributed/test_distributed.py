@@ -810,7 +810,7 @@ def test_the_commands(corpus: Path, tiny_model: Path, tmp_path: Path, two_proces
         address = f"qdrant://{tmp_path / 'q'}/papers"
         assert run("push", into, "--to", address)["documents"] == 68
     wrong = CliRunner().invoke(main, ["collect", str(corpus), "--into", str(tmp_path / "y")])
-    assert wrong.exit_code == 1 and "there is no encoded corpus" in wrong.output
+    assert wrong.exit_code == 2 and "there is no encoded corpus" in wrong.output
 
 
 MODULES = sorted(path.stem for path in Path(distributed.__file__).parent.glob("[a-z]*.py"))

@@ -499,7 +499,7 @@ def test_a_start_that_is_not_understood_is_refused(
 def test_command_line(texts: Path, tmp_path: Path) -> None:
     given = ["distill", "--start", "tiny", "--text", str(texts), "-o", str(tmp_path / "out")]
     found = CliRunner().invoke(main, [*given, "--steps", "0"])
-    assert found.exit_code == 1 and "steps must be" in found.output
+    assert found.exit_code == 2 and "steps must be" in found.output
     for weight in ("a", "=1", "a=x"):
         found = CliRunner().invoke(main, [*given, "--weight", weight])
         assert found.exit_code == 2 and "NAME=WEIGHT" in found.output

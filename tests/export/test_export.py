@@ -315,7 +315,7 @@ def test_command_line(pylate: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "fp32, 16 dimensions" in done.stdout and "comparing" in done.stderr
     done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 1 and "--overwrite" in done.stderr
+    assert done.exit_code == 2 and "--overwrite" in done.stderr
     assert CliRunner().invoke(main, ["--help"]).exit_code == 0
 
 

@@ -64,7 +64,7 @@ def test_every_option_is_one_line_of_help(name: str) -> None:
 )
 def test_a_missing_extra_is_one_line(arguments: list[str]) -> None:
     done = run(*arguments)
-    assert done.returncode == 1 and done.stdout == b""
+    assert done.returncode == 2 and done.stdout == b""
     assert done.stderr.decode().splitlines() == [
         "Error: pocket_colbert_export needs the 'export' extra: "
         "pip install 'pocket-colbert[export]'."

@@ -430,6 +430,6 @@ def test_command_line(pairs: Path, tmp_path: Path) -> None:
     assert "shrink" in listed and "export" in listed
     given = ["shrink", "--teacher", str(TEACHER), "--student", str(STUDENT), "--text", str(pairs)]
     found = CliRunner().invoke(main, [*given, "-o", str(tmp_path / "out"), "--steps", "0"])
-    assert found.exit_code == 1 and "steps must be" in found.output
+    assert found.exit_code == 2 and "steps must be" in found.output
     found = CliRunner().invoke(main, [*given, "-o", str(tmp_path / "out"), "--layers", "0,x"])
     assert found.exit_code == 2 and "whole numbers" in found.output

@@ -116,7 +116,7 @@ def test_an_index_of_another_version_can_be_replaced(folder: Path, tmp_path: Pat
     (tmp_path / "docs.jsonl").write_text('{"_id": "a", "text": "A text."}\n')
     arguments = ["index", str(tmp_path / "docs.jsonl"), "--into", str(folder)]
     refused = CliRunner().invoke(main, arguments)
-    assert refused.exit_code == 1 and "--overwrite" in refused.output
+    assert refused.exit_code == 2 and "--overwrite" in refused.output
     done = CliRunner().invoke(main, [*arguments, "--overwrite"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     with Index.load(folder, verify=True) as index:

@@ -28,6 +28,7 @@ from pocket_colbert import (
 from pocket_colbert.cli.commands import main
 from pocket_colbert.index.integrity import check_index
 from tests.support.arrays import unit_rows
+from tests.support.cli import json_lines
 from tests.support.collection import CONFIG, DIM, Collection
 from tests.support.library import LIBRARY
 from tests.support.paths import DATA
@@ -261,12 +262,12 @@ def test_a_retriever_reads_and_does_not_write(encoder: Encoder, tmp_path: Path) 
         return done.stdout
 
     search = "search", tmp_path / "0", "Where do bees live?", "--json"
-    assert json.loads(run(*search))[0]["document_id"] != "contract"
-    assert json.loads(run(*search, "--also", tmp_path / "1"))[0]["document_id"] == "contract"
+    assert json_lines(run(*search))[0]["document_id"] != "contract"
+    assert json_lines(run(*search, "--also", tmp_path / "1"))[0]["document_id"] == "contract"
     made = "merge", tmp_path / "0", tmp_path / "1", "--into", tmp_path / "one"
     assert json.loads(run(*made, "--json"))["documents"] == 4
     again = CliRunner().invoke(main, ["merge", str(tmp_path / "0"), "--into", str(tmp_path / "1")])
-    assert again.exit_code == 1 and "already exists" in again.output
+    assert again.exit_code == 2 and "already exists" in again.output
 
 
 def test_sources_follow_into_a_folder_elsewhere(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -18,7 +18,7 @@ from pocket_colbert import (
     index_files,
 )
 from pocket_colbert.cli.commands import main
-from pocket_colbert.cli.index_commands import _OPTIONS
+from pocket_colbert.cli.index_command import _OPTIONS
 from pocket_colbert.ingest.rows import Fields
 
 

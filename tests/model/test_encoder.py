@@ -35,6 +35,7 @@ from pocket_colbert import (
 from pocket_colbert.cli.commands import main
 from pocket_colbert.model.session import Session
 from pocket_colbert.vectors.pooling import pool_tokens
+from tests.support.cli import json_lines
 
 ANYTHING = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
 TEXTS = st.lists(ANYTHING, min_size=1, max_size=5)
@@ -346,7 +347,7 @@ def test_the_command_line_passes_batches_on_and_advises(
     assert seen == [77] * 4
     monkeypatch.undo()
     found = CliRunner().invoke(main, [*map(str, [*arguments, "--provider", "cuda"])])
-    assert found.exit_code == 1 and "'CUDAExecutionProvider' is not available" in found.stderr
+    assert found.exit_code == 2 and "'CUDAExecutionProvider' is not available" in found.stderr
 
 
 @pytest.fixture
@@ -402,7 +403,7 @@ def test_an_index_is_searched_in_its_own_width(matryoshka: Path, tmp_path: Path)
         assert index.dim == 8
         assert Encoder.for_index(index.config, matryoshka).dim == 8
     found = run("search", folder, "some words", "--json")
-    assert found.exit_code == 0 and json.loads(found.stdout)[0]["document_id"].endswith("a.txt")
+    assert found.exit_code == 0 and json_lines(found.stdout)[0]["document_id"].endswith("a.txt")
     assert run("index", *files, "--into", folder).exit_code == 0  # 8 again, unsaid
     found = run("index", *files, "--into", folder, "--dim", 12)
-    assert found.exit_code == 1 and "dim" in found.output
+    assert found.exit_code == 2 and "dim" in found.output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ from pocket_colbert.server.writing import WritingService
 from pocket_colbert.storage.database import Database
 from pocket_colbert.storage.document_store import DocumentStore
 from pocket_colbert.storage.token_vectors import TokenVectors
-from tests.support.cli import run
+from tests.support.cli import json_lines, run
 
 QUESTION = "who pays for the bees on the roof?"
 FILLER = "The parties have read this paragraph, and nothing in it matters to anybody. " * 20
@@ -100,7 +99,7 @@ def test_a_page_of_the_command_line(folder: Path, work: Counter[str]) -> None:
     Index.load(folder).close()
     opening = work["sql"]
     work.clear()
-    page = json.loads(run("search", folder, QUESTION, "-k", 10, "--explain", "--json").stdout)
+    page = json_lines(run("search", folder, QUESTION, "-k", 10, "--explain", "--json").stdout)
     assert len(page) == 10 and all(hit["snippet"] and hit["explanation"] for hit in page)
     work["sql"] -= opening
     check_page(work)

@@ -444,7 +444,7 @@ def test_listening_beyond_this_machine_needs_a_token(folder: Path) -> None:
     for host in ("0.0.0.0", "::"):
         arguments = ["serve", str(folder), "--host", host, "--port", "0"]
         done = CliRunner().invoke(main, arguments, env={"POCKET_COLBERT_TOKEN": None})
-        assert done.exit_code == 1 and "set a token" in done.output
+        assert done.exit_code == 2 and "set a token" in done.output
     public, local = listening_socket("0.0.0.0", 0, token="t")
     public.close()
     assert not local

@@ -380,7 +380,7 @@ def test_the_command_serves_it(place: Place, monkeypatch: pytest.MonkeyPatch) ->
         wrong = CliRunner().invoke(
             main, ["serve", place.arguments[0], "--api-key", "wr0ng", "--port", "0"]
         )
-        assert wrong.exit_code == 1 and "401" in wrong.output and "wr0ng" not in wrong.output
+        assert wrong.exit_code == 2 and "401" in wrong.output and "wr0ng" not in wrong.output
         assert "secret" not in done.output
 
 
@@ -406,7 +406,7 @@ def test_an_incomplete_store_is_served_when_that_is_asked_for(
     monkeypatch.setenv("QDRANT_API_KEY", QDRANT_KEY)
     command = ["serve", *place.arguments, "--port", "0"]
     refused = CliRunner().invoke(main, command)
-    assert refused.exit_code == 1 and "is incomplete" in refused.output and not complete
+    assert refused.exit_code == 2 and "is incomplete" in refused.output and not complete
     done = CliRunner().invoke(main, [*command, "--incomplete"])
     assert done.exit_code == 0 and complete == [False], done.output
 

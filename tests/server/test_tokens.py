@@ -64,7 +64,7 @@ def test_the_command_refuses_an_empty_token(
     monkeypatch.setattr("pocket_colbert.server.run.run", never)
     arguments = ["serve", str(library_folder), "--read-only", "--port", "0"]
     done = CliRunner().invoke(main, [*arguments, "--host", host, "--token", ""])
-    assert done.exit_code == 1 and "token" in done.output
+    assert done.exit_code == 2 and "token" in done.output
 
 
 def guarded(token: str | None, hosts: list[str] | None = None) -> Callable[..., int]:

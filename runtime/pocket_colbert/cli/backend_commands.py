@@ -16,9 +16,9 @@ from pocket_colbert.cli.common import (
     json_option,
     open_indexes,
     print_json,
-    progress_bar,
     source_type,
 )
+from pocket_colbert.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from pocket_colbert.backends.pushing import Pushable
@@ -58,9 +58,14 @@ def push(
 ) -> None:
     """Copy an index to Qdrant or LanceDB.
 
+    \b
+    Examples:
+      pocket-colbert push my.index --to qdrant://localhost:6333/papers
+      pocket-colbert push my.index --to lance://folder/papers
+
     The source may also be what `encode-corpus` wrote. If the target was pushed to before, only
     changes are written.
-    """
+    """  # noqa: D301 - click's mark for lines it must not wrap
     from pocket_colbert.backends.connect import engine_at
     from pocket_colbert.backends.pushing import push as push_index
 

@@ -38,9 +38,14 @@ def bundle(
 ) -> None:
     """Pack an index and all it needs into a zip for AWS Lambda.
 
+    \b
+    Examples:
+      pocket-colbert bundle my.index --target lambda -o function.zip
+      pocket-colbert bundle my.index --target lambda -o function.zip --model tiny
+
     The zip holds the index, its model, the libraries and a handler. It is written only if, unpacked
     and read-only, it answers a query on its own just as the installed package does.
-    """
+    """  # noqa: D301 - click's mark for lines it must not wrap
     from pocket_colbert.deploy.lambda_zip import make_bundle
 
     made = make_bundle(folder, output, model=model, glibc=glibc)

@@ -17,6 +17,16 @@ from pocket_colbert.errors import PocketColbertError
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+NOTHING_FOUND = 1
+"""Exit status of a search without hits, as grep has it."""
+
+
+class Failure(click.ClickException):
+    """An expected failure: one line on standard error."""
+
+    exit_code = 2
+
+
 class Interrupted(click.ClickException):
     """Ctrl-C: one line on standard error, and the exit code that shells use for it."""
 
@@ -34,7 +44,7 @@ class Terminated(Interrupted):
 
 
 class CommandGroup(click.Group):
-    """Reports an expected failure in one line on standard error, with exit code 1."""
+    """Reports an expected failure in one line on standard error, with exit code 2."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None,
@@ -57,14 +67,14 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt:
             raise Interrupted("Interrupted.") from None
         except PocketColbertError as error:
-            raise click.ClickException(_one_line(str(error))) from error
+            raise Failure(_one_line(str(error))) from error
         except BrokenPipeError:
-            # The reader of our output has gone: there is nobody left to tell.
+            # The reader of our output, such as `head`, has seen enough: nothing went wrong.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-            raise SystemExit(1) from None
+            raise SystemExit(0) from None
         except OSError as error:
             path = f": {error.filename}" if error.filename else ""
-            raise click.ClickException(_one_line(f"{error.strerror or error}{path}.")) from error
+            raise Failure(_one_line(f"{error.strerror or error}{path}.")) from error
 
 
 class SectionedGroup(CommandGroup):

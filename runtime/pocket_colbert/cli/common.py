@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -19,6 +19,7 @@ from pocket_colbert.config import (
     INVERTED_FILE,
     KEYWORDS,
 )
+from pocket_colbert.errors import CorpusError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
     from pocket_colbert.config import IndexConfig
     from pocket_colbert.index.index import Index
     from pocket_colbert.index.multi_index import MultiIndex
+    from pocket_colbert.index.stats import IndexInfo
     from pocket_colbert.model.encoder import Encoder
-
-Update = Callable[..., None]
-"""Called with the number of items done and, if it has changed, the total."""
 
 
 def complete_model(
@@ -66,11 +65,35 @@ class _Folder(_Path):
         return [CompletionItem(incomplete, type="dir")]
 
 
+class _Input(_Path):
+    """A path, or "-" for standard input; "./-" is a file of that name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(super().convert(value, param, ctx))
+        return path.absolute() if is_standard_input(path) and value != "-" else path
+
+
+def is_standard_input(path: str | Path) -> bool:
+    """Return whether an argument of `input_type` stands for standard input."""
+    return os.fspath(path) == "-"
+
+
+def standard_input() -> BinaryIO:
+    """Return standard input, as bytes."""
+    if sys.stdin is None:
+        raise CorpusError("standard input is closed.")
+    return sys.stdin.buffer
+
+
 path_type = _Path(path_type=Path)
+input_type = _Input(path_type=Path)
 folder_type = _Folder(path_type=Path)
 source_type = _Folder()  # an index folder, or an address
+searched_type = _Path()  # a file or folder, an address, or standard input
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 into_option = click.option(
     "--into", required=True, type=folder_type, metavar="DIR", help="Folder of the index."
 )
@@ -85,7 +108,11 @@ model_option = click.option(
     help="Model folder, name of a bundled model, or hub id.  [default: a bundled model]",
 )  # fmt: skip
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), default=None, help="Threads.  [default: all cores]"
+    "--threads",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Threads.  [default: all cores]",
 )
 provider_option = click.option(
     "--provider", default="cpu", show_default=True, help="onnxruntime execution provider."
@@ -269,27 +296,22 @@ def open_source(
     return open_indexes(source, also, threads)
 
 
-@contextmanager
-def progress_bar(label: str, total: int | None, quiet: bool) -> Iterator[Update]:
-    """Show a progress bar on a terminal; nothing in a pipe or with --json."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda done, total=None: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+_LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+"""What JSON need not escape, and some programs end lines at."""
 
-    with Progress(
-        "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
-    ) as bar:  # fmt: skip
-        task = bar.add_task(label, total=total)
-        yield lambda done, total=total: bar.update(task, completed=done, total=total)
+
+def json_text(values: Any, indent: int | None = None) -> str:
+    """Return JSON, escaped where the console cannot show it."""
+    whole = str(getattr(sys.stdout, "encoding", None)).lower().startswith("utf")
+    text = json.dumps(values, ensure_ascii=not whole, indent=indent)
+    for character, escape in _LINE_ENDS.items():
+        text = text.replace(character, escape)
+    return text
 
 
 def print_json(values: Any) -> None:
-    """Print JSON, escaped where the console cannot show it."""
-    whole = str(getattr(sys.stdout, "encoding", None)).lower().startswith("utf")
-    click.echo(json.dumps(values, ensure_ascii=not whole, indent=1))
+    """Print JSON for scripts and people, a value a line."""
+    click.echo(json_text(values, indent=1))
 
 
 def readable_size(count: float) -> str:
@@ -297,3 +319,12 @@ def readable_size(count: float) -> str:
     from rich.filesize import decimal
 
     return decimal(round(count))
+
+
+def info_json(held: IndexInfo) -> dict[str, Any]:
+    """Return what is known about an index, for JSON."""
+    values = asdict(held)
+    values["bytes_per_token"] = {
+        name: size / max(held.tokens, 1) for name, size in held.bytes.items()
+    }
+    return values

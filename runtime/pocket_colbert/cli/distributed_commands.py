@@ -26,13 +26,13 @@ from pocket_colbert.cli.common import (
     passage_tokens_option,
     pool_option,
     print_json,
-    progress_bar,
     provider_option,
     readable_size,
     source_type,
     text_field_option,
     title_field_option,
 )
+from pocket_colbert.cli.progress import progress_bar
 
 
 @click.command("encode-corpus")
@@ -103,9 +103,14 @@ def encode_corpus(
 ) -> None:
     """Encode a large corpus on the machines of a Ray cluster.
 
+    \b
+    Examples:
+      pocket-colbert encode-corpus corpus --into encoded
+      pocket-colbert encode-corpus s3://b/corpus --into s3://b/encoded --ray auto
+
     PATHS are .jsonl, .jsonl.gz and .parquet files or folders of them, local or in object storage.
     After a failure, run the command again: finished parts are kept.
-    """
+    """  # noqa: D301 - click's mark for lines it must not wrap
     from pocket_colbert.config import Pruning, Splitting
     from pocket_colbert.distributed.corpus_sources import PartSize
     from pocket_colbert.distributed.encoding import PART
@@ -160,9 +165,14 @@ def collect(
 ) -> None:
     """Make an index from what `encode-corpus` wrote.
 
+    \b
+    Examples:
+      pocket-colbert collect encoded --into my.index
+      pocket-colbert collect s3://bucket/encoded --into my.index
+
     ENCODED is a local folder or one in object storage. After an interruption, the same command
     continues where it stopped.
-    """
+    """  # noqa: D301 - click's mark for lines it must not wrap
     from pocket_colbert.distributed.collecting import index_encoded
     from pocket_colbert.distributed.parquet import EncodedCorpus
     from pocket_colbert.index.index import Index

@@ -50,11 +50,16 @@ def mcp(
 ) -> None:
     """Let agents search an index, by the Model Context Protocol.
 
+    \b
+    Examples:
+      pocket-colbert mcp notes
+      pocket-colbert mcp my.index --http --port 8471
+
     PATH_OR_ADDRESS is an index, the address of a backend (see push), or a file or folder of
     documents, which is indexed beside it first, or brought up to date. Agents can search, read
     documents and list sources. What others commit to an index is seen at once. Over HTTP only
     programs of this machine can connect, at http://127.0.0.1:PORT/mcp.
-    """
+    """  # noqa: D301 - click's mark for lines it must not wrap
     from pocket_colbert.backends.address import is_address
     from pocket_colbert.index.directory import is_index
     from pocket_colbert.mcp_server.server import make_server

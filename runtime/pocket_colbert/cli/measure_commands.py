@@ -20,12 +20,12 @@ from pocket_colbert.cli.common import (
     path_type,
     pool_option,
     print_json,
-    progress_bar,
     provider_option,
     readable_size,
     split_option,
     threads_option,
 )
+from pocket_colbert.cli.progress import progress_bar
 
 
 @click.command()
@@ -53,8 +53,13 @@ def evaluate(
 ) -> None:
     """Measure a model on a retrieval dataset.
 
+    \b
+    Examples:
+      pocket-colbert evaluate scifact
+      pocket-colbert evaluate scifact --model tiny --codes int8
+
     FOLDER is a dataset in BEIR form. Needs the extra "eval".
-    """
+    """  # noqa: D301 - click's mark for lines it must not wrap
     from pocket_colbert.config import Pruning
     from pocket_colbert.evaluation.beir import read_beir
     from pocket_colbert.evaluation.evaluate import evaluate as measure
@@ -151,10 +156,15 @@ def tune(
 ) -> None:
     """Find the smallest index that keeps its quality.
 
+    \b
+    Examples:
+      pocket-colbert tune scifact
+      pocket-colbert tune scifact --min-quality 0.99
+
     FOLDER is a dataset in BEIR form. Codes and pruning are measured on a sample of it. The options
     of `pocket-colbert index` that meet --min-quality or --max-mb are printed. Needs the extra
     "eval".
-    """
+    """  # noqa: D301 - click's mark for lines it must not wrap
     from pocket_colbert.evaluation.beir import read_beir
     from pocket_colbert.evaluation.plot import plot
     from pocket_colbert.evaluation.tuning import tune as measure

@@ -124,11 +124,16 @@ def serve(
 ) -> None:
     """Serve a search page and a JSON API over HTTP.
 
+    \b
+    Examples:
+      pocket-colbert serve my.index
+      pocket-colbert serve notes --port 8000
+
     PATH_OR_ADDRESS is an index, the address of a backend (see push), or a file or folder of
     documents that `index` reads. Documents are indexed into DIR in the background and can be found
     as soon as they are committed; the next start continues where the last one stopped, and takes
     in changes. Backends, and indexes joined with --also, are served read-only.
-    """
+    """  # noqa: D301 - click's mark for lines it must not wrap
     from pocket_colbert.hardware import usable_cores
     from pocket_colbert.index.directory import is_index
     from pocket_colbert.index.index import Index

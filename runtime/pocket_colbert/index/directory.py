@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from pocket_colbert.storage.lock import HOLDER_FILE, LOCK_FILE, WriterLock
 from pocket_colbert.storage.manifest import (
     DELETED_FOLDER,
     DELETED_NAME,
+    FORMAT,
     MANIFEST_FILE,
     NEW_MANIFEST_FILE,
     SEGMENT_FILES,
@@ -29,6 +31,7 @@ from pocket_colbert.storage.segment import Segment
 _ATTEMPTS = 10
 _MOST_COMMITS = 1 << 40
 """A name with a higher number was not given by a writer."""
+_LONGEST_OF_OTHERS = 1_000_000
 _REPLACEMENT = "replacement"
 """Folder in an index folder in which an index is made that will replace it."""
 
@@ -204,7 +207,21 @@ class IndexDirectory:
 
 def is_index(folder: str | Path) -> bool:
     """Say whether there is an index at `folder`, damaged or not."""
-    return (Path(folder) / MANIFEST_FILE).is_file()
+    manifest = Path(folder) / MANIFEST_FILE
+    return manifest.is_file() and not _is_of_others(manifest)
+
+
+def _is_of_others(manifest: Path) -> bool:
+    """Say whether a manifest is a sound one of another program, such as that of a web page."""
+    parts = (manifest.parent / name for name in (SEGMENTS_FOLDER, LOCK_FILE))
+    if any(os.path.lexists(part) for part in parts):
+        return False
+    try:
+        with manifest.open("rb") as stream:
+            content = json.loads(stream.read(_LONGEST_OF_OTHERS))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("format") != FORMAT
 
 
 def remove_index(folder: str | Path | Contained) -> None:

@@ -113,8 +113,8 @@ def sync(
     if not isinstance(index, Index):
         raise InvalidInputError(f"sync needs an Index to write to, got {index!r}.")
     pace = pace or Pace()
-    with _Sync(retriever, index, pace, progress or _ignore) as run:
-        for batch in _batches(documents, pace):
+    with SyncRun(retriever, index, pace, progress or _ignore) as run:
+        for batch in batches(documents, pace):
             run.take(batch)
         run.store()
     deleted = 0 if keep_missing else run.delete_missing(sources, keep or _none)
@@ -130,7 +130,7 @@ def _none(document: Document) -> bool:
     return False
 
 
-def _batches(documents: Iterable[Document], pace: Pace) -> Iterator[list[Document]]:
+def batches(documents: Iterable[Document], pace: Pace) -> Iterator[list[Document]]:
     """Join documents to batches of limited size, each of at least one."""
     batch: list[Document] = []
     characters = 0
@@ -145,7 +145,7 @@ def _batches(documents: Iterable[Document], pace: Pace) -> Iterator[list[Documen
         yield batch
 
 
-class _Sync:
+class SyncRun:
     """One pass over the documents of some sources.
 
     Documents that were in the index at the start are ticked off as they come up, one byte each. A
@@ -169,7 +169,7 @@ class _Sync:
         self._stopped = threading.Event()
         self._encoding: tuple[list[Document], Future[PreparedDocuments]] | None = None
 
-    def __enter__(self) -> _Sync:
+    def __enter__(self) -> SyncRun:
         return self
 
     def __exit__(self, *error: object) -> None:

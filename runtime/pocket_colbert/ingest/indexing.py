@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from pocket_colbert.ingest.incremental import Pace, SyncReport, sync
 from pocket_colbert.ingest.left_out import LeftOut, printable_path
 from pocket_colbert.ingest.readers import Reading, read_sources, text_to_encode
 from pocket_colbert.ingest.rows import Fields
+from pocket_colbert.ingest.standard_input import STANDARD_INPUT
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.source_paths import source_name
@@ -193,6 +195,7 @@ def index_files(
     keep_missing: bool = False,
     overwrite: bool = False,
     moved_from: str | None = None,
+    documents: Iterable[Document] = (),
     progress: Callable[[int], None] | None = None,
     pace: Pace | None = None,
 ) -> IndexReport:
@@ -227,6 +230,8 @@ def index_files(
         overwrite: Replace an existing index with a new one, in one step at the end.
         moved_from: The source that documents of the one path had before they or the index were
             moved, as `Document.source` has it.
+        documents: Further documents, which no path has; they are read once. Their source is "-",
+            as that of standard input.
         progress: Called with the number of documents processed, from another thread.
         pace: How often to commit.
 
@@ -265,7 +270,7 @@ def index_files(
         try:
             synced = sync_files(
                 Retriever(encoder, index), files, folder, reading, id_prefix=id_prefix,
-                keep_missing=keep_missing, progress=progress, pace=pace,
+                keep_missing=keep_missing, documents=documents, progress=progress, pace=pace,
             )  # fmt: skip
         except (KeyboardInterrupt, SystemExit):
             index.commit()  # keep what is encoded
@@ -287,6 +292,7 @@ def sync_files(
     *,
     id_prefix: str = "",
     keep_missing: bool = False,
+    documents: Iterable[Document] = (),
     progress: Callable[[int], None] | None = None,
     pace: Pace | None = None,
 ) -> SyncReport:
@@ -299,6 +305,7 @@ def sync_files(
         reading: How to read; it collects what was left out.
         id_prefix: Goes in front of every id.
         keep_missing: Keep documents that `paths` no longer have.
+        documents: See `index_files`.
         progress: Called with the number of documents processed; what it raises ends the call.
         pace: How often to commit.
 
@@ -312,19 +319,38 @@ def sync_files(
         OSError: The disk is full or fails.
     """
     reading = reading or Reading()
-    documents = read_sources(paths, folder, reading, id_prefix=id_prefix)
-    sources = [source_name(path, folder) for path in paths]
+    every, sources = all_documents(paths, folder, reading, documents, id_prefix=id_prefix)
 
     def keep(document: Document) -> bool:
-        return _is_unreadable(document, paths, reading.unreadable)
+        return reading.knows(document) or is_unreadable(document, paths, reading.unreadable)
 
     return sync(
-        retriever, documents, sources, keep_missing=keep_missing, keep=keep, progress=progress,
+        retriever, every, sources, keep_missing=keep_missing, keep=keep, progress=progress,
         pace=pace,
     )  # fmt: skip
 
 
-def _is_unreadable(document: Document, paths: Sequence[Path], failures: Sequence[LeftOut]) -> bool:
+def all_documents(
+    paths: Sequence[Path],
+    folder: Path,
+    reading: Reading,
+    documents: Iterable[Document],
+    *,
+    id_prefix: str,
+) -> tuple[Iterator[Document], list[str]]:
+    """Return the documents of paths and further ones, and the sources they are from."""
+    sources = [source_name(path, folder) for path in paths]
+    from_paths = read_sources(paths, folder, reading, id_prefix=id_prefix)
+    if isinstance(documents, tuple) and not documents:
+        return from_paths, sources
+    named = (
+        replace(item, document_id=id_prefix + item.document_id, source=STANDARD_INPUT)
+        for item in documents
+    )
+    return chain(from_paths, named), [*sources, STANDARD_INPUT]
+
+
+def is_unreadable(document: Document, paths: Sequence[Path], failures: Sequence[LeftOut]) -> bool:
     """Return whether a document is from a file, or below a folder, that could not be read."""
     name = document.metadata.get("path")
     if not failures or not isinstance(name, str):

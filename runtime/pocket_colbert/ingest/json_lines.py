@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from pocket_colbert.errors import CorpusError
 
@@ -31,12 +31,12 @@ def read_json_lines(
 
 
 def json_lines(
-    stream: IO[bytes], name: str, note: Note | None = None
+    stream: IO[bytes] | Iterable[bytes], name: str, note: Note | None = None
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Read JSON lines.
 
     Args:
-        stream: The bytes of the file.
+        stream: The bytes of the file, or its lines.
         name: The file's name, for messages; if it ends in .gz, the bytes are decompressed.
         note: Called with the error of a bad line, which is then passed over; by default it is
             raised.
@@ -49,7 +49,9 @@ def json_lines(
     """
     number = 0
     try:
-        lines = gzip.open(stream) if name.lower().endswith(".gz") else stream
+        lines: Iterable[bytes] = stream
+        if name.lower().endswith(".gz"):
+            lines = gzip.open(cast("IO[bytes]", stream))
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue

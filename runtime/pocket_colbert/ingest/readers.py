@@ -6,7 +6,7 @@ import datetime
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ class Reading:
         limits: How much work one file may cost.
         strict: Whether a file that cannot be read is an error.
         small_first: Whether the smallest files of a folder come first.
+        known: Names of files that the index may have documents of, and whether each is unchanged,
+            so that it is not read again. See `knows`.
         left_out: What was left out so far.
         notes: What was assumed about files that were read, a line each.
     """
@@ -50,6 +52,7 @@ class Reading:
     limits: Limits = field(default_factory=Limits)
     strict: bool = False
     small_first: bool = False
+    known: Mapping[str, bool] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -58,6 +61,21 @@ class Reading:
         if self.strict and item.reason == "unreadable":
             raise CorpusError(f"{item}.")
         self.left_out.append(item)
+
+    def knows(self, document: Document) -> bool:
+        """Return whether a document of the index is from a file that is not read again.
+
+        The id of such a document begins with the name of its file; what follows may be part of
+        the name of another one.
+        """
+        document_id = document.document_id
+        if not self.known or document.metadata.get("kind") == "rows":
+            return False
+        for end in range(len(document_id), 0, -1):
+            unchanged = self.known.get(document_id[:end])
+            if unchanged is not None:
+                return unchanged
+        return False
 
     @property
     def unreadable(self) -> list[LeftOut]:
@@ -131,6 +149,9 @@ def _documents_of(path: Path, reading: Reading) -> Iterator[tuple[Document, dict
     before = len(reading.left_out)
     found = False
     for file, name in files_of(path, reading):
+        if reading.known.get(name) and not is_json_lines(file):  # rows have ids of their own
+            found = True
+            continue
         try:
             for item in _read_file(file, name, reading):
                 found = True

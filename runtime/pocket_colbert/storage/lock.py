@@ -33,6 +33,7 @@ class WriterLock:
         """
         folder = Contained.of(folder)
         self._process = os.getpid()
+        self._file = folder / LOCK_FILE
         self._holder = folder / HOLDER_FILE
         try:
             self._descriptor: int | None = (folder / LOCK_FILE).descriptor(os.O_RDWR | os.O_CREAT)
@@ -80,6 +81,14 @@ class WriterLock:
     def held(self) -> bool:
         """Whether this process still holds it: a forked child does not."""
         return self._descriptor is not None and self._process == os.getpid()
+
+    @property
+    def current(self) -> bool:
+        """Whether the file that is locked is still the one in the folder, which may be new."""
+        try:
+            return self._descriptor is not None and self._file.is_same(self._descriptor)
+        except (OSError, IndexFormatError):
+            return False
 
     def release(self) -> None:
         """Give the lock back; a second time does nothing."""

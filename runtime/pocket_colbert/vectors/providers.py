@@ -42,6 +42,11 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def available_providers() -> list[str]:
+    """Return onnxruntime's names of the providers there are, the preferred one first."""
+    return list(onnxruntime.get_available_providers())
+
+
 def is_gpu(provider: Provider) -> bool:
     """Say whether a provider is one that many texts at a time are for."""
     return name_and_options(provider)[0] in _GPUS
@@ -74,7 +79,7 @@ def load_graph(
         ModelFormatError: onnxruntime cannot load the file.
     """
     name, options = name_and_options(provider)
-    available = onnxruntime.get_available_providers()
+    available = available_providers()
     if name not in available:
         raise ProviderError(
             f"execution provider {name!r} is not available; this onnxruntime has "
