@@ -253,7 +253,7 @@ def test_below_a_path(browser: Browser, tmp_path: Path, encoder: Encoder) -> Non
         expect(page.locator("#hits .hit")).to_have_count(3)
         assert page.url.startswith(f"{address}/find/it/?q=bees")
         text = read(page, "bees-1")
-        expect(text.locator("h4")).to_have_text("Hive number 1")
+        expect(text.locator("h3")).to_have_text("Hive number 1")
         page.goto(f"{address}/find/it/docs")
         expect(page.locator(".operation")).to_have_count(17)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 _ANY = re.compile("[\ufdd0-\ufdef]")
 _START = re.compile("\ufdd0([0-9]{1,6})\ufdd1|[\ufdd3-\ufdd5]|\ufdd2")
-_ADDRESS = re.compile(r"(?:https?://|mailto:)[!-~\u00a1-\uffff]{1,490}", re.I)
+_ADDRESS = re.compile("(?:https?://|mailto:)[^\\s\\x00-\\x20\\x7f-\\xa0\ufdd0-\ufdef]{1,490}", re.I)
 _STARTS = {"code": "\ufdd3", "strong": "\ufdd4", "em": "\ufdd5"}
 _KINDS = {start: kind for kind, start in _STARTS.items()}
 _END = "\ufdd2"

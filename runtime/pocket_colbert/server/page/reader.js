@@ -79,10 +79,23 @@ async function show(mine, plain = false) {
   text.className = nodes ? `text ${view}` : "text plain";
   text.replaceChildren(...(nodes ?? paint.nodes(0, found.text.length)));
   if (!found.text) text.replaceChildren(make("p", "quiet", "The index holds no text of this document."));
+  withoutGaps(text);
   text.scrollTop = 0;
   text.focus({ preventScroll: true });
   light(state.pinned);
   goToMatch(found, hit);
+}
+
+/** Let no level of headings be left out, which those who hear a page would look for. */
+function withoutGaps(text) {
+  let last = 2; // the title's
+  for (const heading of text.querySelectorAll("h3, h4, h5, h6")) {
+    const level = Math.min(Number(heading.tagName[1]), last + 1);
+    last = level;
+    if (heading.tagName[1] === String(level)) continue;
+    const other = make(`h${level}`, heading.className, ...heading.childNodes);
+    heading.replaceWith(other);
+  }
 }
 
 function rendered(view, found, paint) {
