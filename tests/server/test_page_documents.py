@@ -130,6 +130,14 @@ DOCUMENTS = [
     ),
     Document("evil-html", HOSTILE_HTML, "Evil HTML"),
     Document(
+        "almanac",
+        "\n\n".join(
+            f"In month {n} the gardener rakes leaves, paints the fence and waits for rain. " * 12
+            for n in range(12)
+        ) + "\n\nBees leave the hive in May with the old queen.",
+        "Almanac",
+    ),
+    Document(
         "evil-file", f"{EVIL} bees\n\nmore {EVIL}", "Evil file",
         {"kind": "markdown", "path": f"x{EVIL}", "layout": LAYOUT, "lines": "0:<b> 3:4",
          "pages": "0:1 2:x 9:9"},
@@ -264,6 +272,15 @@ def test_a_pdf_is_opened_at_its_page(page: Page) -> None:
     expect(hit.locator(".place")).to_have_text("report.pdf, page 2")
     hit.click()
     expect(page.locator("#reader-text .page")).to_have_text(["Page 1", "Page 2"])
+
+
+def test_a_long_document_is_opened_at_its_best_passage(page: Page) -> None:
+    search(page, "bees leave in May with the old queen")
+    page.click("#hits .hit:has-text('Almanac')")
+    page.wait_for_selector("#reader-text .best mark")
+    expect(page.locator("#reader-text .best").first).to_be_in_viewport()
+    assert "queen" in page.inner_text("#reader-text .best >> nth=-1")
+    assert page.locator("#reader-text > p").first.evaluate("p => p.className") != "best"
 
 
 def test_headings_and_relevance_are_on_each_hit(page: Page) -> None:

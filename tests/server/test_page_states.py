@@ -80,7 +80,7 @@ def test_more_hits(page: Page) -> None:
 def test_facets(page: Page) -> None:
     search(page, "bees swarm in May")
     facets = page.locator(".facet")
-    assert facets.locator("legend").all_inner_texts() == ["colour", "tags", "year"]
+    assert facets.locator("legend").all_inner_texts() == ["colour", "kind", "tags", "year"]
     colour = facets.filter(has_text="colour")
     assert colour.locator("label").all_inner_texts() == ["blue\n8", "green\n8", "red\n8"]
     colour.get_by_label("blue").check()

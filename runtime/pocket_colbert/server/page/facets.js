@@ -22,7 +22,7 @@ export async function showFields(info) {
 const more = new Set(); // names of facets that show all their values
 
 function showFacets() {
-  const facets = state.fields.filter(isFacet);
+  const facets = state.fields.filter((field) => isFacet(field, state.info?.documents ?? 0));
   document.body.classList.toggle("faceted", facets.length > 0);
   $("facets").replaceChildren(...facets.map((field, number) => {
     const chosen = chosenValues(state.conditions, field.name);

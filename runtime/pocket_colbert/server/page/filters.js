@@ -56,10 +56,10 @@ export function label(condition) {
 
 const OF_FILES = ["lines", "pages", "layout", "path", "modified", "size", "page_count"]; // differ from file to file
 
-/** Say whether a field is worth a list of its values beside the hits. */
-export function isFacet(field) {
-  return Boolean(field.values) && !OF_FILES.includes(field.name) && field.values.length > 0
-    && field.values.length <= 30 && (field.values.length > 1 || field.values[0].documents > 1);
+/** Say whether a field is worth a list of its values beside the hits: one that parts `total` documents. */
+export function isFacet(field, total) {
+  if (!field.values || OF_FILES.includes(field.name) || !field.values.length) return false;
+  return field.values.length > 1 || field.values[0].documents < Math.min(total, 1000);
 }
 
 /** Return the values of a condition on a field if it is one that facets make; otherwise null. */

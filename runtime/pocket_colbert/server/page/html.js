@@ -17,7 +17,7 @@ export function showHtml({ text }, paint) {
       const name = /^h[1-6]$/.test(tag) ? `h${Math.min(Number(tag[1]) + 2, 6)}` : tag === "pre" ? "pre" : "p";
       const nodes = parts.flatMap(([from, to]) => decoded(text, from, to, paint));
       shown.push(make(name, "", ...(tag === "li" ? ["• "] : []), ...nodes));
-      if (parts.every(([from, to]) => paint.covered(from, to) === "all")) shown.at(-1).classList.add("passage");
+      paint.dress(shown.at(-1), parts[0][0], parts.at(-1)[1]);
     }
     parts = [];
   };

@@ -67,8 +67,7 @@ class Renderer {
     for (const node of this.tree.children) {
       const element = await this.element(node);
       if (!element) continue;
-      if (element.classList && this.paint.covered(node.from, node.to) === "all") element.classList.add("passage");
-      shown.push(element);
+      shown.push(element.classList ? this.paint.dress(element, node.from, node.to) : element);
     }
     return shown;
   }

@@ -37,9 +37,16 @@ export class Paint {
     return paint.plain(0, title.length);
   }
 
-  /** Return the first passage or null, as { from, to }. */
-  get best() {
-    return this.passages.length ? { from: this.passages[0][0], to: this.passages[0][1] } : null;
+  /** Give an element that shows text[from, to) the class of a passage if all of it lies in one. */
+  dress(element, from, to) {
+    if (this.covered(from, to) === "all") element.classList.add("passage", ...this.best(from, to));
+    return element;
+  }
+
+  /** Return ["best"] if a part touches the best passage, [] otherwise. */
+  best(from, to) {
+    const [first] = this.passages;
+    return first && first[0] < to && from < first[1] ? ["best"] : [];
   }
 
   /** Say how much of a part lies in a passage: "all", "some" or "". */
@@ -55,7 +62,8 @@ export class Paint {
     let at = from;
     for (const [start, end] of this.passages.filter((p) => p[0] < to && from < p[1]).sort((a, b) => a[0] - b[0])) {
       nodes.push(...this.plain(at, Math.max(at, start)));
-      nodes.push(make("span", "passage", ...this.plain(Math.max(at, start), Math.min(end, to))));
+      nodes.push(make("span", ["passage", ...this.best(Math.max(at, start), Math.min(end, to))].join(" "),
+        ...this.plain(Math.max(at, start), Math.min(end, to))));
       at = Math.min(end, to);
     }
     return [...nodes, ...this.plain(at, to)];

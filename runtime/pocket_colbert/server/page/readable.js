@@ -9,7 +9,7 @@ const ITEM = /^( *)(?:[-•*]|\d{1,9}[.)]) /;
 const ADDRESS = /\bhttps?:\/\/[^\s<>"'`]{3,500}/g;
 
 /** Return the blocks of a text as elements. */
-export async function showReadable({ text, metadata, sections }, paint) {
+export async function showReadable({ text, title, metadata, sections }, paint) {
   const units = unitsOf(text);
   const headings = new Map(sections.map(({ start, headings: path }) => [units(start), path]));
   const pages = new Map(placesOf(metadata.pages).map(([start, page]) => [units(start), page]));
@@ -25,10 +25,11 @@ export async function showReadable({ text, metadata, sections }, paint) {
     else if (kind === "table") element = table(block, from, paint, inside);
     else if (path?.length && plain(block) === plain(path.at(-1))) {
       element = make(`h${Math.min(path.length + 2, 6)}`, "", ...paint.plain(from, to));
+    } else if (from === headings.keys().next().value && plain(block) === plain(title ?? "")) {
+      element = make("h3", "", ...paint.plain(from, to)); // readers leave the title out of paths
     } else if (block.split("\n").every((line) => ITEM.test(line))) element = list(block, from, paint, inside);
     else element = make("p", flows(block) ? "flow" : "", ...styled(from, to, paint, inside));
-    if (paint.covered(from, to) === "all") element.classList.add("passage");
-    shown.push(element);
+    shown.push(paint.dress(element, from, to));
   }
   return shown;
 }

@@ -112,7 +112,7 @@ function rendered(view, found, paint) {
 /** Scroll to what matched; without marks, to the page of the passage. */
 function goToMatch(found, hit) {
   const text = $("reader-text");
-  const names = ["mark.lit", ".passage mark", ".passage", "mark"];
+  const names = ["mark.lit", ".best mark", ".best", ".passage mark", ".passage", "mark"];
   let target = names.map((name) => text.querySelector(name)).find(Boolean);
   if (hit && placesOf(found.metadata.pages).length) {
     const at = bestStart(found.text, hit);

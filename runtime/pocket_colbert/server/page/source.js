@@ -15,7 +15,8 @@ export async function showCode(paint, from, to, language, lineOf = null) {
     text.split("\n").forEach((line, n) => {
       const end = at + line.length;
       const nodes = coloured(paint, at, end, from, colours, paint.plain.bind(paint));
-      const row = make("span", paint.covered(at, end) ? "line passage" : "line", ...nodes, "\n");
+      const row = make("span", "line", ...nodes, "\n");
+      if (paint.covered(at, end)) row.classList.add("passage", ...paint.best(at, end + 1));
       row.dataset.line = lineOf(n + 1);
       code.append(row);
       at = end + 1;
