@@ -28,8 +28,8 @@ THIRD_PARTY = {
     "haystack", "huggingface_hub", "ir_measures", "lance", "lancedb", "langchain_core",
     "llama_index", "markdown_it", "matplotlib", "mcp", "msgspec", "mteb", "numkong", "numpy",
     "onnxruntime", "openpyxl", "pathspec", "pptx", "prometheus_client", "pyarrow", "pydantic",
-    "pypdfium2", "qdrant_client", "ray", "rerankers", "rich", "selectolax", "sqlite3", "starlette", "striprtf",
-    "threadpoolctl", "tokenizers", "usearch", "uvicorn",
+    "pypdfium2", "qdrant_client", "ray", "rerankers", "rich", "selectolax", "sqlite3", "starlette",
+    "striprtf", "threadpoolctl", "tokenizers", "usearch", "uvicorn",
 }  # fmt: skip
 FRAMEWORKS = {
     "haystack": {"haystack"}, "haystack_store": {"haystack"},
