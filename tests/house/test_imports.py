@@ -27,8 +27,8 @@ THIRD_PARTY = {
     "charset_normalizer", "click", "defusedxml", "docx", "fastcluster", "grpc",
     "haystack", "huggingface_hub", "ir_measures", "lance", "lancedb", "langchain_core",
     "llama_index", "markdown_it", "matplotlib", "mcp", "msgspec", "mteb", "numkong", "numpy",
-    "onnxruntime", "openpyxl", "pathspec", "platformdirs", "pptx", "pyarrow", "pydantic",
-    "pypdfium2", "qdrant_client", "ray", "rerankers", "rich", "selectolax", "sqlite3",
+    "onnxruntime", "openpyxl", "pathspec", "platformdirs", "pptx", "prometheus_client", "pyarrow",
+    "pydantic", "pypdfium2", "qdrant_client", "ray", "rerankers", "rich", "selectolax", "sqlite3",
     "starlette", "striprtf", "threadpoolctl", "tokenizers", "usearch", "uvicorn",
 }  # fmt: skip
 FRAMEWORKS = {

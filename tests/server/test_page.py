@@ -14,12 +14,12 @@ import pytest
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
 from pocket_colbert.ingest.incremental import Pace
+from tests.support.pages import CHROMIUM, expect, opened, search, serving
 from tests.support.servers import listening
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, LocatorAssertions, Page
+    from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)"),
@@ -41,64 +41,19 @@ DOCUMENTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
 def address(tmp_path: Path, encoder: Encoder) -> Iterator[str]:
     """A server in a thread, over three documents."""
-    from pocket_colbert.server.app import create_app
-    from pocket_colbert.server.security import LOOPBACK_HOSTS
-    from pocket_colbert.server.writing import WritingService
-
-    config = IndexConfig(dim=encoder.dim, model=encoder.card.fingerprint)
-    index = Index.create(tmp_path / "page.index", config)
-    Retriever(encoder, index).add(DOCUMENTS)
-    index.commit()
-    app = create_app(WritingService(encoder, index), hosts=LOOPBACK_HOSTS)
-    with listening(app) as found:
+    with serving(tmp_path, encoder, DOCUMENTS) as found:
         yield found
 
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """The page; whatever it logs or asks of others is an error."""
-    context = browser.new_context()
-    opened = context.new_page()
-    opened.set_default_timeout(60_000)
-    problems: list[str] = []
-    opened.on("console", lambda message: problems.append(message.text))
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on(
-        "request",
-        lambda r: None if r.url.startswith(address) else problems.append(r.url),
-    )
-    opened.goto(address)
-    expect(opened.locator("#served")).not_to_be_empty()
-    yield opened
-    context.close()
-    assert not problems
-
-
-def expect(locator: Locator) -> LocatorAssertions:
-    """Wait for what is expected, from without: the page's policy forbids to evaluate in it."""
-    from playwright.sync_api import expect as wait
-
-    wait.set_options(timeout=60_000)
-    return wait(locator)
-
-
-def search(page: Page, query: str) -> None:
-    page.fill("#query", query)
-    page.wait_for_selector("#hits .hit")
+    with opened(browser, address) as page:
+        expect(page.locator("#served")).not_to_be_empty()
+        yield page
 
 
 def test_searching_and_the_heat_map_by_keyboard(page: Page) -> None:
@@ -122,7 +77,7 @@ def test_searching_and_the_heat_map_by_keyboard(page: Page) -> None:
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_selector("#reader[open]")
-    assert page.inner_text("#reader-text") == DOCUMENTS[0].text
+    expect(page.locator("#reader-text")).to_have_text(DOCUMENTS[0].text or "")
     assert page.locator("#reader-text .passage mark").count() > 0
     assert page.locator("#reader-text .passage").count() == 1  # and not one a mark
     page.keyboard.press("Escape")
@@ -144,7 +99,7 @@ def test_texts_are_shown_as_texts_and_places_hold_beyond_ascii(page: Page) -> No
     assert page.title() == title and page.locator("#hits img, #hits script").count() == 0
     assert HOSTILE in page.locator("#hits strong").all_inner_texts()
     page.click("#hits .hit:has-text('The moon')")
-    page.wait_for_selector("#reader[open]")
+    page.wait_for_selector("#reader-text mark")
     marks = page.locator("#reader-text mark").all_inner_texts()
     assert {"tides", "sea"} <= set(marks)
     assert page.evaluate("document.getElementById('reader-text').textContent") == DOCUMENTS[2].text
@@ -184,8 +139,13 @@ def test_adding_and_deleting(page: Page, tmp_path: Path) -> None:
     search(page, "rain on roofs")
     assert page.locator("#hits .hit strong").first.inner_text() == "roof notes"
     page.click("#hits .hit >> nth=0")
+    page.click("#open-menu")
     page.click("#delete")
+    page.click("#deleter [data-close]")  # not yet
+    page.click("#open-menu")
     page.click("#delete")
+    expect(page.locator("#deleter-name")).to_have_text("roof notes")
+    page.click("#delete-now")
     page.wait_for_selector("#reader", state="hidden")
     expect(page.locator("#served")).to_have_text("3 documents")
     expect(page.locator("#hits .hit")).to_have_count(3)
@@ -344,13 +304,15 @@ def test_what_a_store_cannot_do_is_hidden_and_that_it_is_gone_is_said(
         page.goto(f'{address}/?q=bees&where={{"kind": "legal"}}')
         expect(page.locator("#hits .hit")).to_have_count(1)
         expect(page.locator("#served")).to_have_text("4 documents")
-        for name in ("#hybrid", "#open-filter", "#open-add"):
+        for name in ("#hybrid", "#open-filter", "#open-add", "#filters"):
             expect(page.locator(name)).to_be_hidden()
         assert page.locator("#hits mark").count() > 0
         page.click("#chips .chip")
         expect(page.locator("#hits .hit")).to_have_count(4)
         page.click("#hits .hit >> nth=0")
         expect(page.locator("#reader-title")).to_have_text("Supply agreement")
+        page.click("#open-menu")
+        expect(page.locator("#copy-link")).to_be_visible()
         expect(page.locator("#delete")).to_be_hidden()
         shutil.rmtree(tmp_path / "lance")
         page.reload()

@@ -203,7 +203,7 @@ def test_documents_come_and_go(client: TestClient, folder: Path) -> None:
     with Index.load(folder) as reader:  # durable when the answer is there
         assert reader.get("d").text == new["text"]
     (got,) = client.get("/api/documents", params={"id": "d"}).json()["documents"]
-    assert got == {**new, "source": None}
+    assert got == {**new, "source": None, "sections": []}
     again = client.post("/api/documents", json={"documents": [new]})
     assert error_of(again, 409) == "duplicate_id"
     changed = {**new, "text": "Roofs are red."}

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pocket_colbert.server.served import Served
 
 
-_NEEDED = ("starlette", "uvicorn", "msgspec", "threadpoolctl")
+_NEEDED = ("starlette", "uvicorn", "msgspec", "prometheus_client", "threadpoolctl")
 _DOCUMENTS, _INDEX, _BACKEND = "documents", "an index", "a backend"
 _OPTIONS = {
     _DOCUMENTS: ("into", "id_field", "text_field", "title_field"),
@@ -75,6 +75,24 @@ _OPTIONS = {
     "--allow-host", multiple=True, metavar="NAME",
     help="Another host name under which browsers may reach the server, such as that of a proxy; "
     "repeatable.",
+)  # fmt: skip
+@click.option(
+    "--cors-origin", multiple=True, metavar="ORIGIN",
+    help="Let pages of this origin ask the server from a browser, such as "
+    "https://app.example.com; repeatable.  [default: none may]",
+)  # fmt: skip
+@click.option(
+    "--path-prefix", default="", metavar="PATH",
+    help="Serve below this path as well, such as /search, for a proxy that leaves it in.",
+)  # fmt: skip
+@click.option(
+    "--access-log", type=click.File("a", encoding="utf-8"), default=None, metavar="FILE",
+    help="Append a line of JSON for each answer to this file; - for standard output.",
+)  # fmt: skip
+@click.option(
+    "--example", multiple=True, metavar="TEXT",
+    help="A question that the page offers as an example; repeatable.  [default: headings and "
+    "titles of the documents]",
 )  # fmt: skip
 @click.option("--read-only", is_flag=True, help="Refuse to add and delete documents; take no lock.")
 @click.option(
@@ -111,6 +129,10 @@ def serve(
     port: int,
     token: str | None,
     allow_host: tuple[str, ...],
+    cors_origin: tuple[str, ...],
+    path_prefix: str,
+    access_log: TextIO | None,
+    example: tuple[str, ...],
     read_only: bool,
     concurrency: int | None,
     queue: int,
@@ -142,6 +164,7 @@ def serve(
     try:
         from pocket_colbert.server.app import Limits, create_app
         from pocket_colbert.server.background_indexing import Indexing
+        from pocket_colbert.server.observing import AccessLog
         from pocket_colbert.server.run import run
         from pocket_colbert.server.security import LOOPBACK_HOSTS, listening_socket
         from pocket_colbert.server.service import Service
@@ -162,12 +185,14 @@ def serve(
     listening, local = listening_socket(host, port, token=token)
     with listening, ExitStack() as opened:
         service: Service
+        encoder: Encoder | None
         if kind == _BACKEND or also or read_only:
             served = _read_only_source(
                 source, also, kind, threads, api_key, incomplete, math.ceil(timeout)
             )
             opened.callback(served.backend.close)
-            service = Service(encoder_for(served.backend.config, model, threads, provider), served)
+            encoder = encoder_for(served.backend.config, model, threads, provider)
+            service = Service(encoder, served, examples=example)
         else:
             encoder = None
             if not is_index(folder):
@@ -175,14 +200,22 @@ def serve(
                 _create(folder, encoder)
             index = opened.enter_context(Index.load(folder, writable=True, threads=threads))
             encoder = encoder or encoder_for(index.config, model, threads, provider)
-            service = WritingService(encoder, index, indexing=indexing)
+            service = WritingService(encoder, index, indexing=indexing, examples=example)
         opened.callback(service.close)  # a second signal may end the application before it does
         limits = Limits(
             body=max_body, concurrency=concurrency or usable_cores(), queue=queue, seconds=timeout
         )
         # If other machines can connect, the token keeps strangers out, whatever name they use.
         hosts = [*LOOPBACK_HOSTS, *allow_host] if local or allow_host else None
-        app = create_app(service, limits=limits, token=token, hosts=hosts)
+        app = create_app(
+            service,
+            limits=limits,
+            token=token,
+            hosts=hosts,
+            origins=cors_origin,
+            prefix=path_prefix,
+            access_log=None if access_log is None else AccessLog(access_log),
+        )
         url_host = f"[{host}]" if ":" in host else host
         suffix = f", indexing into {folder}" if indexing else ""
         names = ", ".join([name, *map(str, also)])

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pocket_colbert.errors import CorpusError
+from pocket_colbert.ingest.inline_marks import InlineMark, InlineMarks
 from pocket_colbert.types import Document, Section
 
 BlockKind = Literal["paragraph", "item", "row", "code", "heading"]
+_MOST_PARTS = 1000
 _TIGHT: set[BlockKind] = {"item", "row"}
 """Kinds whose neighbours of the same kind stand on consecutive lines."""
 
@@ -89,6 +91,7 @@ class Extracted:
         key: Which part of the file it is; "" for the whole file.
         lines: The source lines that lines of the text come from, see `line_map`; "" when they are
             the same.
+        layout: Which parts of the text are code, tables or links, see `TextBuilder.layout`.
         row: The document that a row of a table is, whose id and metadata are its own.
     """
 
@@ -98,11 +101,16 @@ class Extracted:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
     lines: str = ""
+    layout: str = ""
     row: Document | None = None
 
 
 class TextBuilder:
-    """Puts blocks together to a text that reads well, and notes its sections and source lines."""
+    """Puts blocks together to a text that reads well, and notes its sections and source lines.
+
+    Attributes:
+        marks: What puts marks into the texts of blocks; they are taken out of the text.
+    """
 
     def __init__(self, deadline: Deadline, *, visible_headings: bool = True) -> None:
         """Start an empty text.
@@ -119,6 +127,9 @@ class TextBuilder:
         self._path: list[tuple[int, str]] = []
         self._sections: list[Section] = []
         self._starts: list[tuple[int, int]] = []
+        self._laid_out: list[tuple[int, int, str]] = []
+        self._inside: list[tuple[int, int, str]] = []
+        self.marks = InlineMarks()
         self.first_heading: str | None = None
 
     @property
@@ -134,7 +145,7 @@ class TextBuilder:
             text: The heading.
             line: Its line in the file.
         """
-        text = " ".join(text.split())
+        text = " ".join(self.marks.taken_out(text)[0].split())
         if not text:
             return
         self.first_heading = self.first_heading or text
@@ -159,16 +170,34 @@ class TextBuilder:
         if text and self._visible_headings:
             self.block(text, line, "heading")
 
-    def block(self, text: str, line: int | None = None, kind: BlockKind = "paragraph") -> None:
+    @property
+    def layout(self) -> str:
+        """Parts of the text that are shown in another way, in order.
+
+        They are written as "start+length:kind" with a space between. Kinds are "code:python" or
+        "code", "table", and in lines "link:https://example.com", "span" for code, "strong", "em".
+        """
+        parts = sorted(self._laid_out + self._inside, key=lambda part: (part[0], -part[1]))
+        return " ".join(f"{start}+{length}:{kind}" for start, length, kind in parts)
+
+    def block(
+        self,
+        text: str,
+        line: int | None = None,
+        kind: BlockKind = "paragraph",
+        *,
+        language: str = "",
+    ) -> None:
         """Add a block.
 
         Args:
             text: Its text, one or more lines.
             line: The line in the file that it starts on, from 1; None when that says nothing.
             kind: What it is.
+            language: Of code, the name of its language if the file says it.
         """
         self._deadline.check()
-        text = text.strip("\n").rstrip()
+        text, marks = self.marks.taken_out(text.strip("\n").rstrip())
         if not text.strip():
             return
         if self._parts:
@@ -176,8 +205,24 @@ class TextBuilder:
             self._append("\n" if tight else "\n\n")
         if line is not None:
             self._starts.append((self._length, line))
+        self._lay_out(text, kind, language, marks)
         self._append(text)
         self._last = kind
+
+    def _lay_out(self, text: str, kind: BlockKind, language: str, marks: list[InlineMark]) -> None:
+        """Note where links and code are, and tables: rows with bars between cells."""
+        for mark in marks[: max(_MOST_PARTS - len(self._inside), 0)]:
+            self._inside.append((self._length + mark.start, mark.end - mark.start, mark.kind))
+        if kind == "row" and self._last == kind and self._laid_out:
+            start, length, named = self._laid_out[-1]
+            if named == "table" and start + length + 1 == self._length:
+                self._laid_out[-1] = start, length + 1 + len(text), named
+        elif len(self._laid_out) < _MOST_PARTS:
+            if kind == "code":
+                name = f":{language}" if re.fullmatch(r"[\w+#.-]{1,30}", language) else ""
+                self._laid_out.append((self._length, len(text), f"code{name}"))
+            elif kind == "row" and " | " in text.partition("\n")[0]:
+                self._laid_out.append((self._length, len(text), "table"))
 
     def _append(self, text: str) -> None:
         self._parts.append(text)
@@ -199,7 +244,8 @@ class TextBuilder:
             for section in self._sections
             if section.start < len(text)
         )
-        return Extracted(text, title, sections, metadata or {}, key, line_map(text, self._starts))
+        lines = line_map(text, self._starts)
+        return Extracted(text, title, sections, metadata or {}, key, lines, self.layout)
 
 
 def _without_title(headings: tuple[str, ...], title: str | None) -> tuple[str, ...]:

@@ -63,6 +63,7 @@ _NAVIGATION = re.compile(
     re.I,
 )
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
+_LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight)-([\w+#]{1,30})(?:\s|$)")
 _TAG_NAME = re.compile(r"[a-zA-Z][^\s/>]*")
 _ATTRIBUTE = re.compile(r"""([^\s/>=]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"'][^\s>]*)))?""")
 _OPEN_QUOTE = re.compile(r"""\s*=\s*["']""")
@@ -395,7 +396,10 @@ class _Writer:
             self._builder.heading(int(tag[1]), text, node.line)
         elif tag == "pre":
             lines = _text_of(node).replace(_BREAK, "\n").strip("\n").split("\n")
-            self._builder.block("\n".join(line.rstrip() for line in lines), node.line, "code")
+            self._builder.block(
+                "\n".join(line.rstrip() for line in lines), node.line, "code",
+                language=_language_of(node),
+            )  # fmt: skip
         elif tag == "table":
             self._table(node)
         elif tag in ("ul", "ol", "menu", "dir"):
@@ -512,6 +516,12 @@ def _is_layout(table: _Node, rows: list[tuple[list[_Node], bool]]) -> bool:
             if tags & {"table", "pre", *_HEADINGS} or (cell.length > 400 and tags & blocks):
                 return True
     return False
+
+
+def _language_of(node: _Node) -> str:
+    """Return the language of code that its class names."""
+    named = _LANGUAGE.search(str(node.attributes.get("class") or ""))
+    return named[1] if named else ""
 
 
 def _text_of(node: _Node) -> str:

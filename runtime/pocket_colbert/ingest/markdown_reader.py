@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Callable
 from typing import Any
 
 from pocket_colbert.ingest.decoding import readable
 from pocket_colbert.ingest.extracted import Deadline, Extracted, TextBuilder
+from pocket_colbert.ingest.inline_marks import InlineMarks
 
 _FRONT_YAML = re.compile(r"\A\s*---[ \t]*\n(.{0,50000}?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S)
 _FRONT_TOML = re.compile(r"\A\s*\+\+\+[ \t]*\n(.{0,50000}?)\n\+\+\+[ \t]*(?:\n|\Z)", re.S)
-_INLINE = (
+_Change = str | Callable[[re.Match[str], InlineMarks], str]
+
+
+def _linked(match: re.Match[str], marks: InlineMarks) -> str:
+    """Return the words of a link, marked; an image is its words alone."""
+    return match[1] if match[0].startswith("!") else marks.link(match[1], match[2])
+
+
+def _stressed(match: re.Match[str], marks: InlineMarks) -> str:
+    return marks.styled(match[2], "strong" if len(match[1]) == 2 else "em")
+
+
+_INLINE: tuple[tuple[re.Pattern[str], _Change], ...] = (
     (re.compile(r"<!--.{0,2000}?-->", re.S), ""),
-    (re.compile(r"!?\[([^\[\]]{0,500})\]\([^()\s]{0,1000}(?:\([^()\s]{0,200}\)[^()\s]{0,200})?"
-                r"(?:[ \t]+[\"'][^\"'\n]{0,300}[\"'])?\)"), r"\1"),
+    (re.compile(r"!?\[([^\[\]]{0,500})\]\(([^()\s]{0,1000}(?:\([^()\s]{0,200}\)[^()\s]{0,200})?)"
+                r"(?:[ \t]+[\"'][^\"'\n]{0,300}[\"'])?\)"), _linked),
     (re.compile(r"!?\[([^\[\]]{1,500})\]\[[^\[\]]{0,200}\]"), r"\1"),
-    (re.compile(r"<((?:https?|mailto):[^<>\s]{1,500})>"), r"\1"),
+    (re.compile(r"<((?:https?|mailto):[^<>\s]{1,500})>"),
+     lambda m, marks: marks.link(m[1], m[1])),
     (re.compile(r"</?[a-zA-Z][^<>\n]{0,300}>"), ""),
-    (re.compile(r"(?<![\w\\*])(\*{1,3}|_{2,3})(?=\S)([^*\n]{1,500}?)(?<=\S)\1(?![\w*])"), r"\2"),
-    (re.compile(r"(?<![\w\\_])_(?=\S)([^_\n]{1,300}?)(?<=\S)_(?!\w)"), r"\1"),
-    (re.compile(r"(?<!`)(`{1,3})(?!`)([^`\n]{1,500})\1(?!`)"), r"\2"),
+    (re.compile(r"(?<![\w\\*])(\*{1,3}|_{2,3})(?=\S)([^*\n]{1,500}?)(?<=\S)\1(?![\w*])"),
+     _stressed),
+    (re.compile(r"(?<![\w\\_])_(?=\S)([^_\n]{1,300}?)(?<=\S)_(?!\w)"),
+     lambda m, marks: marks.styled(m[1], "em")),
+    (re.compile(r"(?<!`)(`{1,3})(?!`)([^`\n]{1,500})\1(?!`)"),
+     lambda m, marks: marks.styled(m[2], "code")),
     (re.compile(r"\\([!-/:-@\[-`{-~])"), r"\1"),
 )  # fmt: skip
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -90,7 +108,10 @@ class _Writer:
                     self._lists[-1] = number + 1
             elif kind in ("fence", "code_block"):
                 offset = 1 if kind == "fence" else 0
-                self._builder.block(token.content, line + offset if line else None, "code")
+                self._builder.block(
+                    token.content, line + offset if line else None, "code",
+                    language=re.split(r"[\s{,]", token.info.strip() + " ")[0],
+                )  # fmt: skip
             elif kind == "html_block":
                 self._html(token.content, line)
             elif kind in ("thead_open", "thead_close"):
@@ -103,7 +124,7 @@ class _Writer:
                 self._inline(token.content, line)
 
     def _inline(self, content: str, line: int | None) -> None:
-        text = inline_text(content)
+        text = inline_text(content, self._builder.marks)
         if self._row is not None:
             self._row.append(" ".join(text.split()))
         elif self._heading:
@@ -134,13 +155,21 @@ class _Writer:
         self._builder.block(read_html(content).text, line)
 
 
-def inline_text(content: str) -> str:
-    """Return what inline Markdown shows; links and images are their words."""
+def inline_text(content: str, marks: InlineMarks) -> str:
+    """Return what inline Markdown shows, with marks; links and images are their words."""
+    content = marks.cleaned(content)
     if len(content) > 100_000:
         return content
     for pattern, shown in _INLINE:
-        content = pattern.sub(shown, content)
+        content = _substituted(pattern, shown, content, marks)
     return readable(content)
+
+
+def _substituted(pattern: re.Pattern[str], shown: _Change, content: str, marks: InlineMarks) -> str:
+    if isinstance(shown, str):
+        return pattern.sub(shown, content)
+    change = shown
+    return pattern.sub(lambda match: change(match, marks), content)
 
 
 def front_matter(source: str) -> tuple[dict[str, Any], str, int]:

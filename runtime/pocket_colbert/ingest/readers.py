@@ -268,7 +268,8 @@ def _read_file(
 
 
 def _said(extracted: Extracted) -> dict[str, Any]:
-    return {"lines": extracted.lines} if extracted.lines else {}
+    said = {"lines": extracted.lines, "layout": extracted.layout}
+    return {name: value for name, value in said.items() if value}
 
 
 def _document(extracted: Extracted, name: str, path: Path) -> Document:
@@ -361,6 +362,7 @@ def in_parts(document: Document, limit: int = PART_CHARACTERS) -> Iterator[Docum
         return
     lines = str(document.metadata.get("lines", ""))
     pages = str(document.metadata.get("pages", ""))
+    layout = str(document.metadata.get("layout", ""))
     start, number = 0, 1
     while start < len(text):
         end = min(start + limit, len(text))
@@ -378,6 +380,8 @@ def in_parts(document: Document, limit: int = PART_CHARACTERS) -> Iterator[Docum
         }
         if pages:
             metadata["pages"] = _shifted(pages, start, end, text, by_line=False)
+        if layout:
+            metadata["layout"] = _layout_inside(layout, start, end)
         yield replace(
             document,
             document_id=document.document_id + (f"#{number}" if number > 1 else ""),
@@ -408,6 +412,16 @@ def _shifted(marks: str, start: int, end: int, text: str, *, by_line: bool) -> s
         (int(a) - start, b) for a, b in re.findall(r"(\d+):(\d+)", marks) if start < int(a) < end
     ]
     return " ".join([f"0:{first}", *(f"{offset}:{value}" for offset, value in inside)])
+
+
+def _layout_inside(layout: str, start: int, end: int) -> str:
+    """Return the parts of a layout that lie in a part of a text, cut off at its ends."""
+    inside = []
+    for first, length, kind in re.findall(r"(\d+)\+(\d+):(\S+)", layout):
+        low, high = max(int(first), start), min(int(first) + int(length), end)
+        if low < high:
+            inside.append(f"{low - start}+{high - low}:{kind}")
+    return " ".join(inside)
 
 
 def text_to_encode(document: Document) -> str:

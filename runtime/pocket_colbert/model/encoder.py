@@ -83,6 +83,7 @@ class Encoder:
             `Query.truncated`, `Hits.truncated`.
         unread: How many passages so far were in languages that the model was not made for; of the
             first ones a LanguageWarning tells.
+        model_runs: How often the model has run so far.
     """
 
     def __init__(self, files: ModelFiles, session: Session, batching: Batching, dim: int) -> None:
@@ -106,6 +107,7 @@ class Encoder:
         self.relevance_curve: RelevanceCurve | None = files.relevance.get(dim)
         self.truncated: int = 0
         self.unread: int = 0
+        self.model_runs: int = 0
         self._counting = threading.Lock()
         self._turns = (os.getpid(), threading.Semaphore(batching.threads))
         self._batching = batching
@@ -630,6 +632,8 @@ class Encoder:
 
     def _run_now(self, batch: Sequence[Part]) -> list[NDArray[np.float32]]:
         items = [part.tokenized for part in batch]
+        with self._counting:
+            self.model_runs += 1
         if len(items) == 1:
             (item,) = items
             return [

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -26,7 +24,12 @@ from pocket_colbert.server.bodies import JSON as _JSON
 from pocket_colbert.server.bodies import SMALL, check_type, decoded, read_body, stated_size
 from pocket_colbert.server.gate import Gate, Room
 from pocket_colbert.server.lingering import Lingering
+from pocket_colbert.server.metrics import KIND as _METRICS
+from pocket_colbert.server.metrics import OTHER, Metrics
+from pocket_colbert.server.observing import AccessLog, Observed
 from pocket_colbert.server.openapi import Operation, document_of
+from pocket_colbert.server.operations import Work, operations_of
+from pocket_colbert.server.page_files import page_files
 from pocket_colbert.server.problems import (
     Deadline,
     RequestError,
@@ -34,24 +37,15 @@ from pocket_colbert.server.problems import (
     as_request_error,
     error_body,
 )
-from pocket_colbert.server.security import Application, Guard
+from pocket_colbert.server.security import Application, Guard, Prefixed
 from pocket_colbert.server.service import Service
 
 MAX_IDS = 100
-_PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/filters.js": ("filters.js", "text/javascript; charset=utf-8"),
-    "/marks.js": ("marks.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("style.css", "text/css; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
 _SHARED = ("search",)
 """Operations whose answers depend on the body and the index alone, so that equal requests can share
 one."""
 _KINDS = {404: "not_found", 405: "method_not_allowed"}
 
-Work = Callable[[Any, Deadline], Any]
 Endpoint = Callable[[Request], Awaitable[Response]]
 Result = Answer | Future[Answer | None]
 """An answer, or one that another request is waiting for."""
@@ -90,6 +84,9 @@ def create_app(
     limits: Limits | None = None,
     token: str | None = None,
     hosts: Sequence[str] | None = None,
+    origins: Sequence[str] = (),
+    prefix: str = "",
+    access_log: AccessLog | None = None,
 ) -> Application:
     """Make the ASGI application of a service.
 
@@ -98,108 +95,37 @@ def create_app(
         limits: How much it accepts.
         token: The bearer token that requests must carry, None for none.
         hosts: Host names that requests may use; None allows any.
+        origins: Origins whose pages may ask, such as "https://app.example.com".
+        prefix: A path below which the server answers too, such as "/search".
+        access_log: Where to write a line for each answer.
 
     Returns:
         The application.
 
     Raises:
-        InvalidInputError: The token is empty or cannot be sent in a header.
+        InvalidInputError: The token is empty or cannot be sent in a header, or an origin or the
+            prefix is none.
     """
     if token is not None and not (
         token.isascii() and token.isprintable() and token == token.strip() != ""
     ):
         raise InvalidInputError("a token must be printable ASCII without spaces around it.")
     server = _Server(service, limits or Limits())
-    table: list[tuple[Operation, Work | None]] = [
-        (
-            Operation("post", "/api/search", "search", "Search.",
-                      m.SearchResponse, m.SearchRequest, errors=(502,)),
-            service.search,
-        ),
-        (
-            Operation("post", "/api/rerank", "rerank", "Order texts by a query.",
-                      m.RerankResponse, m.RerankRequest),
-            service.rerank,
-        ),
-        (
-            Operation("post", "/api/encode", "encode", "Encode texts as token vectors.",
-                      m.EncodeResponse, m.EncodeRequest),
-            service.encode,
-        ),
-        (
-            Operation("post", "/api/documents", "addDocuments", "Add documents with new ids.",
-                      m.AddedResponse, m.DocumentsRequest, status=201, errors=(403, 409)),
-            partial(service.add, replacing=False),
-        ),
-        (
-            Operation("put", "/api/documents", "upsertDocuments",
-                      "Add documents, replacing those with the same ids.",
-                      m.AddedResponse, m.DocumentsRequest, errors=(403, 409)),
-            partial(service.add, replacing=True),
-        ),
-        (
-            Operation("get", "/api/documents", "getDocuments", "Return documents.",
-                      m.DocumentsResponse, ids=True, errors=(404, 502)),
-            lambda ids, deadline: service.documents(ids),
-        ),
-        (
-            Operation("delete", "/api/documents", "deleteDocuments", "Delete documents.",
-                      m.DeletedResponse, ids=True, errors=(403, 404, 409)),
-            lambda ids, deadline: service.delete(ids),
-        ),
-        (
-            Operation("get", "/api/info", "info", "Describe what is served.", m.InfoResponse,
-                      errors=(502,)),
-            lambda nothing, deadline: service.info(),
-        ),
-        (
-            Operation("get", "/api/fields", "fields", "List the fields to filter by.",
-                      m.FieldsResponse, errors=(422,)),
-            lambda nothing, deadline: service.fields(),
-        ),
-        *(
-            (
-                Operation("post", path, name, "Order texts as Cohere's and Jina's interfaces do.",
-                          m.CompatibleRerankResponse, m.CompatibleRerankRequest,
-                          items=m.ScoredText, error=m.CompatibleErrorResponse),
-                partial(service.rerank_compatible, version=m.COMPATIBLE_PATHS[path]),
-            )
-            for path, name in (
-                ("/rerank", "rerankCompatible"),
-                ("/v1/rerank", "rerankCompatible1"),
-                ("/reranking", "rerankLlamaCpp"),
-                ("/v1/reranking", "rerankLlamaCpp1"),
-                ("/v2/rerank", "rerankCompatible2"),
-            )
-        ),
-        (
-            Operation("get", "/v1/models/{model}", "model", "Describe the model that is served.",
-                      m.ModelResponse, error=m.CompatibleErrorResponse),
-            None,
-        ),
-        (
-            Operation("get", "/v1/cluster/auth", "auth", "Say whether requests need a token.",
-                      m.AuthResponse, public=True, error=m.CompatibleErrorResponse),
-            None,
-        ),
-        (
-            Operation("get", "/health", "health", "Report that the server is up.",
-                      m.HealthResponse, public=True),
-            None,
-        ),
-    ]  # fmt: skip
+    table = operations_of(service)
     operations = [operation for operation, _ in table]
     document = msgspec.json.encode(
-        document_of(operations, max_ids=MAX_IDS, token=token is not None)
+        document_of(operations, max_ids=MAX_IDS, token=token is not None, prefix=prefix)
     )
     ready = {
         "health": _constant(msgspec.json.encode(m.HealthResponse("ok")), _JSON),
         "auth": _constant(msgspec.json.encode(m.AuthResponse(token is not None)), _JSON),
         "model": _model(service.encoder.card.fingerprint),
     }
+    pages = page_files()
     routes: dict[str, dict[str, Endpoint]] = {
         "/openapi.json": {"GET": _constant(document, _JSON)},
-        **{path: {"GET": _page_file(*file)} for path, file in _PAGE.items()},
+        "/metrics": {"GET": server.metrics},
+        **{path: {"GET": _constant(file.content, file.kind)} for path, file in pages.items()},
     }
     for operation, work in table:
         answer = ready[operation.name] if work is None else server.endpoint(operation, work)
@@ -214,9 +140,22 @@ def create_app(
         lifespan=server.lifespan,
     )
     app.router.redirect_slashes = False
-    public = ["/health", "/openapi.json", "/v1/cluster/auth", *_PAGE]
-    guard = Guard(app, token=token, hosts=hosts, public_paths=public, refuse=_error)
-    return Lingering(guard, seconds=server.limits.seconds)
+    public = ["/health", "/openapi.json", "/v1/cluster/auth", *pages]
+    guard = Guard(
+        app, token=token, hosts=hosts, public_paths=public, origins=origins, refuse=_error
+    )
+
+    def route_of(path: str) -> str:
+        path = path.removeprefix(prefix)
+        if path in pages:
+            return "page"
+        if path.startswith("/v1/models/"):
+            return "/v1/models/{model}"
+        return path if path in routes else OTHER
+
+    lingering = Lingering(guard, seconds=server.limits.seconds)
+    located = Prefixed(lingering, prefix) if prefix else lingering
+    return Observed(located, route_of=route_of, note=server.measures.answered, log=access_log)
 
 
 class _Server:
@@ -230,6 +169,9 @@ class _Server:
         self._writing = Gate("write", 1, limits.queue)
         self._room = Room(limits.body, limits.queue)
         self._answers = AnswerCache()
+        self._measuring = Gate("metrics", 1, 8)
+        gates = {"read": self._reading, "write": self._writing}
+        self.measures = Metrics(service, gates)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -237,9 +179,18 @@ class _Server:
         try:
             yield
         finally:
-            for gate in (self._reading, self._writing):
+            for gate in (self._reading, self._writing, self._measuring):
                 await asyncio.to_thread(gate.close)
             await asyncio.to_thread(self._service.close)
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer with what Prometheus reads; searches that wait do not hold it up."""
+        try:
+            deadline = Deadline(self.limits.seconds)
+            text = await self._measuring.run(lambda deadline: self.measures.text(), deadline)
+        except Exception as error:
+            return _error(as_request_error(error), request.url.path)
+        return Response(text, media_type=_METRICS)
 
     def endpoint(self, operation: Operation, work: Work) -> Endpoint:
         writes = operation.path == "/api/documents" and operation.method != "get"
@@ -410,11 +361,6 @@ def _model(name: str) -> Endpoint:
         return Response(msgspec.json.encode(described), media_type=_JSON)
 
     return answer
-
-
-def _page_file(name: str, kind: str) -> Endpoint:
-    content = (files("pocket_colbert.server") / "page" / name).read_bytes()
-    return _constant(content, kind)
 
 
 def _error(error: RequestError, path: str) -> Response:

@@ -31,6 +31,16 @@ class Gate:
         self._slots = asyncio.Semaphore(limit)
         self._executor = ThreadPoolExecutor(limit, f"pocket-colbert-{name}")
 
+    @property
+    def running(self) -> int:
+        """How many run now."""
+        return min(self._present, self.limit)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait now."""
+        return max(self._present - self.limit, 0)
+
     async def run(self, function: Callable[[Deadline], _Result], deadline: Deadline) -> _Result:
         """Run a function in a thread and return what it returns.
 

@@ -43,15 +43,21 @@ Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 DocumentId = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 
 # A float, since to JSON 10.0 is a whole number too.
+Offset = Annotated[float, Meta(ge=0, le=MAX_K, multiple_of=1)]
 Count = Annotated[float, Meta(ge=1, le=MAX_K, multiple_of=1)]
 Span = tuple[int, int]
 
 
 class SearchRequest(Struct, forbid_unknown_fields=True):
-    """A search. `where` is a filter over metadata, as in docs/indexing.md."""
+    """A search. `where` is a filter over metadata, as in docs/indexing.md.
+
+    `k` hits are returned, after leaving out the best `offset` of them; none lies behind the
+    thousandth.
+    """
 
     query: Query
     k: Count = 10
+    offset: Offset = 0
     where: dict[str, Any] | None = None
     hybrid: Hybrid = "auto"
     mode: Mode = "auto"
@@ -61,12 +67,17 @@ class SearchRequest(Struct, forbid_unknown_fields=True):
     min_relevance: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
-class Passage(Struct):
-    """A passage that matched, in characters of the document's text."""
+class Passage(Struct, omit_defaults=True):
+    """A passage that matched, in characters of the document's text.
+
+    `headings` is the heading path that it stands under, outermost first; it is left out where there
+    is none.
+    """
 
     start: int
     end: int
     score: float
+    headings: list[str] = []
 
 
 class Match(Struct):
@@ -101,6 +112,8 @@ class SearchHit(Struct, omit_defaults=True):
     `relevance` says how likely it is right, from 0 to 1; a model without a curve does not say it.
 
     `text_length` is the number of characters of the text, which comes with `"text": true`.
+    `place` is where the snippet is from, for documents that are files: "guide.md:12", or
+    "report.pdf, page 3".
     """
 
     id: str
@@ -112,6 +125,7 @@ class SearchHit(Struct, omit_defaults=True):
     snippet_span: Span | None
     text_length: int | None
     relevance: float | None = None
+    place: str | None = None
     text: str | UnsetType | None = UNSET
     explanation: Explanation | UnsetType = UNSET
 
@@ -120,12 +134,14 @@ class SearchResponse(Struct):
     """Hits, best first. `truncated` says whether the end of the query was cut off.
 
     `ranked_by` says what they are ordered by: "meaning", "keywords" or "both"; with `hybrid`
-    "auto" it is "keywords" where the model was not made for the query's language.
+    "auto" it is "keywords" where the model was not made for the query's language. `key_spans` are
+    the parts of the query that matches are marked of: not its stop words, unless it has no others.
     """
 
     hits: list[SearchHit]
     truncated: bool
     ranked_by: RankedBy
+    key_spans: list[Span]
 
 
 class InputDocument(Struct, forbid_unknown_fields=True):
@@ -144,14 +160,22 @@ class DocumentsRequest(Struct, forbid_unknown_fields=True):
     documents: Annotated[list[InputDocument], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
 
 
+class StoredSection(Struct):
+    """Where a section starts in the text of its document, and its heading path, outermost first."""
+
+    start: int
+    headings: list[str]
+
+
 class StoredDocument(Struct):
-    """A document as it is stored."""
+    """A document as it is stored. Its sections are in order; each ends where the next starts."""
 
     id: str
     text: str | None
     title: str | None
     metadata: dict[str, Any]
     source: str | None
+    sections: list[StoredSection]
 
 
 class DocumentsResponse(Struct):
@@ -363,12 +387,16 @@ class InfoResponse(Struct):
     `/api/fields` cannot list what there is to filter by. `complete` is false while a push to a
     backend is under way, or after one broke off: documents may be missing, old or new. `bytes` and
     `generation` are null for a backend on another engine, and `indexing` is null where what is
-    served was made before.
+    served was made before. `relevance` says whether hits say how likely they are right, and
+    `examples` are a few things to ask, from the documents' titles and headings or as the server was
+    started with.
     """
 
     version: str
     model: str
     languages: list[str]
+    relevance: bool
+    examples: list[str]
     documents: int
     passages: int
     tokens: int

@@ -10,6 +10,7 @@ import msgspec
 
 import pocket_colbert.server.messages as m
 from pocket_colbert import __version__
+from pocket_colbert.server.descriptions import describe
 
 ERRORS = {
     400: "The body is not JSON.",
@@ -50,6 +51,9 @@ class Operation:
         path: The path.
         name: A name for programs that are made from the document.
         summary: One line for people.
+        description: What else there is to know.
+        example: A body that the request may have.
+        answer: What the answer may be, in part.
         response: Type of the answer.
         request: Type of the body, None for none.
         status: Status of success.
@@ -72,6 +76,9 @@ class Operation:
     public: bool = False
     items: type[msgspec.Struct] | None = None
     error: type[msgspec.Struct] = m.ErrorResponse
+    description: str = ""
+    example: dict[str, Any] | None = None
+    answer: dict[str, Any] | None = None
     statuses: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,13 +90,16 @@ class Operation:
         object.__setattr__(self, "statuses", tuple(sorted(every)))
 
 
-def document_of(operations: Sequence[Operation], *, max_ids: int, token: bool) -> dict[str, Any]:
+def document_of(
+    operations: Sequence[Operation], *, max_ids: int, token: bool, prefix: str = ""
+) -> dict[str, Any]:
     """Describe operations as OpenAPI 3.1.
 
     Args:
         operations: The operations.
         max_ids: Document ids that a request may name.
         token: Whether requests need a token.
+        prefix: The path below which the server is, "" for none.
     """
     types: list[Any] = []
     for operation in operations:
@@ -101,17 +111,22 @@ def document_of(operations: Sequence[Operation], *, max_ids: int, token: bool) -
     for schema in components.values():
         _simplify(schema)
     components |= _either(components.pop(_COMPATIBLE))
+    for name, schema in components.items():
+        describe(name, schema)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "pocket-colbert",
             "version": __version__,
-            "description": "Late-interaction search.",
+            "description": "Late-interaction search. Positions in texts count Unicode code points. "
+            "Every error has a `type` for programs and a `message` that says what to do.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {},
         "components": {"schemas": components},
     }
+    if prefix:
+        document["servers"] = [{"url": prefix}]
     if token:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for operation in operations:
@@ -174,6 +189,7 @@ def _described(operation: Operation, max_ids: int, token: bool) -> dict[str, Any
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
+        "description": operation.description or operation.summary,
         "responses": {
             str(operation.status): {"description": "Done."}
             | _content(operation.response, operation.items),
@@ -185,8 +201,14 @@ def _described(operation: Operation, max_ids: int, token: bool) -> dict[str, Any
     }
     if token and not operation.public:
         described["security"] = [{"token": []}]
+    if operation.answer is not None:
+        answered = described["responses"][str(operation.status)]["content"]["application/json"]
+        answered["example"] = operation.answer
     if operation.request is not None:
         described["requestBody"] = {"required": True} | _body(operation.request)
+        if operation.example is not None:
+            body = described["requestBody"]["content"]["application/json"]
+            body["example"] = operation.example
     if "{model}" in operation.path:
         described["parameters"] = [
             {

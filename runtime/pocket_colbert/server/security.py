@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
@@ -31,8 +32,34 @@ HEADERS = {
 }
 
 
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_FOR_OTHERS = {
+    "access-control-allow-methods": "GET, POST, PUT, DELETE",
+    "access-control-allow-headers": "Authorization, Content-Type",
+    "access-control-max-age": "600",
+}
+
+
+def checked_origins(origins: Sequence[str]) -> frozenset[str]:
+    """Return origins as browsers send them.
+
+    Raises:
+        InvalidInputError: One is not scheme, host and port alone.
+    """
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise InvalidInputError(
+                "an origin must be a scheme and a host in lower case, and its port if that is not "
+                f"the usual one, such as https://app.example.com, got {origin!r}."
+            )
+    return frozenset(origins)
+
+
 class Guard:
-    """Lets requests with the right host and token through, and adds headers to every answer."""
+    """Lets requests with the right host and token through, and adds headers to every answer.
+
+    Pages of other origins can read answers only if their origin is one of those that are allowed.
+    """
 
     def __init__(
         self,
@@ -41,6 +68,7 @@ class Guard:
         token: str | None,
         hosts: Sequence[str] | None,
         public_paths: Sequence[str],
+        origins: Sequence[str] = (),
         refuse: Callable[[RequestError, str], Application],
     ) -> None:
         """Wrap an application.
@@ -50,12 +78,14 @@ class Guard:
             token: The bearer token that requests must carry, None for none.
             hosts: Host names, without ports, that requests may use; None allows any.
             public_paths: Paths that need no token.
+            origins: Origins whose pages may ask, such as "https://app.example.com".
             refuse: Returns an application that answers a request for a path with an error.
         """
         self._inner = inner
         self._token = None if token is None else token.encode("utf-8")
         self._hosts = None if hosts is None else {host.lower() for host in hosts}
         self._public_paths = set(public_paths)
+        self._origins = checked_origins(origins)
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +93,8 @@ class Guard:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
+
+        allowed = self._allowed_origin(scope)
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -74,19 +106,44 @@ class Guard:
                         for name, value in HEADERS.items()
                         if name.encode() not in given
                     ),
+                    *self._for_origin(allowed),
                 ]
             await send(message)
 
         inner = self._inner
         try:
-            self._check(scope)
+            self._check_host(scope)
+            if allowed is not None and _is_preflight(scope):
+                await _agree(send_with_headers)
+                return
+            self._check_token(scope)
         except RequestError as error:
             inner = self._refuse(error, scope["path"])
         await inner(scope, receive, send_with_headers)
 
-    def _check(self, scope: Scope) -> None:
-        headers = [(name.lower(), value) for name, value in scope["headers"]]
-        hosts = [value for name, value in headers if name == b"host"]
+    def _allowed_origin(self, scope: Scope) -> str | None:
+        """Return the origin of a request's page if it may ask."""
+        given = [value for name, value in scope["headers"] if name.lower() == b"origin"]
+        origin = given[0].decode("latin-1") if len(given) == 1 else ""
+        return origin if origin in self._origins else None
+
+    def _for_origin(self, allowed: str | None) -> list[tuple[bytes, bytes]]:
+        """Return headers that let a page read an answer."""
+        if not self._origins:
+            return []
+        headers = [(b"vary", b"Origin")]
+        if allowed is not None:
+            headers += [
+                (b"access-control-allow-origin", allowed.encode("latin-1")),
+                (
+                    b"access-control-expose-headers",
+                    b"Retry-After, Server-Timing, X-Query-Truncated",
+                ),
+            ]
+        return headers
+
+    def _check_host(self, scope: Scope) -> None:
+        hosts = [value for name, value in scope["headers"] if name.lower() == b"host"]
         if self._hosts is not None:
             # A page of another site whose name was pointed here (DNS rebinding) sends that name.
             if len(hosts) != 1 or host_name(hosts[0].decode("latin-1")) not in self._hosts:
@@ -95,15 +152,68 @@ class Guard:
                     "the Host header must name this server, got "
                     f"{b', '.join(hosts).decode('latin-1')!r}; --allow-host adds names.",
                 )  # fmt: skip
+
+    def _check_token(self, scope: Scope) -> None:
         if self._token is None or scope["path"] in self._public_paths:
             return
-        given = [value for name, value in headers if name == b"authorization"]
+        given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         scheme, _, shown = (given[0] if len(given) == 1 else b"").partition(b" ")
         if scheme.lower() != b"bearer" or not hmac.compare_digest(shown.strip(), self._token):
             raise RequestError(
                 401, "unauthorized", "send the header 'Authorization: Bearer TOKEN'.",
                 {"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """Say whether a browser asks what a page of another origin may send."""
+    asked = b"access-control-request-method"
+    return scope["method"] == "OPTIONS" and any(
+        name.lower() == asked for name, _ in scope["headers"]
+    )
+
+
+async def _agree(send: Send) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in _FOR_OTHERS.items()]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Prefixed:
+    """Serves an application below a path as well, for proxies that leave the path as it is."""
+
+    def __init__(self, inner: Application, prefix: str) -> None:
+        """Wrap an application.
+
+        Args:
+            inner: The application.
+            prefix: The path, such as "/search".
+
+        Raises:
+            InvalidInputError: It is not a path without a slash at its end.
+        """
+        if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+", prefix) or "/." in prefix:
+            raise InvalidInputError(
+                "a path prefix must start with a slash, have no slash at its end and only letters, "
+                f"digits and ._~- between, such as /search, got {prefix!r}."
+            )
+        self._inner = inner
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        path = scope.get("path", "")
+        if scope["type"] == "http" and path == self._prefix:
+            # Without the slash the page's own addresses would lead out of the prefix.
+            query = scope.get("query_string", b"")
+            location = self._prefix.encode() + b"/" + (b"?" + query if query else b"")
+            headers = [(b"location", location), (b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 308, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        if scope["type"] == "http" and path.startswith(self._prefix + "/"):
+            scope = {**scope, "path": path[len(self._prefix) :]}
+        await self._inner(scope, receive, send)
 
 
 def host_name(value: str) -> str:

@@ -19,6 +19,7 @@ from pocket_colbert.index.reader import IndexReader
 from pocket_colbert.index.snapshot import Snapshot
 from pocket_colbert.index.stats import IndexInfo, describe
 from pocket_colbert.index.write_buffer import WriteBuffer
+from pocket_colbert.server.examples import example_questions
 from pocket_colbert.server.problems import RequestError
 from pocket_colbert.types import Document
 
@@ -94,6 +95,10 @@ class Served(ABC):
             UnsupportedError: They cannot be listed.
         """
 
+    def examples(self) -> list[str]:
+        """Return a few things to ask, none where the documents cannot be looked through."""
+        return []
+
     @abstractmethod
     def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
         """Return the documents that exist, by id."""
@@ -109,6 +114,7 @@ class ServedIndex(Served):
         self.backend = self._index = index
         self._described = _SnapshotCache(self._describe)
         self._fields = _SnapshotCache(field_values)
+        self._examples = _SnapshotCache(example_questions)
 
     @property
     def generation(self) -> int:
@@ -142,6 +148,10 @@ class ServedIndex(Served):
     def fields(self) -> list[FieldValues]:
         """See `Served.fields`."""
         return self._fields.get(self._index.snapshot)
+
+    def examples(self) -> list[str]:
+        """See `Served.examples`."""
+        return self._examples.get(self._index.snapshot)
 
     def documents(self, document_ids: Sequence[str]) -> dict[str, Document]:
         """See `Served.documents`."""

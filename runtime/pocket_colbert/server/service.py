@@ -20,15 +20,17 @@ from pocket_colbert import __version__
 from pocket_colbert.config import SearchParameters
 from pocket_colbert.errors import DocumentNotFoundError
 from pocket_colbert.index.facets import FieldValues
+from pocket_colbert.ingest.extracted import place_in_file
 from pocket_colbert.model.encoder import Encoder
 from pocket_colbert.reranker import Reranking, rerank
 from pocket_colbert.retriever import Retriever
 from pocket_colbert.search.explanation import Explanation, explain_match
+from pocket_colbert.search.highlights import match_weights
 from pocket_colbert.search.relevance import falling
 from pocket_colbert.search.snippets import snippet
 from pocket_colbert.server.compatible import compatible_texts
 from pocket_colbert.server.problems import Deadline, RequestError
-from pocket_colbert.server.served import Served
+from pocket_colbert.server.served import Contents, Served
 from pocket_colbert.types import Document, Hit, Query
 
 _HITS = 16
@@ -49,18 +51,21 @@ class Service:
 
     writable = False
 
-    def __init__(self, encoder: Encoder, served: Served) -> None:
+    def __init__(self, encoder: Encoder, served: Served, *, examples: Sequence[str] = ()) -> None:
         """Join the two.
 
         Args:
             encoder: The encoder.
             served: What is served; `close` closes its backend.
+            examples: What to offer as examples of questions; without any, titles and headings of
+                the documents are offered.
 
         Raises:
             InvalidInputError: It was made with another model.
         """
         self.encoder = encoder
         self._served = served
+        self._examples = list(examples)
         self._retriever = Retriever(encoder, served.backend)
 
     def start(self) -> None:
@@ -69,6 +74,15 @@ class Service:
     def close(self) -> None:
         """Close what is served; a second call does nothing."""
         self._served.backend.close()
+
+    def contents(self) -> Contents:
+        """Return what is served, in numbers."""
+        return self._served.contents()
+
+    @property
+    def model_runs(self) -> int:
+        """How often the model has run."""
+        return self.encoder.model_runs
 
     def info(self) -> m.InfoResponse:
         """Describe what is served."""
@@ -80,6 +94,8 @@ class Service:
             version=__version__,
             model=self.encoder.card.fingerprint,
             languages=list(self.encoder.card.languages),
+            relevance=self.encoder.relevance_curve is not None,
+            examples=self._examples or self._served.examples(),
             documents=contents.documents,
             passages=contents.passages,
             tokens=contents.tokens,
@@ -116,11 +132,11 @@ class Service:
         deadline.stages.mark("encode")
         hits = self._retriever.retrieve(
             [query],
-            int(request.k),
+            min(int(request.offset) + int(request.k), m.MAX_K),
             parameters=parameters,
             where=request.where,
             min_relevance=request.min_relevance,
-        )[0]
+        )[0][int(request.offset) :]
         deadline.stages.mark("search")
         deadline.check()
         if request.text:
@@ -130,7 +146,13 @@ class Service:
             found += self._described(request, query, hits[start : start + _HITS], deadline)
         deadline.stages.mark("snippets")
         ranked_by = self._retriever.ranked_by(query, parameters)
-        return m.SearchResponse(found, query.truncated, ranked_by)
+        weights = match_weights(query.tokens, np.ones(len(query.tokens), np.float32))
+        key_spans = [
+            token.span
+            for token, weight in zip(query.tokens, weights.tolist(), strict=True)
+            if token.span is not None and weight > 0
+        ]
+        return m.SearchResponse(found, query.truncated, ranked_by, key_spans)
 
     def _described(
         self, request: m.SearchRequest, query: Query, hits: Sequence[Hit], deadline: Deadline
@@ -162,6 +184,8 @@ class Service:
             if hit.text is not None:
                 passage = passages[hit.document_id]
                 start, end = snippet(query, passage, int(request.snippet_length))
+                place = place_in_file(hit.document_id, hit.text, hit.metadata, start)
+                item.place = None if place == hit.document_id else place
                 item.snippet, item.snippet_span = hit.text[start:end], (start, end)
                 if request.explain:
                     item.explanation = _explanation(explain_match(query, passage))
@@ -264,7 +288,9 @@ class Service:
         check_found(document_ids, known)
         return m.DocumentsResponse([
             m.StoredDocument(
-                document_id, document.text, document.title, dict(document.metadata), document.source
+                document_id, document.text, document.title, dict(document.metadata),
+                document.source,
+                [m.StoredSection(start, list(headings)) for start, headings in document.sections],
             )
             for document_id in document_ids
             for document in [known[document_id]]
@@ -336,7 +362,9 @@ def _check_length(characters: int) -> None:
 
 
 def _passages(hit: Hit) -> list[m.Passage]:
-    return [m.Passage(part.start, part.end, part.score) for part in hit.passages]
+    return [
+        m.Passage(part.start, part.end, part.score, list(part.headings)) for part in hit.passages
+    ]
 
 
 def _explanation(why: Explanation) -> m.Explanation:

@@ -22,18 +22,26 @@ class WritingService(Service):
 
     writable = True
 
-    def __init__(self, encoder: Encoder, index: Index, *, indexing: Indexing | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        index: Index,
+        *,
+        indexing: Indexing | None = None,
+        examples: Sequence[str] = (),
+    ) -> None:
         """Join encoder and index.
 
         Args:
             encoder: The encoder.
             index: Its index, open for writing; closed by `close`.
             indexing: Brings the index up to date in the background, from `start` on.
+            examples: See `Service`.
 
         Raises:
             InvalidInputError: The index was made with another model.
         """
-        super().__init__(encoder, ServedIndex(index))
+        super().__init__(encoder, ServedIndex(index), examples=examples)
         self._index = index
         self._writing = threading.Lock()
         self._indexing = indexing

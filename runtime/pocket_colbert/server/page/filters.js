@@ -46,7 +46,46 @@ export function label(condition) {
   const parts = Object.entries(asked);
   if (parts.length !== 1) return JSON.stringify(condition);
   const [[operator, value]] = parts;
+  if (operator === "$in" && Array.isArray(value) && value.every((each) => each === null || typeof each !== "object")) {
+    return `${name} is ${value.join(" or ")}`;
+  }
   if (operator === "$exists") return `${name} is ${value ? "there" : "missing"}`;
   if (!(operator in SIGNS) || typeof value === "object") return JSON.stringify(condition);
   return `${name} ${SIGNS[operator]} ${value}`;
+}
+
+const OF_FILES = ["lines", "pages", "layout", "path", "modified", "size", "page_count"]; // differ from file to file
+
+/** Say whether a field is worth a list of its values beside the hits: one that parts `total` documents. */
+export function isFacet(field, total) {
+  if (!field.values || OF_FILES.includes(field.name) || !field.values.length) return false;
+  return field.values.length > 1 || field.values[0].documents < Math.min(total, 1000);
+}
+
+/** Return the values of a condition on a field if it is one that facets make; otherwise null. */
+function valuesOf(condition, name) {
+  const entries = Object.entries(condition);
+  if (entries.length !== 1 || entries[0][0] !== name) return null;
+  const asked = entries[0][1];
+  if (asked === null || typeof asked !== "object") return [asked];
+  const operators = Object.keys(asked);
+  if (operators.length !== 1) return null;
+  if (operators[0] === "$eq") return [asked.$eq];
+  return operators[0] === "$in" && Array.isArray(asked.$in) ? asked.$in : null;
+}
+
+/** Return the values of a field that are chosen. */
+export function chosenValues(conditions, name) {
+  return conditions.flatMap((condition) => valuesOf(condition, name) ?? []);
+}
+
+/** Return the conditions with a value of a field chosen or not: values of one field are alternatives. */
+export function withValue(conditions, name, value, chosen) {
+  const at = conditions.findIndex((condition) => valuesOf(condition, name));
+  const before = at < 0 ? [] : valuesOf(conditions[at], name);
+  const values = before.filter((each) => each !== value);
+  if (chosen) values.push(value);
+  const made = values.length === 0 ? [] : [{ [name]: values.length === 1 ? { $eq: values[0] } : { $in: values } }];
+  if (at < 0) return [...conditions, ...made];
+  return [...conditions.slice(0, at), ...made, ...conditions.slice(at + 1)];
 }
