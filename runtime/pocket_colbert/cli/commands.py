@@ -15,6 +15,7 @@ from pocket_colbert.cli.mcp_command import mcp
 from pocket_colbert.cli.measure_commands import evaluate, tune
 from pocket_colbert.cli.search_commands import encode, rerank, search
 from pocket_colbert.cli.serve_command import serve
+from pocket_colbert.cli.site_command import site
 
 
 @click.group(
@@ -22,7 +23,7 @@ from pocket_colbert.cli.serve_command import serve
     sections={
         "Search": [search, index, info, rerank, encode],
         "Maintain an index": [delete, compact, check],
-        "Serve": [serve, mcp],
+        "Serve": [serve, site, mcp],
         "Measure quality": [evaluate, tune],
         "Move data": [push, collect, merge],
         "Other": [completion, bundle, encode_corpus],

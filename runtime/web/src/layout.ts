@@ -73,8 +73,11 @@ export async function readLayout(files: Files): Promise<Layout> {
       `the index is of version ${manifest["version"]}, this release reads ${VERSION}; make it again.`,
     );
   }
-  const content = object(await files.json(fileEntry(manifest["content"], "content")), "content");
-  return layoutOf(content, String(manifest["title"] ?? ""));
+  const listed = fileEntry(manifest["content"], "content");
+  const content = object(await files.json(listed), "content");
+  const layout = layoutOf(content, String(manifest["title"] ?? ""));
+  layout.all.push(listed);
+  return layout;
 }
 
 function layoutOf(content: Record<string, unknown>, title: string): Layout {

@@ -29,6 +29,9 @@ import { TokenVectors } from "./token_vectors.js";
 const LOOKUPS = 512;
 const BEST_PASSAGES = 3;
 
+/** Documents that are ranked at least, as in Python: a few more than are asked for. */
+const RANKED = 9;
+
 /** Passages that "auto" scores: fewer than Python, as each may have to be fetched. */
 const WEB_CANDIDATES = 256;
 
@@ -163,9 +166,10 @@ export class SiteIndex {
     const asked = typeof query === "string" ? await this.encoder.query(query) : query;
     const codes = this.layout.codec.encodeQuery(asked.embedding);
     if (!codes.tokens) return [];
-    let found = await this.#approximate(codes, allowed, k, mode, candidates);
+    const ranked = Math.max(k, RANKED);
+    let found = await this.#approximate(codes, allowed, ranked, mode, candidates);
     found ??= await this.#scored(codes, this.#passagesOf(this.#documents(allowed)));
-    const best = topK(found.scores, k).map((n) => found.documents[n]!);
+    const best = topK(found.scores, ranked).map((n) => found.documents[n]!);
     // An approximate search may have missed a document's best passage.
     const ascending = best.toSorted((a, b) => a - b);
     const whole = await this.#scored(codes, this.#passagesOf(ascending));
