@@ -108,8 +108,12 @@ def test_the_wheel_has_every_module_and_all_data(wheel: Path) -> None:
     assert {name for name in names if "/onnx_graphs/" in name} == graphs
     page = SOURCES["pocket_colbert"] / "server" / "page"
     files = {f"pocket_colbert/server/page/{path.name}" for path in page.iterdir()}
-    assert {name for name in names if "/page/" in name} == files
+    assert {name for name in names if "/server/page/" in name} == files
     assert "pocket_colbert/server/page/index.html" in files
+    page = SOURCES["pocket_colbert"] / "site" / "page"
+    files = {f"pocket_colbert/site/page/{path.name}" for path in page.iterdir()}
+    assert {name for name in names if name.startswith("pocket_colbert/site/page/")} == files
+    assert "pocket_colbert/site/page/ort.wasm.gz" in files
     for name in (
         "pocket_colbert/py.typed",
         "pocket_colbert_export/py.typed",

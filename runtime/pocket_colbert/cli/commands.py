@@ -20,6 +20,7 @@ from pocket_colbert.cli.mcp_command import mcp
 from pocket_colbert.cli.measure_commands import evaluate, tune
 from pocket_colbert.cli.search_command import search
 from pocket_colbert.cli.serve_command import serve
+from pocket_colbert.cli.site_command import site
 from pocket_colbert.cli.text_commands import encode, rerank
 
 
@@ -28,7 +29,7 @@ from pocket_colbert.cli.text_commands import encode, rerank
     sections={
         "Search": [search, index, info, rerank, encode],
         "Maintain an index": [delete, compact, check, cache],
-        "Serve": [serve, mcp],
+        "Serve": [serve, site, mcp],
         "Measure quality": [evaluate, tune],
         "Move data": [push, collect, merge],
         "Other": [doctor, completion, bundle, encode_corpus],

@@ -725,6 +725,11 @@ class Encoder:
             )
 
     @property
+    def folder(self) -> Path:
+        """Where its model is."""
+        return self._files.folder
+
+    @property
     def made_for(self) -> str:
         """The languages that the model was made for, in brackets for people; "" when unknown."""
         languages = ", ".join(self.card.languages)

@@ -311,6 +311,13 @@ def _scales(
     return np.asarray(np.clip(scales, -_LARGEST_SCALE, _LARGEST_SCALE), dtype=np.float32)
 
 
+def rotation_signs(dim: int) -> str:
+    """Return the 2 * dim signs, "+" and "-", that the rotation flips components by."""
+    # Not from numpy.random, which takes longer to import than a query to answer.
+    bits = hashlib.shake_256(b"pocket-colbert rotation").digest(2 * dim)
+    return "".join("-" if byte & 1 else "+" for byte in bits)
+
+
 @cache
 def _rotation(dim: int) -> NDArray[np.float32]:
     """Return a fixed orthogonal matrix (dim, dim) that mixes all components.
@@ -321,9 +328,8 @@ def _rotation(dim: int) -> NDArray[np.float32]:
     row, column = np.arange(dim)[:, None], np.arange(dim)[None, :]
     cosine = np.cos(np.pi * (column + 0.5) * row / dim) * np.sqrt(2.0 / dim)
     cosine[0] /= np.sqrt(2.0)
-    # Not from numpy.random, which takes longer to import than a query to answer.
-    bits = np.frombuffer(hashlib.shake_256(b"pocket-colbert rotation").digest(2 * dim), np.uint8)
-    signs = 1.0 - 2.0 * (bits & 1).reshape(2, dim)
+    signs = np.array([1.0 if sign == "+" else -1.0 for sign in rotation_signs(dim)])
+    signs = signs.reshape(2, dim)
     matrix = ((cosine * signs[0]) @ (cosine * signs[1])).T.astype(np.float32)
     matrix.setflags(write=False)
     return np.asarray(matrix)

@@ -1,0 +1,116 @@
+"""The command that writes a site which searches in the reader's browser."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pocket_colbert.cli.common import (
+    encoder_for,
+    given_options,
+    json_option,
+    load_encoder,
+    model_option,
+    path_type,
+    print_json,
+    progress_bar,
+    readable_size,
+    threads_option,
+)
+from pocket_colbert.config import CODES
+from pocket_colbert.errors import LanguageWarning, TruncationWarning
+
+if TYPE_CHECKING:
+    from pocket_colbert.index.index import Index
+    from pocket_colbert.model.encoder import Encoder
+
+_MODEL = "tiny"
+"""A visitor fetches the model: 7 MB rather than 20."""
+
+
+@click.command()
+@click.argument("source", type=path_type, metavar="PATH_OR_INDEX")
+@click.option("--into", required=True, type=path_type, metavar="FOLDER", help="Folder of the site.")
+@click.option("--title", default="Search", show_default=True, help="Title of the page.")
+@click.option(
+    "--codes", type=click.Choice(CODES), default="int4", show_default=True,
+    help="How a component of a token vector is stored, by its bits.",
+)  # fmt: skip
+@click.option(
+    "--pool-factor", type=click.FloatRange(min=1), default=2.0, show_default=True,
+    help="Average number of a document's token vectors that are merged into one.",
+)  # fmt: skip
+@model_option
+@threads_option
+@json_option
+@click.pass_context
+def site(
+    context: click.Context,
+    source: Path,
+    into: Path,
+    title: str,
+    codes: Any,
+    pool_factor: float,
+    model: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Write a static site that searches in the reader's browser.
+
+    PATH_OR_INDEX is a file or folder of documents, or an index, which keeps its codes and its
+    model. Any server of static files can serve FOLDER, below any path; queries never leave the
+    browser. Given an existing site, only what has changed is written.
+    """
+    from pocket_colbert.index.directory import is_index
+    from pocket_colbert.index.index import Index
+    from pocket_colbert.site.writer import write_site
+
+    for category in (LanguageWarning, TruncationWarning):
+        warnings.simplefilter("ignore", category)
+    with ExitStack() as opened:
+        if is_index(source):
+            fixed = {"codes", "pool_factor"} & given_options(context).keys()
+            if fixed:
+                raise click.UsageError(
+                    f"{source} is an index, which was made with codes and a pool factor; leave "
+                    "the options out, or give the documents themselves."
+                )
+            index = opened.enter_context(Index.load(source, threads=threads))
+            encoder = encoder_for(index.config, model, threads, "cpu")
+        else:
+            encoder = load_encoder(model or _MODEL, threads, "cpu")
+            folder = Path(opened.enter_context(tempfile.TemporaryDirectory())) / "site.index"
+            index = _indexed(source, folder, encoder, codes, pool_factor, as_json)
+            opened.enter_context(index)
+        report = write_site(index, into, encoder=encoder, title=title)
+    if as_json:
+        print_json(asdict(report) | {"folder": str(report.folder)})
+        return
+    click.echo(
+        f"{report.folder}: {report.documents} documents in {report.passages} passages, "
+        f"{readable_size(report.bytes)}, of which {readable_size(report.written)} are new"
+    )
+    click.echo(
+        f"A visitor fetches the model ({readable_size(report.model)}) and the runtime "
+        f"({readable_size(report.runtime)}) once. Try it: python -m http.server -d {into}"
+    )
+
+
+def _indexed(
+    source: Path, folder: Path, encoder: Encoder, codes: Any, pool_factor: float, quiet: bool
+) -> Index:
+    from pocket_colbert.index.index import Index
+    from pocket_colbert.ingest.indexing import IndexOptions, index_files
+
+    options = IndexOptions(codes=codes, pool_factor=pool_factor, inverted_file="never")
+    with progress_bar("Indexing", None, quiet) as advance:
+        report = index_files([source], folder, encoder=encoder, options=options, progress=advance)
+    for item in report.left_out:
+        click.echo(f"Left out: {item.path} ({item.reason})", err=True)
+    return Index.load(folder)

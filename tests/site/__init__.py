@@ -1,0 +1,3 @@
+"""Tests of site."""
+
+from __future__ import annotations
