@@ -19,10 +19,10 @@ from pocket_colbert.cli.common import (
     model_option,
     path_type,
     print_json,
-    progress_bar,
     readable_size,
     threads_option,
 )
+from pocket_colbert.cli.progress import progress_bar
 from pocket_colbert.config import CODES
 from pocket_colbert.errors import LanguageWarning, TruncationWarning
 

@@ -20,6 +20,7 @@ from pocket_colbert.index.merger import SegmentMaker
 from pocket_colbert.metadata import flat
 from pocket_colbert.site.ordering import topical_order
 from pocket_colbert.site.packing import Packer
+from pocket_colbert.storage.candidate_source import Source
 from pocket_colbert.storage.inverted_file import InvertedFile
 from pocket_colbert.storage.segment import Segment
 from pocket_colbert.types import Document, Span
@@ -71,13 +72,13 @@ def write_index(index: Index, packer: Packer) -> dict[str, Any]:
         "texts": _texts(segment, order, packer),
         "ids": packer.put_json("ids", ids),
         "fields": _fields(segment, packer),
-        "inverted": _inverted(segment.inverted, packer),
+        "inverted": _inverted(segment.source, packer),
     }
 
 
 def _one_segment(index: Index) -> Segment:
     """Return all documents of an index as one segment, with an inverted file where it serves."""
-    config = replace(index.config, keywords="none", inverted_file="always")
+    config = replace(index.config, keywords="none", inverted_file="always", candidates="lists")
     maker = SegmentMaker(folder=None, generation=0, config=config, threads=index.threads)
     segments = index.snapshot.segments
     if not segments:
@@ -184,9 +185,9 @@ def _fields(segment: Segment, packer: Packer) -> dict[str, Any]:
     }
 
 
-def _inverted(inverted: InvertedFile | None, packer: Packer) -> dict[str, Any] | None:
+def _inverted(inverted: Source | None, packer: Packer) -> dict[str, Any] | None:
     """Write the inverted file, its centroids in an order in which neighbours are alike."""
-    if inverted is None or not inverted.widening:
+    if not isinstance(inverted, InvertedFile) or not inverted.widening:
         return None
     levels = (inverted.centroids.astype(np.float32) - 128) * inverted.scales[:, None]
     order = topical_order(levels, 4)
