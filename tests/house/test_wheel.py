@@ -106,14 +106,13 @@ def test_the_wheel_has_every_module_and_all_data(wheel: Path) -> None:
             assert f"pocket_colbert/models/{model}/{name}" in names
     graphs = {f"pocket_colbert/vectors/onnx_graphs/{name}.onnx" for name in GRAPHS}
     assert {name for name in names if "/onnx_graphs/" in name} == graphs
-    page = SOURCES["pocket_colbert"] / "server" / "page"
-    files = {f"pocket_colbert/server/page/{path.name}" for path in page.iterdir()}
-    assert {name for name in names if "/server/page/" in name} == files
-    assert "pocket_colbert/server/page/index.html" in files
-    page = SOURCES["pocket_colbert"] / "site" / "page"
-    files = {f"pocket_colbert/site/page/{path.name}" for path in page.iterdir()}
-    assert {name for name in names if name.startswith("pocket_colbert/site/page/")} == files
-    assert "pocket_colbert/site/page/ort.wasm.gz" in files
+    for room, needed in (("server", "index.html"), ("site", "ort.wasm.gz")):
+        page, inside = SOURCES["pocket_colbert"] / room / "page", f"pocket_colbert/{room}/page/"
+        files = {
+            inside + path.relative_to(page).as_posix() for path in page.rglob("*") if path.is_file()
+        }
+        assert {name for name in names if name.startswith(inside)} == files
+        assert inside + needed in files
     for name in (
         "pocket_colbert/py.typed",
         "pocket_colbert_export/py.typed",
