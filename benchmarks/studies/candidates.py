@@ -66,6 +66,7 @@ class Built:
     bytes: int
     seconds: float
     widening: int | None = None
+    source: candidate_source.Source | None = None
 
 
 def main() -> None:
@@ -126,9 +127,9 @@ def measure(collection: Collection, pruning: str, bits: int) -> list[dict[str, A
     queries = [codec.encode_query(query) for query in collection.queries]
     exact_ms, exact = timed(lambda query: top_k(rows.score_all(query), K), queries)
     sources = [in_an_index(rows, name) for name in ("lists", "usearch")]
-    first, second = (source.widening for source in sources)
-    assert first is not None and second is not None
-    auto = "lists" if first == 1 or (first and not second) else "usearch"
+    auto = sources[0].name
+    if sources[0].widening != 1:
+        auto = max(sources, key=_goodness).name
     table_rows = []
     for built in (*sources, signs(rows)):
         as_is = searched(rows, queries, exact, built, 1)
@@ -199,7 +200,12 @@ def in_an_index(rows: TokenVectors, name: Literal["lists", "usearch"]) -> Built:
             return source.candidates(query, everything, lookups=lookups, limit=wide)
         return source.candidates(query, everything, lookups=lookups, limit=wide, product=Product)
 
-    return Built(name, find, size, seconds, source.widening)
+    return Built(name, find, size, seconds, source.widening, source)
+
+
+def _goodness(built: Built) -> tuple[bool, bool, int, float]:
+    assert built.source is not None
+    return candidate_source.goodness(built.source)
 
 
 def limit_of(rows: TokenVectors) -> int:
