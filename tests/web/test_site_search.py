@@ -7,7 +7,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -180,32 +180,44 @@ def test_explanations_are_those_of_python(
                 assert match["weight"] == pytest.approx(like.weight, abs=1e-6)
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
+class _Noting(http.server.SimpleHTTPRequestHandler):
+    """Serves files, and notes which."""
+
+    asked: ClassVar[list[str]] = []
+
     def log_message(self, *args: object) -> None:
-        pass
+        self.asked.append(self.path)
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
     """Python's plain server of files, which knows neither ranges nor compression."""
-    handler = functools.partial(_Quiet, directory=str(tmp_path))
+    _Noting.asked.clear()
+    handler = functools.partial(_Noting, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
 
-def test_a_search_fetches_the_texts_of_hits_only(
+def test_a_search_fetches_the_text_of_its_hit_and_some_of_the_codes(
     indexes: dict[str, Index], encoder: Encoder, tmp_path: Path, served: str
 ) -> None:
     need_web()
-    report = write_site(indexes["int8"], tmp_path / "below" / "site", encoder=encoder)
+    folder = tmp_path / "below" / "site"
+    write_site(indexes["int8"], folder, encoder=encoder)
     given = {
         "site": f"{served}/below/site",
-        "asked": [("bees and honey", None, {"k": 1, "candidates": 8})],
+        "asked": [("bees and honey", None, {"k": 1, "candidates": 60})],
         "runtime": "native",
     }
     result = run_module(SCRIPT, given)
     assert len(result["answers"][0]) == 1
-    fetched = result["transfer"]["bytes"] - report.model
-    assert 0 < fetched < (report.bytes - report.model - report.runtime) / 2
+    names = [path.rpartition("/")[2] for path in _Noting.asked]
+    assert len(names) == len(set(names))  # nothing twice
+    assert len([name for name in names if name.startswith("texts-")]) == 1
+    codes = {path.name for path in folder.glob("data/codes-*")}
+    assert len(codes) > 20 and 0 < len(codes & set(names)) < len(codes)
+    sizes = {path.name: path.stat().st_size for path in folder.glob("data/*")}
+    fetched = sum(sizes.get(name, 0) for name in names)
+    assert result["transfer"]["bytes"] == fetched

@@ -90,6 +90,7 @@ export function fileEntry(value: unknown, name: string): FileEntry {
     isCount(entry.bytes, MOST) &&
     isCount(entry.size, MOST) &&
     typeof entry.gzip === "boolean" &&
+    (entry.gzip || entry.size === entry.bytes) &&
     typeof entry.sha256 === "string" &&
     /^[0-9a-f]{32,64}$/.test(entry.sha256);
   if (!valid) throw new IndexFormatError(`the index does not say what its file ${name} is.`);

@@ -29,6 +29,9 @@ import { TokenVectors } from "./token_vectors.js";
 const LOOKUPS = 512;
 const BEST_PASSAGES = 3;
 
+/** Token vectors of a passage at most. */
+const LONGEST = 1 << 20;
+
 /** Documents that are ranked at least, as in Python: a few more than are asked for. */
 const RANKED = 9;
 
@@ -73,15 +76,47 @@ export async function openIndex(url: string | URL, options: LoadOptions = {}): P
     if (!entry) throw new ModelFormatError(`the site's model has no ${name}.`);
     return files.get(entry);
   };
-  const dim = layout.codec.dim;
-  const [encoder, product, order, counts, lengths] = await Promise.all([
-    Encoder.read(read, { ...options, dim }),
-    Product.load(options),
+  const [order, counts, lengths] = await Promise.all([
     files.numbers(layout.order, layout.documents),
     files.numbers(layout.counts, layout.documents),
     files.numbers(layout.lengths, layout.passages),
   ]);
-  return new SiteIndex(layout, files, encoder, product, order, counts, lengths);
+  const sizes = new Sizes(layout, order, counts, lengths); // before the model, which is large
+  const [encoder, product] = await Promise.all([
+    Encoder.read(read, { ...options, dim: layout.codec.dim }),
+    Product.load(options),
+  ]);
+  return new SiteIndex(layout, files, encoder, product, sizes);
+}
+
+/** Which passages and parts documents have, checked to add up. */
+class Sizes {
+  /** The first passage of each document, and the number of all. */
+  readonly firsts: Uint32Array;
+  /** Where each document is in the parts. */
+  readonly places: Uint32Array;
+
+  constructor(
+    { documents, passages }: Layout,
+    readonly order: Uint32Array,
+    counts: Uint32Array,
+    readonly lengths: Uint32Array,
+  ) {
+    this.firsts = new Uint32Array(documents + 1);
+    counts.forEach((count, n) => {
+      this.firsts[n + 1] = Math.min(this.firsts[n]! + count, passages + 1);
+    });
+    this.places = new Uint32Array(documents);
+    const seen = new Uint8Array(documents);
+    order.forEach((document, place) => {
+      if (document < documents) seen[document] = 1;
+      this.places[document] = place;
+    });
+    const adds = this.firsts[documents] === passages && counts.every((count) => count > 0);
+    if (!adds || seen.includes(0) || lengths.some((length) => length > LONGEST)) {
+      throw new IndexFormatError("the index does not add up.");
+    }
+  }
 }
 
 export class SiteIndex {
@@ -98,25 +133,11 @@ export class SiteIndex {
     private readonly files: FilesType,
     readonly encoder: Encoder,
     private readonly product: Product,
-    order: Uint32Array,
-    counts: Uint32Array,
-    lengths: Uint32Array,
+    { firsts, places, order, lengths }: Sizes,
   ) {
-    this.#firsts = new Uint32Array(layout.documents + 1);
-    counts.forEach((count, n) => {
-      this.#firsts[n + 1] = this.#firsts[n]! + count;
-    });
-    this.#places = new Uint32Array(layout.documents);
-    const seen = new Uint8Array(layout.documents);
-    order.forEach((document, place) => {
-      if (document < layout.documents) seen[document] = 1;
-      this.#places[document] = place;
-    });
-    const adds = this.#firsts[layout.documents] === layout.passages && counts.every((n) => n > 0);
-    if (!adds || seen.includes(0) || lengths.some((length) => length > 1 << 20)) {
-      throw new IndexFormatError("the index does not add up.");
-    }
-    this.#vectors = new TokenVectors(layout, files, product, lengths, order, this.#firsts);
+    this.#firsts = firsts;
+    this.#places = places;
+    this.#vectors = new TokenVectors(layout, files, product, lengths, order, firsts);
     this.#texts = new Remembered((part) => this.#readTexts(part));
   }
 
