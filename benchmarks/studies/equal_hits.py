@@ -4,7 +4,7 @@
     python -m benchmarks.studies.equal_hits DATA/cranfield DATA/scifact --against before.json
 
 Exact searches with every code width, over all documents, with a filter, and after deletions, on one
-thread and on two. Hits are equal where ids and scores (to 1e-4) are, whatever the order of equal
+thread and on two. Hits are equal where ids and scores (to .002) are, whatever the order of equal
 scores. With `--against`, hits that differ are printed and it ends with an error. Vectors of queries
 and documents are made once and kept in `--vectors`, so that both versions search the same ones.
 """
@@ -26,7 +26,8 @@ from pocket_colbert.config import Codes
 from pocket_colbert.evaluation.beir import read_beir
 from pocket_colbert.ingest.readers import text_to_encode
 
-TOLERANCE = 1e-4
+TOLERANCE = 2e-3
+"""Of scores up to 32: float32 sums in another order, and a component that rounds the other way."""
 K = 10
 
 Hits = list[tuple[str, float]]

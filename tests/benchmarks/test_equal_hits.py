@@ -18,7 +18,7 @@ HITS = [("a", 3.0), ("b", 2.0), ("c", 2.0), ("d", 1.0)]
     ("other", "expected"),
     [
         (HITS, True),
-        ([("a", 3.00005), *HITS[1:]], True),
+        ([("a", 3.001), *HITS[1:]], True),
         ([HITS[0], HITS[2], HITS[1], HITS[3]], True),
         ([*HITS[:3], ("e", 1.0)], True),
         ([*HITS[:3], ("e", 1.1)], False),
