@@ -117,7 +117,7 @@ def test_its_command_and_its_health_check_work(
 def test_the_unit_of_systemd_is_one(tmp_path: Path) -> None:
     """`docs/operate.md` shows it."""
     text = (ROOT / "docs" / "operate.md").read_text()
-    unit = text.partition("```ini\n")[2].partition("```")[0]
+    unit = "[Unit]" + text.partition("[Unit]")[2].partition("```")[0]
     assert "DynamicUser=yes" in unit and "ProtectSystem=strict" in unit
     command = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
     assert command.split()[1:2] == ["serve"] and "%S/pocket-colbert/" in command
