@@ -34,6 +34,6 @@ def test_an_index_takes_candidates_from_what_was_asked_for(
     said = {"lists": "the lists of 1 segment", "usearch": "the usearch graph of 1 segment"}
     assert f"it looks into {said[taken]}\n" in invoke("info", folder)
     other = {"lists": "usearch", "usearch": "lists"}[candidates]
-    refused = invoke("index", text, "--into", folder, "--candidates", other, code=1)
+    refused = invoke("index", text, "--into", folder, "--candidates", other, code=2)
     assert f"was made with candidates={candidates}" in refused
     assert invoke("check", folder, "--json")["problems"] == []
