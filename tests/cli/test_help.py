@@ -14,7 +14,7 @@ from tests.support.cli import run
 
 ORDER = [
     "search", "index", "info", "rerank", "encode", "delete", "compact", "check", "cache",
-    "serve", "mcp", "evaluate", "tune", "push", "collect", "merge", "doctor", "completion",
+    "serve", "site", "mcp", "evaluate", "tune", "push", "collect", "merge", "doctor", "completion",
     "bundle", "encode-corpus",
 ]  # fmt: skip
 

@@ -63,10 +63,15 @@ def site(
 ) -> None:
     """Write a static site that searches in the reader's browser.
 
+    \b
+    Examples:
+      pocket-colbert site docs --into public --title "Our documentation"
+      pocket-colbert site my.index --into public
+
     PATH_OR_INDEX is a file or folder of documents, or an index, which keeps its codes and its
     model. Any server of static files can serve FOLDER, below any path; queries never leave the
     browser. Given an existing site, only what has changed is written.
-    """
+    """  # noqa: D301 - click's mark for lines it must not wrap
     from pocket_colbert.index.directory import is_index
     from pocket_colbert.index.index import Index
     from pocket_colbert.site.writer import write_site
