@@ -24,6 +24,7 @@ from pocket_colbert import (
     Splitting,
     text_splitting,
 )
+from pocket_colbert.model import tokenizer as tokenizer_module
 from pocket_colbert.model.tokenizer import Tokenizer
 from pocket_colbert.text_splitting import borders, split
 
@@ -231,6 +232,19 @@ def test_passages_never_overflow(
     assert found
     if text.strip():
         assert max(tokenized.num_tokens for _, _, tokenized in found) <= max_tokens
+
+
+@pytest.mark.parametrize("size", [17, 40, 64])
+def test_texts_that_are_tokenised_in_segments_are_cut_between_words(
+    tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    tokenizer = tiny_encoder._tokenizer
+    text = "The capital of France is Paris, it is beautiful.\nBees swarm in May. " * 5
+    whole, without_spaces = tokenizer._text_offsets(text), tokenizer._text_offsets("語" * 100)
+    monkeypatch.setattr(tokenizer_module, "_SEGMENT", size)
+    np.testing.assert_array_equal(tokenizer._text_offsets(text), whole)
+    np.testing.assert_array_equal(tokenizer._text_offsets("語" * 100), without_spaces)
+    assert len(whole) > 100 and without_spaces[-1, 1] == 100
 
 
 @pytest.fixture(scope="module")

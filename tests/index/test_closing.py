@@ -191,6 +191,10 @@ def test_a_snapshot_of_a_closed_index_is_refused(folder: Path) -> None:
         snapshot.addresses(["d1-7"])
     with pytest.raises(ClosedError):
         list(documents)
+    with pytest.raises(ClosedError):
+        len(index)
+    with pytest.raises(ClosedError):
+        "d1-7" in index  # noqa: B015
 
 
 def test_an_index_that_is_dropped_lets_the_next_writer_in(tmp_path: Path) -> None:

@@ -105,6 +105,19 @@ def test_windows_take_the_most_query_tokens_and_the_first_of_equals() -> None:
     assert best_window(text, spans, weights[:0], 10) == (0, 8)
 
 
+@pytest.mark.parametrize("length", [60, 100])
+def test_windows_within_a_long_sentence_end_with_it(length: int) -> None:
+    """One that starts later would begin in the middle and go on in the next sentence."""
+    text = "Herons stand " * 20 + "and wait. They eat fish at dawn."
+    starts = [text.index("wait"), text.index("dawn")]
+    spans = np.array([[start, start + 4] for start in starts])
+    weights = np.eye(2, dtype=np.float32)
+    part = slice(*best_window(text, spans, weights, length))
+    assert text[part] == "They eat fish at dawn."
+    part = slice(*best_window(text, spans[:1], weights[:1, :1], length))
+    assert text[part].endswith("and wait.") and part.stop - part.start > length - 14
+
+
 def test_windows_keep_sentences_whole_where_these_fill_them() -> None:
     text = "The fox is red. It eats mice at night. Then it sleeps until the sun is down."
     spans = np.array([[4, 7], [19, 23]])

@@ -11,6 +11,11 @@ from pocket_colbert.ingest.extracted import Limits, UnreadableFileError
 _OFFICE_BYTES = 100_000_000
 """What the parts of an office document that are read may hold; parsed, they take several times
 that."""
+_MEDIA_BYTES = 128_000_000
+"""What pictures and films may hold: nobody looks at them, but libraries read them, too."""
+_MEDIA = (
+    ".png", ".jpg", ".jpeg", ".gif", ".mp4", ".mp3", ".wav", ".emf", ".wmf", ".ttf", ".otf",
+)  # fmt: skip
 
 
 def unpack_gzip(data: bytes, limits: Limits) -> bytes:
@@ -64,26 +69,15 @@ class Archive:
             raise UnreadableFileError(f"it is damaged ({error})", "save it again") from error
         if len(entries) > limits.entries:
             raise UnreadableFileError(f"it holds more than {limits.entries} files", "leave it out")
+        media = sum(e.file_size for e in entries if e.filename.lower().endswith(_MEDIA))
+        parts = sum(e.file_size for e in entries) - media
         allowed = min(limits.unpacked_bytes, _OFFICE_BYTES)
-        media = (
-            ".png",
-            ".jpg",
-            ".jpeg",
-            ".gif",
-            ".mp4",
-            ".mp3",
-            ".wav",
-            ".emf",
-            ".wmf",
-            ".ttf",
-            ".otf",
-        )
-        size = sum(e.file_size for e in entries if not e.filename.lower().endswith(media))
-        if size > allowed:
-            raise UnreadableFileError(
-                f"it unpacks to {size // 1_000_000} MB, more than {allowed // 1_000_000}",
-                "split it",
-            )
+        for what, size, most in (("", parts, allowed), (" of media", media, _MEDIA_BYTES)):
+            if size > most:
+                raise UnreadableFileError(
+                    f"it unpacks to {size // 1_000_000} MB{what}, more than {most // 1_000_000}",
+                    "split it",
+                )
         if any(entry.flag_bits & 1 for entry in entries):
             raise UnreadableFileError("it is encrypted", "save it without a password")
         self.names: set[str] = {entry.filename for entry in entries}

@@ -19,6 +19,10 @@ from pocket_colbert.ingest.markdown_reader import write_markdown
 from pocket_colbert.ingest.text_readers import read_plain
 
 _DEEPEST = 100
+_LOOK_AHEAD = 100_000
+_LABEL = 200
+"""Characters of what is put before each value: a column's label, and the path to a value of JSON.
+Beyond that it is no label, and repeating it would make a long text of a short file."""
 
 
 def parse_json(source: str) -> Any:
@@ -41,13 +45,17 @@ def read_json(source: str, deadline: Deadline) -> Extracted:
     value = parse_json(source)
     builder = TextBuilder(deadline)
     cursor, line = 0, 1
+    left = 4 * len(source)  # characters to look at: a key that is written in another way is not met
     for path, leaf in _leaves(value):
-        key = json.dumps(path[-1], ensure_ascii=False) if path and isinstance(path[-1], str) else ""
-        found = source.find(key, cursor, cursor + 100_000) if key else -1
-        if found >= 0:
-            line += source.count("\n", cursor, found)
-            cursor = found
-        name = ".".join(part for part in path if isinstance(part, str))
+        key = path[-1] if path and isinstance(path[-1], str) and left > 0 else ""
+        if key and len(key) <= _LOOK_AHEAD:
+            key = json.dumps(key, ensure_ascii=False)
+            found = source.find(key, cursor, cursor + _LOOK_AHEAD)
+            left -= len(key) + (found - cursor if found >= 0 else _LOOK_AHEAD)
+            if found >= 0:
+                line += source.count("\n", cursor, found)
+                cursor = found
+        name = ".".join(part[:_LABEL] for part in path if isinstance(part, str))[-_LABEL:]
         shown = leaf if isinstance(leaf, str) else json.dumps(leaf)
         if shown.strip() and leaf is not None:
             builder.block(f"{name}: {shown}" if name else shown, line, "row")
@@ -100,7 +108,7 @@ def read_csv(source: str, deadline: Deadline, *, tabs: bool = False) -> Extracte
         for number, row in enumerate(reader):
             cells = [" ".join(cell.split()) for cell in row]
             if number == 0 and len(cells) > 1 and all(re.match(r"[^\W\d]", c) for c in cells):
-                labels = cells
+                labels = column_labels(cells)
                 builder.block(" | ".join(cells), start, "row")
             else:
                 builder.block(labelled_row(labels, cells), start, "row")
@@ -110,6 +118,11 @@ def read_csv(source: str, deadline: Deadline, *, tabs: bool = False) -> Extracte
             f"it is not CSV (line {reader.line_num}: {error})", "repair it"
         ) from error
     return builder.result()
+
+
+def column_labels(cells: list[str]) -> list[str]:
+    """Return the labels that the head of a table gives to the cells below; none is long."""
+    return [cell if len(cell) <= _LABEL else "" for cell in cells]
 
 
 def labelled_row(labels: list[str], cells: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,15 @@ BlockKind = Literal["paragraph", "item", "row", "code", "heading"]
 _MOST_PARTS = 1000
 _TIGHT: set[BlockKind] = {"item", "row"}
 """Kinds whose neighbours of the same kind stand on consecutive lines."""
+
+_MOST_TEXT = 64_000_000
+"""Characters of a document: a small file can name one text many times, as a spreadsheet's cells
+and the labels of a table do."""
+_DEEPEST_HEADING = 9
+_PATHS = 1_000_000
+"""Characters that heading paths may have beyond four times those of the text: every section
+repeats the headings above it."""
+_SHORT_HEADING = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,10 +150,11 @@ class TextBuilder:
         """Start a section.
 
         Args:
-            level: 1 for the outermost.
+            level: 1 for the outermost; beyond 9 it counts as 9.
             text: The heading.
             line: Its line in the file.
         """
+        level = min(level, _DEEPEST_HEADING)
         text = " ".join(self.marks.taken_out(text)[0].split())
         if not text:
             return
@@ -195,6 +205,9 @@ class TextBuilder:
             line: The line in the file that it starts on, from 1; None when that says nothing.
             kind: What it is.
             language: Of code, the name of its language if the file says it.
+
+        Raises:
+            UnreadableFileError: The time is over, or the text becomes too long.
         """
         self._deadline.check()
         text, marks = self.marks.taken_out(text.strip("\n").rstrip())
@@ -227,6 +240,10 @@ class TextBuilder:
     def _append(self, text: str) -> None:
         self._parts.append(text)
         self._length += len(text)
+        if self._length > _MOST_TEXT:
+            raise UnreadableFileError(
+                f"its text is longer than {_MOST_TEXT:,} characters", "split it"
+            )
 
     def result(
         self, title: str | None = None, metadata: Mapping[str, Any] | None = None, key: str = ""
@@ -239,19 +256,33 @@ class TextBuilder:
             key: See `Extracted`.
         """
         text = "".join(self._parts)
-        sections = tuple(
-            Section(section.start, _without_title(section.headings, title))
-            for section in self._sections
-            if section.start < len(text)
+        sections = [section for section in self._sections if section.start < len(text)]
+        paths = _paths([section.headings for section in sections], title, len(text))
+        return Extracted(
+            text,
+            title,
+            tuple(Section(*both) for both in zip((s.start for s in sections), paths, strict=True)),
+            metadata or {},
+            key,
+            line_map(text, self._starts),
+            self.layout,
         )
-        lines = line_map(text, self._starts)
-        return Extracted(text, title, sections, metadata or {}, key, lines, self.layout)
 
 
-def _without_title(headings: tuple[str, ...], title: str | None) -> tuple[str, ...]:
-    if headings and title and headings[0].casefold() in title.casefold():
-        return headings[1:]
-    return headings
+def _paths(
+    headings: Sequence[tuple[str, ...]], title: str | None, length: int
+) -> Iterator[tuple[str, ...]]:
+    """Return the heading path of each section: without the title, and not too long in all."""
+    known = (title or "").casefold()[:_SHORT_HEADING]
+    left = 4 * length + _PATHS
+    for path in headings:
+        # A longer heading is not in it, and to fold its case takes time.
+        if path and known and len(path[0]) <= len(known) and path[0].casefold() in known:
+            path = path[1:]
+        if left < 0:
+            path = tuple(heading for heading in path[-1:] if len(heading) <= _SHORT_HEADING)
+        left -= sum(map(len, path))
+        yield path
 
 
 def line_map(text: str, starts: list[tuple[int, int]]) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pocket_colbert.ingest.archives import Archive
-from pocket_colbert.ingest.data_readers import labelled_row
+from pocket_colbert.ingest.data_readers import column_labels, labelled_row
 from pocket_colbert.ingest.decoding import clean, declared_encoding, decode, readable
 from pocket_colbert.ingest.extracted import (
     Deadline,
@@ -28,6 +28,9 @@ from pocket_colbert.ingest.extracted import (
 from pocket_colbert.ingest.html_reader import read_html
 
 _MOST_PAGES = 20_000
+_COLUMNS, _CELL = 1_000, 32_767
+"""Columns of a sheet that are read, and characters of a cell, which are as many as there can be."""
+_EMPTY_ROWS = 2_000_000
 _TEXT = "urn:oasis:names:tc:opendocument:xmlns:text:1.0"
 _TABLE = "urn:oasis:names:tc:opendocument:xmlns:table:1.0"
 _OFFICE = "urn:oasis:names:tc:opendocument:xmlns:office:1.0"
@@ -154,20 +157,33 @@ def _notes(document: Any) -> Iterator[str]:
 
 
 def _docx_table(table: Any, builder: TextBuilder, deadline: Deadline, depth: int) -> None:
+    from docx.table import _Cell
+
     labels: list[str] = []
+    above: dict[int, str] = {}
     for number, row in enumerate(table.rows):
         deadline.check()
-        cells, seen = [], set()
-        for cell in row.cells:
-            if cell._tc not in seen:  # cells that are merged come up once for each column
-                seen.add(cell._tc)
-                cells.append(" ".join(readable(clean(cell.text)).split()))
+        cells: list[str] = []
+        inner: list[Any] = []
+        column = 0
+        # Not `row.cells`: it has a cell as often as the file says that it is wide.
+        for element in row._tr.tc_lst:
+            cell = _Cell(element, table)
+            merged = element.vMerge == "continue"
+            text = above.get(column, "") if merged else _one_line(cell.text)
+            above[column] = text
+            cells.append(text)
+            inner += [] if merged else cell.tables
+            column += element.grid_span
         builder.block(labelled_row(labels, cells), None, "row")
         if number == 0 and all(cells):
-            labels = cells
-        for cell in row.cells:
-            for inner in cell.tables if depth < 5 else ():
-                _docx_table(inner, builder, deadline, depth + 1)
+            labels = column_labels(cells)
+        for table_inside in inner if depth < 5 else ():
+            _docx_table(table_inside, builder, deadline, depth + 1)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(readable(clean(text)).split())
 
 
 def read_pptx(data: bytes, deadline: Deadline, limits: Limits) -> Extracted:
@@ -206,9 +222,9 @@ def _write_shapes(
         if getattr(shape, "has_table", False) and shape.has_table:
             labels: list[str] = []
             for row in shape.table.rows:
-                cells = [" ".join(readable(clean(cell.text)).split()) for cell in row.cells]
+                cells = [_one_line(cell.text) for cell in row.cells]
                 builder.block(labelled_row(labels, cells), None, "row")
-                labels = labels or cells
+                labels = labels or column_labels(cells)
         elif getattr(shape, "has_text_frame", False) and shape.has_text_frame:
             lines = [readable(clean(p.text)).strip() for p in shape.text_frame.paragraphs]
             builder.block("\n".join(filter(None, lines)))
@@ -226,16 +242,24 @@ def read_xlsx(data: bytes, deadline: Deadline, limits: Limits) -> Extracted:
             io.BytesIO(data), read_only=True, data_only=True, keep_links=False
         )
         builder = TextBuilder(deadline)
+        empty = 0
         for sheet in book.worksheets:
             builder.heading(1, clean(sheet.title))
+            # What a sheet says of its size is often a million rows that are not there.
+            sheet.reset_dimensions()
             labels: list[str] = []
             first = True
             for row in sheet.iter_rows(values_only=True):
                 deadline.check()
-                cells = [_cell(value) for value in row[:1000]]
+                cells = [_cell(value) for value in row[:_COLUMNS]]
                 while cells and not cells[-1]:
                     cells.pop()
                 if not cells:
+                    empty += 1
+                    if empty > _EMPTY_ROWS:
+                        raise UnreadableFileError(
+                            f"it has more than {_EMPTY_ROWS:,} empty rows", "delete them"
+                        )
                     continue
                 is_head = (
                     first
@@ -244,7 +268,7 @@ def read_xlsx(data: bytes, deadline: Deadline, limits: Limits) -> Extracted:
                 )
                 cells += [""] * (len(labels) - len(cells))
                 builder.block(labelled_row([] if is_head else labels, cells), None, "row")
-                labels = cells if is_head else labels
+                labels = column_labels(cells) if is_head else labels
                 first = False
         title = clean(book.properties.title or "").strip() or None
         book.close()
@@ -256,7 +280,7 @@ def _cell(value: Any) -> str:
         return ""
     if hasattr(value, "isoformat"):
         return str(value.isoformat()).removesuffix("T00:00:00")
-    return " ".join(readable(clean(str(value))).split())
+    return _one_line(str(value)[:_CELL])
 
 
 def read_odt(data: bytes, deadline: Deadline, limits: Limits) -> Extracted:
