@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 STUDY ?= cold_start
 
-.PHONY: help install fix lint test fast docs bench contract house attack lock mutants
+.PHONY: help install fix lint types test fast docs bench contract house attack lock mutants
 
 help:  ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -24,6 +24,9 @@ lint:  ## Check style, types and imports
 	ruff format --check .
 	mypy
 	if command -v lint-imports >/dev/null; then lint-imports --no-cache; fi
+
+types:  ## Print what type checkers of users cannot see (pyright); other packages left aside
+	pyright --verifytypes pocket_colbert --ignoreexternal
 
 test:  ## Check style, types and imports, then run all tests
 test: lint
