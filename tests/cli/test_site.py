@@ -46,9 +46,9 @@ def test_an_index_keeps_its_codes(notes: Path, tmp_path: Path) -> None:
         folder, "--into", tmp_path / "a", "--codes", "int2", code=2
     )
     assert "2 documents" in run(folder, "--into", tmp_path / "a")
-    assert "another model" in run(folder, "--into", tmp_path / "b", "-m", "small", code=1)
+    assert "another model" in run(folder, "--into", tmp_path / "b", "-m", "small", code=2)
 
 
 def test_a_folder_of_other_things_is_not_written_to(notes: Path, tmp_path: Path) -> None:
-    assert "already exists" in run(notes, "--into", notes, code=1)
+    assert "already exists" in run(notes, "--into", notes, code=2)
     assert sorted(path.name for path in notes.iterdir()) == ["bees.txt", "roof.md"]

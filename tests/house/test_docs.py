@@ -87,7 +87,8 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
 def test_every_block_has_a_language_that_is_known_here() -> None:
-    assert {block.language for block in BLOCKS} == {"bash", "python", "text"}
+    assert {block.language for block in BLOCKS} == {"bash", "python", "text", "js"}
+    assert all(block.reason for block in BLOCKS if block.language == "js")
 
 
 # Python
