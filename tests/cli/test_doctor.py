@@ -137,5 +137,8 @@ def test_it_knows_every_extra_and_all_that_is_needed() -> None:
     small = {"mteb", "rerankers"}  # frameworks that bring us, rather than the other way round
     assert set(diagnosis._EXTRAS) == set(project["optional-dependencies"]) - for_developers - small
     assert set(diagnosis._FOR) == set(diagnosis._EXTRAS)
+    for name in ("files", "server"):
+        needed = project["optional-dependencies"][name]
+        assert len(diagnosis._EXTRAS[name]) == len(needed), f"{name}: {needed}"
     needed = {line.partition(">")[0] for line in project["dependencies"]}
     assert set(diagnosis._NEEDED) == needed

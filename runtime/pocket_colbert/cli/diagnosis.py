@@ -18,7 +18,7 @@ _NEEDED = (
 """What the package is installed with."""
 _EXTRAS = {
     "files": ("pypdfium2", "docx", "openpyxl", "pptx", "striprtf", "defusedxml"),
-    "server": ("starlette", "uvicorn", "msgspec", "threadpoolctl"),
+    "server": ("starlette", "uvicorn", "msgspec", "prometheus_client", "threadpoolctl"),
     "mcp": ("mcp",),
     "eval": ("ir_measures", "matplotlib"),
     "langchain": ("langchain_core",),
@@ -104,7 +104,7 @@ def _versions() -> Iterator[Finding]:
                 section=section, name=name, value="not installed", state="broken",
                 advice=f"pip install {name}",
             )  # fmt: skip
-        elif name in ("onnxruntime", "numpy", "tokenizers"):
+        elif name in ("onnxruntime", "numpy", "tokenizers", "usearch"):
             yield Finding(
                 section=section, name=name, value=version or _version("onnxruntime-gpu") or ""
             )
