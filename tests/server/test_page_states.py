@@ -130,7 +130,7 @@ def test_the_address_opens_a_document_and_back_closes_it(page: Page) -> None:
     expect(page.locator("#reader-title")).to_have_text(title)
     page.wait_for_selector("#reader-text mark")  # of the hit in the same address
     page.click("#reader [data-close]")
-    assert "doc=" not in page.url
+    page.wait_for_url(lambda url: "doc=" not in url)
     assert page.get_attribute("#hits .hit >> nth=0", "href").startswith(  # type: ignore[union-attr]
         page.url.partition("?")[0] + "?q=bees"
     )
