@@ -805,7 +805,7 @@ def test_the_commands(corpus: Path, tiny_model: Path, tmp_path: Path, two_proces
     assert run("encode-corpus", corpus, "--into", into, *options)["encoded"] == 0
     made = run("collect", into, "--into", tmp_path / "x.index", "--codes", "int8")
     assert made["documents"] == 68
-    assert run("search", tmp_path / "x.index", "bees", "-m", tiny_model)
+    assert run("search", tmp_path / "x.index", "bees", "-k", 1, "-m", tiny_model)["document_id"]
     if importlib.util.find_spec("qdrant_client"):
         address = f"qdrant://{tmp_path / 'q'}/papers"
         assert run("push", into, "--to", address)["documents"] == 68
