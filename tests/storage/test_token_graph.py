@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +26,7 @@ from pocket_colbert.storage.token_graph import TokenGraph, build
 from pocket_colbert.storage.token_vectors import TokenVectors
 from pocket_colbert.vectors.codec import Codec
 from tests.support.arrays import cone_documents, unit_rows
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -251,11 +255,11 @@ def _in_a_child(index: Index, query: np.ndarray, results: Any) -> None:
     results.put(ids_of(index, query, APPROXIMATE))
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
-def test_a_forked_child_searches(rng: np.random.Generator, tmp_path: Path) -> None:
-    """Also when a thread of the parent was within a search, and held its lock."""
+def fork_while_searching(folder: Path) -> None:
+    """Search in a forked child while a thread of the parent is within a search, holding its lock."""
+    rng = np.random.default_rng(1)
     (query,) = cone_documents(rng, [16], DIM)
-    with Index.create(tmp_path / "index", CONFIG) as index:
+    with Index.create(folder, CONFIG) as index:
         fill(index, rng, 700)
         index.commit()
         expected = ids_of(index, query, APPROXIMATE)
@@ -271,6 +275,23 @@ def test_a_forked_child_searches(rng: np.random.Generator, tmp_path: Path) -> No
         finally:
             child.kill()
             child.join()
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_a_forked_child_searches(tmp_path: Path) -> None:
+    """In a process of its own: the suite's has libraries loaded that no child survives."""
+    program = (
+        "import sys, pathlib\n"
+        "from tests.storage.test_token_graph import fork_while_searching\n"
+        "fork_while_searching(pathlib.Path(sys.argv[1]))\n"
+        "print('equal')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "index"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(["", *sys.path])},
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout == "equal\n", done.stderr[-2000:]
 
 
 def test_a_pickled_index_opens_its_graph_again(rng: np.random.Generator, tmp_path: Path) -> None:
