@@ -256,7 +256,7 @@ def _in_a_child(index: Index, query: np.ndarray, results: Any) -> None:
 
 
 def fork_while_searching(folder: Path) -> None:
-    """Search in a forked child while a thread of the parent is within a search, holding its lock."""
+    """Search in a forked child while the parent is within a search, holding its lock."""
     rng = np.random.default_rng(1)
     (query,) = cone_documents(rng, [16], DIM)
     with Index.create(folder, CONFIG) as index:
