@@ -185,8 +185,9 @@ class IndexConfig:
             something: "lists" is an inverted file, about a byte a token vector and fast to make.
             "usearch" is a graph over the token vectors themselves, about 250 bytes each and slow
             to make, which needs no clusters to find them. "auto" makes lists, measures on a
-            sample what they find, and tries a graph where that is not enough: the better of the
-            two stays, and `Index.info` says which.
+            sample what they find, and tries a graph where that is not enough and the segment has
+            at most 150 000 token vectors, as a graph takes 500 bytes each while it is made: the
+            better of the two stays, and `Index.info` says which.
         model: Fingerprint of the model that encoded the documents, "" when unknown.
     """
 

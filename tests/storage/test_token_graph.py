@@ -233,6 +233,20 @@ def test_auto_takes_the_better_one(
     assert next(entries, None) is None
 
 
+def test_auto_makes_no_graph_that_takes_much_memory(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidate_source, "_measured", lambda *_: RecallEntry(0.4, 0))
+    rows = rows_of(cone_documents(rng, [9] * 50, DIM))
+    tried: list[object] = []
+    monkeypatch.setattr(candidate_source, "goodness", lambda source: tried.append(source) or 0)
+    for most, sources in ((rows.num_tokens, 2), (rows.num_tokens - 1, 0)):
+        tried.clear()
+        monkeypatch.setattr(candidate_source, "_MOST_IN_A_GRAPH", most)
+        candidate_source.build(rows, replace(CONFIG, candidates="auto"), 1)
+        assert len(tried) == sources
+
+
 def test_info_says_what_scores_all(rng: np.random.Generator) -> None:
     with Index(DIM, config=replace(CONFIG, inverted_file="auto")) as index:
         fill(index, rng, 30)

@@ -172,7 +172,8 @@ inverted_file_option = click.option(
 candidates_option = click.option(
     "--candidates", type=click.Choice(CANDIDATE_SOURCES), default="auto", show_default=True,
     help="What approximate search looks into: lists of passages, or a usearch graph of all token "
-    "vectors, 250 bytes each; auto takes the graph where lists find too little.",
+    "vectors, 250 bytes each; auto takes the graph where the lists of a small index find too "
+    "little.",
 )  # fmt: skip
 codes_option = click.option(
     "--codes", type=click.Choice(CODES), default=DEFAULT_CODES, show_default=True,

@@ -32,6 +32,9 @@ _LIST_WIDENINGS, _ENOUGH_OF_LISTS = (1, 4), 0.95
 _GRAPH_WIDENINGS, _ENOUGH_OF_GRAPH = (1, 2, 4, 8), 0.99
 """A source that finds less of what exact search finds is widened, or not used."""
 
+_MOST_IN_A_GRAPH = 150_000
+"""Token vectors that a graph is tried for unasked: making it takes some 500 bytes for each."""
+
 _Known = tuple[QueryCodes, NDArray[np.int64]]
 """A query, and the passages with the highest exact scores."""
 _Find = Callable[[QueryCodes, int], NDArray[np.int64]]
@@ -59,7 +62,7 @@ def build(rows: TokenVectors, config: IndexConfig, threads: int) -> Source | Non
     if config.candidates == "usearch":
         return _graph(rows, known)
     lists = _lists(rows, known, threads)
-    if config.candidates == "lists" or lists.widening == 1:
+    if config.candidates == "lists" or lists.widening == 1 or tokens > _MOST_IN_A_GRAPH:
         return lists
     sources: list[Source] = [lists, _graph(rows, known)]
     return max(sources, key=goodness)
