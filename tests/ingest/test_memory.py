@@ -111,7 +111,11 @@ def test_indexing_takes_little_memory(
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, kind, folder, tmp_path / "index"],
         capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={
+            **os.environ, "PYTHONPATH": os.pathsep.join(sys.path),
+            # A stack for each of many cores would be of the machine, not of indexing.
+            "OPENBLAS_NUM_THREADS": "2", "RAYON_NUM_THREADS": "2",
+        },
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     peak = int(done.stdout.rpartition("peak ")[2])
