@@ -52,3 +52,11 @@ def test_an_index_keeps_its_codes(notes: Path, tmp_path: Path) -> None:
 def test_a_folder_of_other_things_is_not_written_to(notes: Path, tmp_path: Path) -> None:
     assert "already exists" in run(notes, "--into", notes, code=2)
     assert sorted(path.name for path in notes.iterdir()) == ["bees.txt", "roof.md"]
+
+
+def test_what_is_left_out_is_said_as_by_index(notes: Path, tmp_path: Path) -> None:
+    (notes / "picture\x1b[31m.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    said = run(notes, "--into", tmp_path / "a")
+    assert "1 file left out: 1 binary (--verbose lists them)" in said and ".png" not in said
+    said = run(notes, "--into", tmp_path / "b", "--verbose")
+    assert "picture" in said and "\x1b" not in said

@@ -41,7 +41,7 @@ def print_report(
         if report.updated:
             click.echo("  " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     if quiet:
-        _print_left_out(failures(report.left_out), (), verbose=False)
+        print_left_out(failures(report.left_out), (), verbose=False)
         return
     if report.truncated:
         click.echo(
@@ -55,7 +55,7 @@ def print_report(
             f"for{encoder.made_for}; keywords find them, meaning does not.",
             err=True,
         )
-    _print_left_out(report.left_out, report.notes, verbose=verbose)
+    print_left_out(report.left_out, report.notes, verbose=verbose)
 
 
 def print_preview(preview: IndexPreview, as_json: bool, *, verbose: bool, quiet: bool) -> None:
@@ -81,7 +81,7 @@ def print_preview(preview: IndexPreview, as_json: bool, *, verbose: bool, quiet:
             f"{len(preview.deleted)} deleted"
         )
     left_out = failures(preview.left_out) if quiet else preview.left_out
-    _print_left_out(left_out, () if quiet else preview.notes, verbose=verbose)
+    print_left_out(left_out, () if quiet else preview.notes, verbose=verbose)
 
 
 def failures(left_out: Sequence[LeftOut]) -> list[LeftOut]:
@@ -89,7 +89,7 @@ def failures(left_out: Sequence[LeftOut]) -> list[LeftOut]:
     return [item for item in left_out if item.reason == "unreadable"]
 
 
-def _print_left_out(left_out: Sequence[LeftOut], notes: Sequence[str], *, verbose: bool) -> None:
+def print_left_out(left_out: Sequence[LeftOut], notes: Sequence[str], *, verbose: bool) -> None:
     """Say on standard error what was left out, failures by name."""
     from pocket_colbert.ingest.left_out import summary
 

@@ -7,11 +7,12 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from pocket_colbert.cli.common import (
+    codes_option,
     encoder_for,
     given_options,
     json_option,
@@ -22,13 +23,9 @@ from pocket_colbert.cli.common import (
     readable_size,
     threads_option,
 )
+from pocket_colbert.cli.index_report import print_left_out
 from pocket_colbert.cli.progress import progress_bar
-from pocket_colbert.config import CODES
 from pocket_colbert.errors import LanguageWarning, TruncationWarning
-
-if TYPE_CHECKING:
-    from pocket_colbert.index.index import Index
-    from pocket_colbert.model.encoder import Encoder
 
 _MODEL = "tiny"
 """A visitor fetches the model: 7 MB rather than 20."""
@@ -38,14 +35,12 @@ _MODEL = "tiny"
 @click.argument("source", type=path_type, metavar="PATH_OR_INDEX")
 @click.option("--into", required=True, type=path_type, metavar="FOLDER", help="Folder of the site.")
 @click.option("--title", default="Search", show_default=True, help="Title of the page.")
-@click.option(
-    "--codes", type=click.Choice(CODES), default="int4", show_default=True,
-    help="How a component of a token vector is stored, by its bits.",
-)  # fmt: skip
+@codes_option
 @click.option(
     "--pool-factor", type=click.FloatRange(min=1), default=2.0, show_default=True,
     help="Average number of a document's token vectors that are merged into one.",
 )  # fmt: skip
+@click.option("-v", "--verbose", is_flag=True, help="Name everything that is left out.")
 @model_option
 @threads_option
 @json_option
@@ -57,6 +52,7 @@ def site(
     title: str,
     codes: Any,
     pool_factor: float,
+    verbose: bool,
     model: str | None,
     threads: int | None,
     as_json: bool,
@@ -74,6 +70,7 @@ def site(
     """  # noqa: D301 - click's mark for lines it must not wrap
     from pocket_colbert.index.directory import is_index
     from pocket_colbert.index.index import Index
+    from pocket_colbert.ingest.indexing import IndexOptions, index_files
     from pocket_colbert.site.writer import write_site
 
     for category in (LanguageWarning, TruncationWarning):
@@ -91,8 +88,13 @@ def site(
         else:
             encoder = load_encoder(model or _MODEL, threads, "cpu")
             folder = Path(opened.enter_context(tempfile.TemporaryDirectory())) / "site.index"
-            index = _indexed(source, folder, encoder, codes, pool_factor, as_json)
-            opened.enter_context(index)
+            options = IndexOptions(codes=codes, pool_factor=pool_factor, inverted_file="never")
+            with progress_bar("Indexing", None, as_json) as advance:
+                made = index_files(
+                    [source], folder, encoder=encoder, options=options, progress=advance
+                )
+            print_left_out(made.left_out, made.notes, verbose=verbose)
+            index = opened.enter_context(Index.load(folder))
         report = write_site(index, into, encoder=encoder, title=title)
     if as_json:
         print_json(asdict(report) | {"folder": str(report.folder)})
@@ -105,17 +107,3 @@ def site(
         f"A visitor fetches the model ({readable_size(report.model)}) and the runtime "
         f"({readable_size(report.runtime)}) once. Try it: python -m http.server -d {into}"
     )
-
-
-def _indexed(
-    source: Path, folder: Path, encoder: Encoder, codes: Any, pool_factor: float, quiet: bool
-) -> Index:
-    from pocket_colbert.index.index import Index
-    from pocket_colbert.ingest.indexing import IndexOptions, index_files
-
-    options = IndexOptions(codes=codes, pool_factor=pool_factor, inverted_file="never")
-    with progress_bar("Indexing", None, quiet) as advance:
-        report = index_files([source], folder, encoder=encoder, options=options, progress=advance)
-    for item in report.left_out:
-        click.echo(f"Left out: {item.path} ({item.reason})", err=True)
-    return Index.load(folder)
