@@ -1,4 +1,4 @@
-"""The page of the server in a real browser."""
+"""The pages of the server and of sites in a real browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = "axe-core@4.14.1"
-_PATIENCE = 60_000
+_PATIENCE = 120_000
 
 
 @contextmanager
@@ -55,17 +55,32 @@ def serving(
 
 
 @contextmanager
-def opened(browser: Browser, address: str, path: str = "/", **context: Any) -> Iterator[Page]:
-    """Open the page; whatever it logs or asks of others is an error."""
+def opened(
+    browser: Browser,
+    address: str,
+    path: str = "/",
+    *,
+    own: tuple[str, ...] = ("blob:",),
+    **context: Any,
+) -> Iterator[Page]:
+    """Open the page; whatever it logs or asks of others is an error.
+
+    Args:
+        browser: The browser.
+        address: What it may ask.
+        path: What is opened there.
+        own: How other addresses begin that it may ask, such as those of what it makes itself.
+        context: Options of the browser's context.
+    """
     made = browser.new_context(**context)
     page = made.new_page()
     page.set_default_timeout(_PATIENCE)
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text))
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on(
+    made.on(  # of the context, which knows what workers ask, too
         "request",
-        lambda r: None if r.url.startswith((address, "blob:")) else problems.append(r.url),
+        lambda r: None if r.url.startswith((address, *own)) else problems.append(r.url),
     )
     page.goto(address + path)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,11 @@ import pytest
 
 from pocket_colbert import Document, Encoder, Index, IndexConfig, Retriever
 from pocket_colbert.site.writer import write_site
+from tests.support.pages import CHROMIUM, chromium, expect, opened
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, LocatorAssertions, Page
+    from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::pocket_colbert.errors.LanguageWarning"),  # 99 waves
@@ -74,12 +73,8 @@ class Site:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Headless Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture
@@ -92,29 +87,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def page(browser: Browser, site: Site) -> Iterator[Page]:
     """The page; whatever it logs or asks of others is an error."""
-    context = browser.new_context()
-    opened = context.new_page()
-    opened.set_default_timeout(WAIT)
-    problems: list[str] = []
-    opened.on("console", lambda message: problems.append(message.text))
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    context.on(
-        "request",
-        lambda r: None if r.url.startswith(site.address) else problems.append(r.url),
-    )
-    opened.goto(site.address)
-    opened.wait_for_selector("html[data-ready]", state="attached")
-    yield opened
-    context.close()
-    assert not problems
-
-
-def expect(locator: Locator) -> LocatorAssertions:
-    """Wait for what is expected, from without: the page's policy forbids to evaluate in it."""
-    from playwright.sync_api import expect as wait
-
-    wait.set_options(timeout=WAIT)
-    return wait(locator)
+    with opened(browser, site.address, "", own=()) as page:
+        page.wait_for_selector("html[data-ready]", state="attached")
+        yield page
 
 
 def test_searching_reading_and_the_keyboard(page: Page) -> None:
